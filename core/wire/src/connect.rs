@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn passwords_are_those_of_the_real_server() {
         let hex = |id| session_password(id).iter().map(|b| format!("{b:02x}")).collect::<String>();
-        assert_eq!(hex(0x1_0000_1155_f900_00), "0d7e1f3f168b397233c8be494f58bf2c");
+        assert_eq!(hex(0x0100_0011_55f9_0000), "0d7e1f3f168b397233c8be494f58bf2c");
         assert_eq!(hex(0x0100_000f_9fc8_0000), "4afd032c0f8610cc385a4ffb70021a9d");
     }
 

@@ -1,1 +1,17 @@
-//! See the README.
+//! What the end-to-end tests share: processes, ports and folders that leave nothing behind, launchers for Palisade
+//! and for Apache ZooKeeper, real clients, and a linearizability checker.
+//!
+//! The harness panics when something is not as it must be: its callers are tests. Tools that the tests need are
+//! installed by `tests/setup`.
+
+pub mod apache;
+pub mod clients;
+pub mod folder;
+pub mod four_letter;
+pub mod ports;
+pub mod process;
+pub mod procfs;
+pub mod tools;
+pub mod wait;
+pub mod zkcli;
+pub mod zoo_cfg;

@@ -1,0 +1,134 @@
+//! Apache ZooKeeper servers.
+
+use std::path::{Path, PathBuf};
+
+use crate::folder::Folder;
+use crate::four_letter;
+use crate::ports::Ports;
+use crate::process::Process;
+use crate::tools;
+use crate::wait::wait_for;
+use crate::zoo_cfg::{self, Member};
+
+const SETTINGS: [&str; 4] = [
+    "admin.enableServer=false",
+    "4lw.commands.whitelist=*",
+    "extendedTypesEnabled=true",
+    "maxClientCnxns=0",
+];
+
+/// One Apache server with its folder.
+#[derive(Debug)]
+pub struct ApacheServer {
+    member: Member,
+    folder: PathBuf,
+    config: PathBuf,
+    process: Option<Process>,
+}
+
+impl ApacheServer {
+    /// Starts member `id` of `members` in `folder`, whose `data` may hold an earlier state.
+    pub fn start(folder: &Path, members: &[Member], id: u8) -> Self {
+        std::fs::create_dir_all(folder).expect("cannot create a server's folder");
+        let config = zoo_cfg::write(folder, members, id, &SETTINGS);
+        let member = members
+            .iter()
+            .find(|member| member.id == id)
+            .expect("the member is in the list")
+            .clone();
+        let mut server = Self {
+            member,
+            folder: folder.to_owned(),
+            config,
+            process: None,
+        };
+        server.restart();
+        server
+    }
+
+    /// Starts the server again, killing it first when it runs.
+    pub fn restart(&mut self) {
+        self.kill();
+        let mut arguments = tools::java_arguments(
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            "slf4j-simple",
+        );
+        arguments.insert(0, "-Dzookeeper.extendedTypesEnabled=true".into());
+        arguments.push(self.config.clone().into());
+        let name = format!("apache-{}", self.member.id);
+        self.process = Some(Process::spawn(&name, &self.folder, "java", arguments));
+    }
+
+    /// kill -9, if it runs.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// The port for clients.
+    pub fn client_port(&self) -> u16 {
+        self.member.client_port
+    }
+
+    /// Waits until clients are served.
+    #[track_caller]
+    pub fn wait_until_serving(&self) {
+        wait_for(&format!("Apache server {} serving", self.member.id), || {
+            four_letter::mode(self.client_port())
+        });
+    }
+}
+
+/// An ensemble of Apache voters on 127.0.0.1, or a standalone server when it has one member.
+#[derive(Debug)]
+pub struct ApacheEnsemble {
+    /// The servers, in the order of their ids.
+    pub servers: Vec<ApacheServer>,
+    members: Vec<Member>,
+    _folder: Folder,
+    _ports: Ports,
+}
+
+impl ApacheEnsemble {
+    /// Starts `voters` servers, and waits until all of them serve.
+    pub fn start(voters: u8) -> Self {
+        let (folder, mut ports) = (Folder::new(), Ports::lease());
+        let members = Member::several(voters, &mut ports);
+        let start = |member: &Member| {
+            ApacheServer::start(
+                &folder.path().join(format!("apache-{}", member.id)),
+                &members,
+                member.id,
+            )
+        };
+        let servers: Vec<ApacheServer> = members.iter().map(start).collect();
+        for server in &servers {
+            server.wait_until_serving();
+        }
+        Self {
+            servers,
+            members,
+            _folder: folder,
+            _ports: ports,
+        }
+    }
+
+    /// The connect string: `host:port` of every server.
+    pub fn hosts(&self) -> String {
+        let address = |server: &ApacheServer| format!("127.0.0.1:{}", server.client_port());
+        self.servers.iter().map(address).collect::<Vec<_>>().join(",")
+    }
+
+    /// The members, with their quorum ports.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The index of the server that leads.
+    pub fn leader(&self) -> usize {
+        wait_for("an Apache leader", || {
+            self.servers
+                .iter()
+                .position(|server| four_letter::mode(server.client_port()).as_deref() == Some("leader"))
+        })
+    }
+}

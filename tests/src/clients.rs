@@ -1,0 +1,71 @@
+//! Real clients' tours: each program does all that applications do, and fails at the first wrong observation.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::folder::Folder;
+use crate::process::Process;
+use crate::tools;
+use crate::zkcli;
+
+/// Runs the tours of all clients against `hosts` (a connect string).
+#[track_caller]
+pub fn all_tours(hosts: &str) {
+    kazoo_tour(hosts);
+    c_tour(hosts);
+    zkcli::tour(hosts);
+}
+
+/// kazoo's tour against `hosts`.
+#[track_caller]
+pub fn kazoo_tour(hosts: &str) {
+    let folder = Folder::new();
+    run(
+        "kazoo-tour",
+        &folder,
+        tools::python(),
+        [tools::clients().join("kazoo_tour").as_os_str(), hosts.as_ref()],
+    );
+}
+
+/// The C client's tour against `hosts`.
+#[track_caller]
+pub fn c_tour(hosts: &str) {
+    let folder = Folder::new();
+    let (source, binary) = (tools::clients().join("c_tour.c"), folder.path().join("c_tour"));
+    let warnings = [
+        "-std=gnu11",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-O1",
+        "-DTHREADED",
+        "-o",
+    ]
+    .map(OsStr::new);
+    let files = [binary.as_os_str(), source.as_os_str()];
+    let libraries = ["-lzookeeper_mt", "-lpthread"].map(OsStr::new);
+    run(
+        "gcc",
+        &folder,
+        "gcc",
+        [&warnings[..], &files, &libraries].concat(),
+    );
+    run("c-tour", &folder, &binary, [hosts]);
+}
+
+/// Runs a program to its end, and returns what it printed; panics with that when it fails.
+#[track_caller]
+pub fn run<A: AsRef<OsStr>>(
+    name: &str,
+    folder: &Folder,
+    program: impl AsRef<OsStr> + AsRef<Path>,
+    arguments: impl IntoIterator<Item = A>,
+) -> String {
+    let mut process = Process::spawn(name, folder.path(), program, arguments);
+    drop(process.stdin());
+    let status = process.wait();
+    let log = process.log();
+    assert!(status.success(), "{name}: {status}:\n{log}");
+    log
+}

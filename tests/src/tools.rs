@@ -1,0 +1,61 @@
+//! Where the programs are that the tests run.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+const JARS: &str = "/usr/share/java";
+
+/// The repository's folder.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package lies in the repository")
+}
+
+/// The folder of the client programs.
+pub fn clients() -> PathBuf {
+    repository().join("tests/clients")
+}
+
+/// The Python interpreter that has kazoo.
+pub fn python() -> PathBuf {
+    installed(repository().join(".cache/venv/bin/python"))
+}
+
+/// Arguments of `java` that run `class` of Apache ZooKeeper, with a small heap and a quick start.
+pub fn java_arguments(class: &str, slf4j: &str) -> Vec<OsString> {
+    let zookeeper = installed(Path::new(JARS).join("zookeeper.jar"));
+    let logging = installed(Path::new(JARS).join(format!("{slf4j}.jar")));
+    let classpath = format!("{}:{}", zookeeper.display(), logging.display());
+    [
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        &classpath,
+        class,
+    ]
+    .map(OsString::from)
+    .to_vec()
+}
+
+/// The `palisade` binary: `PALISADE_BIN`, or the release build in cargo's target folder.
+pub fn palisade() -> PathBuf {
+    if let Some(path) = std::env::var_os("PALISADE_BIN") {
+        return PathBuf::from(path);
+    }
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
+    let binary = repository().join(target).join("release/palisade");
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build --release -p palisade`",
+        binary.display()
+    );
+    binary
+}
+
+fn installed(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run tests/setup", path.display());
+    path
+}

@@ -10,12 +10,8 @@ use crate::tools;
 use crate::wait::wait_for;
 use crate::zoo_cfg::{self, Member};
 
-const SETTINGS: [&str; 4] = [
-    "admin.enableServer=false",
-    "4lw.commands.whitelist=*",
-    "extendedTypesEnabled=true",
-    "maxClientCnxns=0",
-];
+const SETTINGS: [&str; 4] =
+    ["admin.enableServer=false", "4lw.commands.whitelist=*", "extendedTypesEnabled=true", "maxClientCnxns=0"];
 
 /// One Apache server with its folder.
 #[derive(Debug)]
@@ -31,17 +27,9 @@ impl ApacheServer {
     pub fn start(folder: &Path, members: &[Member], id: u8) -> Self {
         std::fs::create_dir_all(folder).expect("cannot create a server's folder");
         let config = zoo_cfg::write(folder, members, id, &SETTINGS);
-        let member = members
-            .iter()
-            .find(|member| member.id == id)
-            .expect("the member is in the list")
-            .clone();
-        let mut server = Self {
-            member,
-            folder: folder.to_owned(),
-            config,
-            process: None,
-        };
+        let member =
+            members.iter().find(|member| member.id == id).expect("the member is in the list").clone();
+        let mut server = Self { member, folder: folder.to_owned(), config, process: None };
         server.restart();
         server
     }
@@ -49,10 +37,8 @@ impl ApacheServer {
     /// Starts the server again, killing it first when it runs.
     pub fn restart(&mut self) {
         self.kill();
-        let mut arguments = tools::java_arguments(
-            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-            "slf4j-simple",
-        );
+        let mut arguments =
+            tools::java_arguments("org.apache.zookeeper.server.quorum.QuorumPeerMain", "slf4j-simple");
         arguments.insert(0, "-Dzookeeper.extendedTypesEnabled=true".into());
         arguments.push(self.config.clone().into());
         let name = format!("apache-{}", self.member.id);
@@ -94,22 +80,13 @@ impl ApacheEnsemble {
         let (folder, mut ports) = (Folder::new(), Ports::lease());
         let members = Member::several(voters, &mut ports);
         let start = |member: &Member| {
-            ApacheServer::start(
-                &folder.path().join(format!("apache-{}", member.id)),
-                &members,
-                member.id,
-            )
+            ApacheServer::start(&folder.path().join(format!("apache-{}", member.id)), &members, member.id)
         };
         let servers: Vec<ApacheServer> = members.iter().map(start).collect();
         for server in &servers {
             server.wait_until_serving();
         }
-        Self {
-            servers,
-            members,
-            _folder: folder,
-            _ports: ports,
-        }
+        Self { servers, members, _folder: folder, _ports: ports }
     }
 
     /// The connect string: `host:port` of every server.

@@ -33,24 +33,10 @@ pub fn kazoo_tour(hosts: &str) {
 pub fn c_tour(hosts: &str) {
     let folder = Folder::new();
     let (source, binary) = (tools::clients().join("c_tour.c"), folder.path().join("c_tour"));
-    let warnings = [
-        "-std=gnu11",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-O1",
-        "-DTHREADED",
-        "-o",
-    ]
-    .map(OsStr::new);
+    let warnings = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-DTHREADED", "-o"].map(OsStr::new);
     let files = [binary.as_os_str(), source.as_os_str()];
     let libraries = ["-lzookeeper_mt", "-lpthread"].map(OsStr::new);
-    run(
-        "gcc",
-        &folder,
-        "gcc",
-        [&warnings[..], &files, &libraries].concat(),
-    );
+    run("gcc", &folder, "gcc", [&warnings[..], &files, &libraries].concat());
     run("c-tour", &folder, &binary, [hosts]);
 }
 

@@ -14,9 +14,7 @@ pub struct Folder {
 impl Folder {
     /// Creates an empty folder.
     pub fn new() -> Self {
-        Self {
-            dir: TempDir::with_prefix("palisade-test-").expect("cannot create a temporary folder"),
-        }
+        Self { dir: TempDir::with_prefix("palisade-test-").expect("cannot create a temporary folder") }
     }
 
     /// The folder's path.

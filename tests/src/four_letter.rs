@@ -18,9 +18,5 @@ pub fn ask(port: u16, word: &str) -> io::Result<String> {
 
 /// The value of `srvr`'s line `Mode:`, such as `leader`; none while the server does not serve.
 pub fn mode(port: u16) -> Option<String> {
-    ask(port, "srvr")
-        .ok()?
-        .lines()
-        .find_map(|line| line.strip_prefix("Mode: "))
-        .map(str::to_owned)
+    ask(port, "srvr").ok()?.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
 }

@@ -25,11 +25,7 @@ impl Ports {
         for next in LEASABLE.step_by(usize::from(BLOCK)) {
             let lease = File::create(folder.join(next.to_string())).expect("cannot create a port lease");
             if lease.try_lock().is_ok() {
-                return Self {
-                    next,
-                    end: next + BLOCK,
-                    _lease: lease,
-                };
+                return Self { next, end: next + BLOCK, _lease: lease };
             }
         }
         panic!("all ports of {LEASABLE:?} are leased")

@@ -51,18 +51,9 @@ impl Process {
             .spawn()
             .expect("cannot start setpriv");
         let log = folder.join(format!("{name}.log"));
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .expect("cannot open a log file");
+        let file = File::options().create(true).append(true).open(&log).expect("cannot open a log file");
         let pump = thread::spawn(move || pump(reader, file));
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-            pump: Some(pump),
-        }
+        Self { name: name.to_owned(), child, log, pump: Some(pump) }
     }
 
     /// The process id.
@@ -99,20 +90,16 @@ impl Process {
 
     /// Whether the process is still there.
     pub fn is_running(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("cannot wait for a child process")
-            .is_none()
+        self.child.try_wait().expect("cannot wait for a child process").is_none()
     }
 
     /// Waits until the process ends by itself; its log is complete then.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.name);
-        let status = wait_at_most(LIFETIME, || {
-            self.child.try_wait().expect("cannot wait for a child process")
-        })
-        .unwrap_or_else(|| panic!("{what}: not seen within {LIFETIME:?}"));
+        let status =
+            wait_at_most(LIFETIME, || self.child.try_wait().expect("cannot wait for a child process"))
+                .unwrap_or_else(|| panic!("{what}: not seen within {LIFETIME:?}"));
         self.kill();
         status
     }
@@ -182,17 +169,10 @@ mod tests {
     fn a_dropped_process_is_gone_with_its_children() {
         let folder = Folder::new();
         let started = Instant::now();
-        let mut process = Process::spawn(
-            "sleeper",
-            folder.path(),
-            "sh",
-            ["-c", "sleep 600 & echo ready; wait"],
-        );
+        let mut process =
+            Process::spawn("sleeper", folder.path(), "sh", ["-c", "sleep 600 & echo ready; wait"]);
         process.wait_for_line("ready");
         drop(process);
-        assert!(
-            started.elapsed() < Duration::from_secs(300),
-            "the pipe stayed open, so a child lives"
-        );
+        assert!(started.elapsed() < Duration::from_secs(300), "the pipe stayed open, so a child lives");
     }
 }

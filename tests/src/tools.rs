@@ -7,9 +7,7 @@ const JARS: &str = "/usr/share/java";
 
 /// The repository's folder.
 pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the package lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the repository")
 }
 
 /// The folder of the client programs.
@@ -27,16 +25,9 @@ pub fn java_arguments(class: &str, slf4j: &str) -> Vec<OsString> {
     let zookeeper = installed(Path::new(JARS).join("zookeeper.jar"));
     let logging = installed(Path::new(JARS).join(format!("{slf4j}.jar")));
     let classpath = format!("{}:{}", zookeeper.display(), logging.display());
-    [
-        "-Xmx256m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-cp",
-        &classpath,
-        class,
-    ]
-    .map(OsString::from)
-    .to_vec()
+    ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classpath, class]
+        .map(OsString::from)
+        .to_vec()
 }
 
 /// The `palisade` binary: `PALISADE_BIN`, or the release build in cargo's target folder.
@@ -47,11 +38,7 @@ pub fn palisade() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
     let binary = repository().join(target).join("release/palisade");
-    assert!(
-        binary.exists(),
-        "{} is missing: run `cargo build --release -p palisade`",
-        binary.display()
-    );
+    assert!(binary.exists(), "{} is missing: run `cargo build --release -p palisade`", binary.display());
     binary
 }
 

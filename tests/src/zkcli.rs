@@ -28,13 +28,7 @@ impl ZkCli {
         arguments.extend(["-server", hosts, "-waitforconnection"].map(OsString::from));
         let mut process = Process::spawn("zkcli", folder.path(), "java", arguments);
         let input = process.stdin().expect("the standard input is taken once");
-        let mut client = Self {
-            process,
-            input,
-            commands: 0,
-            read: 0,
-            _folder: folder,
-        };
+        let mut client = Self { process, input, commands: 0, read: 0, _folder: folder };
         client.expect_event("SyncConnected", "None", "null");
         // What zkCli says at its start may follow the event; all of it precedes the first result.
         client.run("sync /");
@@ -71,18 +65,14 @@ impl ZkCli {
         let lines = self.run(command);
         for (field, value) in wanted {
             let line = format!("{field} = {value}");
-            assert!(
-                lines.contains(&line),
-                "zkCli: {command}: no line '{line}' in {lines:?}"
-            );
+            assert!(lines.contains(&line), "zkCli: {command}: no line '{line}' in {lines:?}");
         }
     }
 
     /// Waits for a watch event, past or future.
     #[track_caller]
     pub fn expect_event(&mut self, state: &str, kind: &str, path: &str) {
-        self.process
-            .wait_for_line(&format!("WatchedEvent state:{state} type:{kind} path:{path}"));
+        self.process.wait_for_line(&format!("WatchedEvent state:{state} type:{kind} path:{path}"));
     }
 
     /// Closes the session and ends the program.
@@ -114,35 +104,19 @@ fn znodes(cli: &mut ZkCli) {
     cli.expect("create /cli one", &["Created /cli"]);
     cli.expect("create /cli two", &["Node already exists: /cli"]);
     cli.expect("get /cli", &["one"]);
-    cli.expect_stat(
-        "get -s /cli",
-        &[("dataLength", 3), ("dataVersion", 0), ("numChildren", 0)],
-    );
-    cli.expect_stat(
-        "set -s /cli longer",
-        &[("dataLength", 6), ("dataVersion", 1), ("cversion", 0)],
-    );
+    cli.expect_stat("get -s /cli", &[("dataLength", 3), ("dataVersion", 0), ("numChildren", 0)]);
+    cli.expect_stat("set -s /cli longer", &[("dataLength", 6), ("dataVersion", 1), ("cversion", 0)]);
     cli.expect("set -v 0 /cli three", &["version No is not valid : /cli"]);
     cli.expect("create -s /cli/s- x", &["Created /cli/s-0000000000"]);
     cli.expect("create -e /cli/e x", &["Created /cli/e"]);
     cli.expect("create -e -s /cli/es- x", &["Created /cli/es-0000000002"]);
     cli.expect("create -c /cli/c x", &["Created /cli/c"]);
-    cli.expect(
-        "create /cli/e/child x",
-        &["Ephemerals cannot have children: /cli/e/child"],
-    );
+    cli.expect("create /cli/e/child x", &["Ephemerals cannot have children: /cli/e/child"]);
     cli.expect("create /cli/c/child x", &["Created /cli/c/child"]);
     cli.expect("ls /cli", &["[c, e, es-0000000002, s-0000000000]"]);
     cli.expect(
         "ls -R /cli",
-        &[
-            "/cli",
-            "/cli/c",
-            "/cli/e",
-            "/cli/es-0000000002",
-            "/cli/s-0000000000",
-            "/cli/c/child",
-        ],
+        &["/cli", "/cli/c", "/cli/e", "/cli/es-0000000002", "/cli/s-0000000000", "/cli/c/child"],
     );
     cli.expect_stat("stat /cli", &[("cversion", 4), ("numChildren", 4)]);
     cli.expect("delete /cli/c", &["Node not empty: /cli/c"]);
@@ -156,10 +130,7 @@ fn permissions(cli: &mut ZkCli) {
     cli.expect("getAcl /cli", &["'world,'anyone", ": cdrwa"]);
     cli.expect("addauth digest ann:secret", &[]);
     cli.expect("create /cli/private x auth::cdrwa", &["Created /cli/private"]);
-    cli.expect(
-        "getAcl /cli/private",
-        &["'digest,'ann:7RJfAeIvrl4zdj6sS2fXrQHDvHM=", ": cdrwa"],
-    );
+    cli.expect("getAcl /cli/private", &["'digest,'ann:7RJfAeIvrl4zdj6sS2fXrQHDvHM=", ": cdrwa"]);
     cli.expect("set /cli/private y", &[]);
     cli.expect("setAcl /cli/private world:anyone:r", &[]);
     cli.expect("set /cli/private z", &["Insufficient permission : /cli/private"]);

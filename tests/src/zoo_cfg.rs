@@ -40,10 +40,7 @@ pub const TICK_MS: u32 = 500;
 pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathBuf {
     let data = folder.join("data");
     fs::create_dir_all(&data).expect("cannot create a data folder");
-    let own = members
-        .iter()
-        .find(|member| member.id == id)
-        .expect("the member is in the list");
+    let own = members.iter().find(|member| member.id == id).expect("the member is in the list");
     let mut text = format!(
         "tickTime={TICK_MS}\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n",
         data.display(),
@@ -52,12 +49,7 @@ pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathB
     if members.len() > 1 {
         fs::write(data.join("myid"), format!("{id}\n")).expect("cannot write myid");
         for member in members {
-            let Member {
-                id,
-                quorum_port,
-                election_port,
-                ..
-            } = member;
+            let Member { id, quorum_port, election_port, .. } = member;
             writeln!(text, "server.{id}=127.0.0.1:{quorum_port}:{election_port}")
                 .expect("a String takes all");
         }

@@ -1,5 +1,7 @@
 //! Rules that hold for the whole repository and that no compiler checks.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,107 @@
+//! Every mistake in a [`Config`], found at once.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// One setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where it stands in [`Config`], as a dotted path.
+    pub key: &'static str,
+    /// What it is and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+impl Config {
+    /// Checks every setting by itself and against the others.
+    ///
+    /// # Errors
+    /// All mistakes, in the order of the fields; never an empty list.
+    pub fn validate(&self) -> Result<(), Vec<Mistake>> {
+        let mut found = Found(Vec::new());
+        self.check_member(&mut found);
+        self.check_storage(&mut found);
+        self.check_timing(&mut found);
+        self.check_limits(&mut found);
+        if found.0.is_empty() { Ok(()) } else { Err(found.0) }
+    }
+
+    fn check_member(&self, found: &mut Found) {
+        found.range("sid", self.sid, 1, 254);
+    }
+
+    fn check_storage(&self, found: &mut Found) {
+        let s = &self.storage;
+        found.require("storage.data_dir", !s.data_dir.as_os_str().is_empty(), "must be set");
+        found.range("storage.snap_count", s.snap_count, 2, u32::MAX);
+        found.range("storage.snap_size_limit", s.snap_size_limit, 1 << 20, u64::MAX);
+        found.range("storage.log_preallocation", s.log_preallocation, 0, 1 << 30);
+        found.range("storage.purge_retain", s.purge_retain, 3, usize::MAX);
+        found.require(
+            "storage.purge_interval",
+            s.purge_interval != Some(Duration::ZERO),
+            "must be longer than 0; leave it out to never purge",
+        );
+    }
+
+    fn check_timing(&self, found: &mut Found) {
+        let t = &self.timing;
+        found.range("timing.tick", t.tick.as_millis(), 10, 600_000);
+        found.range("timing.init_limit", t.init_limit, 1, 10_000);
+        found.range("timing.sync_limit", t.sync_limit, 1, 10_000);
+        found.range("timing.connect_timeout", t.connect_timeout.as_millis(), 10, 600_000);
+        let (min, max) = (self.min_session_timeout(), self.max_session_timeout());
+        found.require(
+            "sessions.min_timeout",
+            min <= max && !min.is_zero(),
+            format_args!("{min:?} must be above 0 and at most sessions.max_timeout, which is {max:?}"),
+        );
+        found.range("sessions.max_timeout", max.as_millis(), 1, i32::MAX as u128);
+        found.require(
+            "sessions.container_check_interval",
+            !self.sessions.container_check_interval.is_zero(),
+            "must be longer than 0",
+        );
+        found.range("sessions.container_max_per_minute", self.sessions.container_max_per_minute, 1, u32::MAX);
+    }
+
+    fn check_limits(&self, found: &mut Found) {
+        let l = &self.limits;
+        found.range("limits.jute_max_buffer", l.jute_max_buffer, 1024, 256 << 20);
+        found.range("limits.commit_log_count", l.commit_log_count, 500, 10_000_000);
+        found.range("limits.commit_log_bytes", l.commit_log_bytes, 1 << 20, usize::MAX);
+        found.range(
+            "limits.learner_backlog_bytes",
+            l.learner_backlog_bytes,
+            4 * l.jute_max_buffer,
+            usize::MAX,
+        );
+        found.range("limits.max_learners", l.max_learners, 1, 100_000);
+        found.range("limits.max_unidentified", l.max_unidentified, 1, 100_000);
+        found.range("limits.identify_timeout", l.identify_timeout.as_millis(), 10, 600_000);
+        found.range("limits.max_admin_connections", l.max_admin_connections, 1, 100_000);
+    }
+}
+
+struct Found(Vec<Mistake>);
+
+impl Found {
+    fn require(&mut self, key: &'static str, holds: bool, otherwise: impl fmt::Display) {
+        if !holds {
+            self.0.push(Mistake { key, message: otherwise.to_string() });
+        }
+    }
+
+    fn range<T: PartialOrd + fmt::Display>(&mut self, key: &'static str, value: T, min: T, max: T) {
+        let holds = min <= value && value <= max;
+        self.require(key, holds, format_args!("{value} is not within {min} and {max}"));
+    }
+}

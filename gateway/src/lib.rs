@@ -1,1 +1,17 @@
-//! See the README.
+//! The gateway: an observer of the core that terminates one tenant's client sessions.
+//!
+//! * [`config`]: what a gateway is told.
+//! * [`Gateway`]: starts one.
+//! * [`replica`]: its copy of the tree; who changes it, who is told.
+//! * [`core_link`]: the narrow interface from the edge towards the core.
+//! * `link`: what is behind that interface: finds the leader, follows it, carries requests to it.
+
+pub mod config;
+pub mod core_link;
+pub mod replica;
+
+mod gateway;
+mod link;
+
+pub use config::Config;
+pub use gateway::{Gateway, GatewayError, GatewayHandle, Listeners, StartError};

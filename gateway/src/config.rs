@@ -1,0 +1,353 @@
+//! What a gateway is told. Reading files, environment and flags is the caller's business.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use palisade_wire::{DEFAULT_MAX_FRAME, Sid, path};
+
+/// Everything that a gateway is told. [`Config::validate`] says whether it makes sense.
+///
+/// The defaults lack what only an operator knows: [`id`](Self::id), the tenant's name and the voters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// Unique among all gateways and voters of one core, 1 to 254: the high byte of the session ids issued here.
+    pub id: Sid,
+    /// Whose gateway this is.
+    pub tenant: Tenant,
+    /// The port that clients connect to.
+    pub client: Client,
+    /// The voters behind it.
+    pub core: Core,
+    /// The replica on disk.
+    pub storage: Storage,
+    /// Clients' sessions.
+    pub sessions: Sessions,
+    /// The monitoring port.
+    pub admin: Admin,
+    /// What one gateway will hold at most.
+    pub limits: Limits,
+}
+
+/// `[tenant]`: whose gateway this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// A name for logs and metrics: 1 to 64 of `a-z A-Z 0-9 - _ .`.
+    pub name: String,
+    /// The sub-tree that clients see as `/`. Only `/`, the whole tree, is served by this version.
+    pub root: String,
+}
+
+/// `[client]`: the port that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// `host:port` to listen on; port 0 takes a free one.
+    pub address: String,
+}
+
+/// `[core]`: the voters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Core {
+    /// `host:port` of every voter's *quorum* port (the first port of a `server.N` line). Names are resolved at
+    /// each dial.
+    pub voters: Vec<String>,
+    /// How long dialing one voter may take, name resolution included.
+    pub connect_timeout: Duration,
+    /// How long a leader may stay silent while it synchronises this gateway (Apache: initLimit × tickTime).
+    pub init_timeout: Duration,
+    /// How long a leader may stay silent afterwards (Apache: syncLimit × tickTime).
+    pub sync_timeout: Duration,
+}
+
+/// `[storage]`: the replica on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Folder for the log and the snapshots of the replica.
+    pub data_dir: PathBuf,
+    /// Transactions between two snapshots.
+    pub snap_count: u64,
+    /// Snapshots to keep, at least 3.
+    pub retain: usize,
+}
+
+/// `[sessions]`: clients' sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// Whether sessions stay unknown to the core until they own an ephemeral. Not served by this version.
+    pub local: bool,
+    /// The shortest timeout that a client may negotiate.
+    pub min_timeout: Duration,
+    /// The longest timeout that a client may negotiate.
+    pub max_timeout: Duration,
+}
+
+/// `[admin]`: the monitoring port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// `host:port` that answers four-letter words; port 0 takes a free one, `None` opens no such port.
+    pub address: Option<String>,
+}
+
+/// `[limits]`: what one gateway will hold at most. Whatever goes beyond is refused, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest request frame, bytes (`jute.maxbuffer`).
+    pub max_frame: usize,
+    /// Client connections.
+    pub max_connections: usize,
+    /// Connections that have not finished the handshake.
+    pub max_handshakes: usize,
+    /// Bytes queued towards one client; a slower reader is closed.
+    pub outbox_bytes: usize,
+    /// Requests of one connection that wait for an answer; reading from it pauses beyond.
+    pub pipelined_requests: usize,
+    /// Requests forwarded to the core and not yet answered.
+    pub in_flight: usize,
+    /// Bytes of requests forwarded to the core and not yet answered.
+    pub in_flight_bytes: usize,
+    /// How long a write waits for a leader before it fails; a third of the session's timeout if that is less.
+    pub write_wait: Duration,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self { name: String::new(), root: "/".to_owned() }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self { address: "0.0.0.0:2181".to_owned() }
+    }
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self {
+            voters: Vec::new(),
+            connect_timeout: Duration::from_secs(2),
+            init_timeout: Duration::from_secs(20),
+            sync_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("data"), snap_count: 100_000, retain: 3 }
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { local: false, min_timeout: Duration::from_secs(4), max_timeout: Duration::from_secs(40) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame: DEFAULT_MAX_FRAME,
+            max_connections: 20_000,
+            max_handshakes: 1_000,
+            outbox_bytes: 16 << 20,
+            pipelined_requests: 1_000,
+            in_flight: 10_000,
+            in_flight_bytes: 64 << 20,
+            write_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+/// One mistake in a [`Config`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMistake {
+    /// The key, as it stands in a file: `sessions.min_timeout`.
+    pub key: &'static str,
+    /// What is wrong, and what is allowed.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)
+    }
+}
+
+const NAME_MAX: usize = 64;
+const SESSION_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+const HOUR: Duration = Duration::from_secs(3_600);
+const MILLI: Duration = Duration::from_millis(1);
+const MAX_VOTERS: usize = 64;
+
+impl Config {
+    /// All mistakes at once, in the order of the keys; empty if there is none.
+    pub fn validate(&self) -> Vec<ConfigMistake> {
+        let mut check = Check(Vec::new());
+        check.range("id", self.id, 1, 254);
+        self.validate_tenant(&mut check);
+        check.address("client.address", &self.client.address, 0);
+        self.validate_core(&mut check);
+        self.validate_storage(&mut check);
+        self.validate_sessions(&mut check);
+        if let Some(address) = &self.admin.address {
+            check.address("admin.address", address, 0);
+        }
+        self.validate_limits(&mut check);
+        check.0
+    }
+
+    fn validate_tenant(&self, check: &mut Check) {
+        let Tenant { name, root } = &self.tenant;
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
+            check.say("tenant.name", format!("{name:?} is not 1 to {NAME_MAX} of a-z A-Z 0-9 - _ ."));
+        }
+        if !path::is_valid(root) {
+            check.say("tenant.root", format!("{root:?} is not the path of a znode"));
+        } else if root != "/" {
+            check.say("tenant.root", format!("{root:?} is not served by this version; use \"/\""));
+        }
+    }
+
+    fn validate_core(&self, check: &mut Check) {
+        let Core { voters, connect_timeout, init_timeout, sync_timeout } = &self.core;
+        if voters.is_empty() || voters.len() > MAX_VOTERS {
+            check.say(
+                "core.voters",
+                format!("{} given; list 1 to {MAX_VOTERS} quorum addresses", voters.len()),
+            );
+        }
+        for (i, voter) in voters.iter().enumerate() {
+            check.address("core.voters", voter, 1);
+            if voters.iter().take(i).any(|earlier| earlier == voter) {
+                check.say("core.voters", format!("{voter:?} is listed twice"));
+            }
+        }
+        check.span("core.connect_timeout", *connect_timeout, 10 * MILLI, HOUR);
+        check.span("core.init_timeout", *init_timeout, 100 * MILLI, HOUR);
+        check.span("core.sync_timeout", *sync_timeout, 100 * MILLI, HOUR);
+    }
+
+    fn validate_storage(&self, check: &mut Check) {
+        let Storage { data_dir, snap_count, retain } = &self.storage;
+        if data_dir.as_os_str().is_empty() {
+            check.say("storage.data_dir", "is empty; give a folder".to_owned());
+        }
+        check.range("storage.snap_count", *snap_count, 2, u64::from(u32::MAX));
+        check.range("storage.retain", *retain, 3, 1_000);
+    }
+
+    fn validate_sessions(&self, check: &mut Check) {
+        let Sessions { local, min_timeout, max_timeout } = self.sessions;
+        if local {
+            check.say("sessions.local", "true is not served by this version; use false".to_owned());
+        }
+        check.span("sessions.min_timeout", min_timeout, MILLI, SESSION_TIMEOUT_MAX);
+        check.span("sessions.max_timeout", max_timeout, MILLI, SESSION_TIMEOUT_MAX);
+        if min_timeout > max_timeout {
+            check.say(
+                "sessions.min_timeout",
+                format!("{min_timeout:?} is more than sessions.max_timeout, {max_timeout:?}"),
+            );
+        }
+    }
+
+    fn validate_limits(&self, check: &mut Check) {
+        let l = &self.limits;
+        check.range("limits.max_frame", l.max_frame, 1_024, 1 << 30);
+        check.range("limits.max_connections", l.max_connections, 1, 10_000_000);
+        check.range("limits.max_handshakes", l.max_handshakes, 1, 1_000_000);
+        check.range("limits.outbox_bytes", l.outbox_bytes, 64 << 10, 4 << 30);
+        check.range("limits.pipelined_requests", l.pipelined_requests, 1, 1_000_000);
+        check.range("limits.in_flight", l.in_flight, 1, 10_000_000);
+        check.range("limits.in_flight_bytes", l.in_flight_bytes, 1 << 20, 16 << 30);
+        if l.in_flight_bytes < l.max_frame {
+            check.say(
+                "limits.in_flight_bytes",
+                format!("{} is less than limits.max_frame, {}", l.in_flight_bytes, l.max_frame),
+            );
+        }
+        check.span("limits.write_wait", l.write_wait, MILLI, HOUR);
+    }
+}
+
+struct Check(Vec<ConfigMistake>);
+
+impl Check {
+    fn say(&mut self, key: &'static str, message: String) {
+        self.0.push(ConfigMistake { key, message });
+    }
+
+    fn range<T: PartialOrd + fmt::Display>(&mut self, key: &'static str, value: T, min: T, max: T) {
+        if value < min || value > max {
+            self.say(key, format!("{value} is not within {min} to {max}"));
+        }
+    }
+
+    fn span(&mut self, key: &'static str, value: Duration, min: Duration, max: Duration) {
+        if value < min || value > max {
+            self.say(key, format!("{value:?} is not within {min:?} to {max:?}"));
+        }
+    }
+
+    /// `host:port`, or `[v6]:port`.
+    fn address(&mut self, key: &'static str, address: &str, min_port: u16) {
+        let parts = address.rsplit_once(':').filter(|(host, _)| {
+            let bracketed = host.starts_with('[') && host.ends_with(']');
+            !host.is_empty() && (bracketed || !host.contains(':'))
+        });
+        if parts.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port < min_port) {
+            self.say(key, format!("{address:?} is not host:port with a port of {min_port} to 65535"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Config {
+        let mut config = Config { id: 101, ..Config::default() };
+        config.tenant.name = "discovery".to_owned();
+        config.core.voters = vec!["core-1:2888".to_owned(), "[::1]:2888".to_owned()];
+        config
+    }
+
+    fn keys(config: &Config) -> Vec<&'static str> {
+        config.validate().iter().map(|m| m.key).collect()
+    }
+
+    #[test]
+    fn defaults_lack_only_what_the_operator_knows() {
+        assert_eq!(good().validate(), []);
+        assert_eq!(keys(&Config::default()), ["id", "tenant.name", "core.voters"]);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let mut config = good();
+        config.id = 255;
+        config.tenant.root = "/discovery".to_owned();
+        config.client.address = "2181".to_owned();
+        config.core.voters.push("core-1:2888".to_owned());
+        config.core.voters.push("core-2:0".to_owned());
+        config.sessions.min_timeout = Duration::from_secs(60);
+        config.admin.address = Some("::1:80".to_owned());
+        config.limits.in_flight = 0;
+        assert_eq!(
+            keys(&config),
+            [
+                "id",
+                "tenant.root",
+                "client.address",
+                "core.voters",
+                "core.voters",
+                "sessions.min_timeout",
+                "admin.address",
+                "limits.in_flight",
+            ]
+        );
+        assert_eq!(config.validate()[0].to_string(), "id: 255 is not within 1 to 254");
+    }
+}

@@ -1,0 +1,238 @@
+//! What the edge hands to the link, behind one short lock: requests that wait to be sent, limits, touched sessions.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket, encode_revalidate, encode_touched};
+use palisade_wire::request::Request;
+use palisade_wire::{Id, OpCode, SessionId, Zxid};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+
+use crate::core_link::{Refused, Ticket, is_forwarded};
+
+/// Sessions told to the leader in one ping: 768 KiB, less than any peer's packet limit. The rest waits for the next.
+const MAX_TOUCHED: usize = 65_536;
+
+/// What answers a request.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    /// A transaction with this session, cxid and type (or the error type).
+    Txn { session: SessionId, cxid: i32, op: i32 },
+    /// The next SYNC.
+    Sync,
+    /// A REVALIDATE of this session.
+    Revalidation(SessionId),
+}
+
+/// A request on its way to the leader.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) packet: QuorumPacket,
+    pub(crate) expect: Expect,
+    pub(crate) ticket: Ticket,
+}
+
+impl Outgoing {
+    /// What it counts for in [`Limits::bytes`].
+    pub(crate) fn cost(&self) -> usize {
+        let ids = self.packet.auth.iter().flatten();
+        self.packet.data().len() + ids.map(|id| id.scheme.len() + id.id.len()).sum::<usize>()
+    }
+}
+
+/// Bounds on what was accepted and is not answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) requests: usize,
+    pub(crate) bytes: usize,
+}
+
+/// See the module.
+pub(crate) struct Queue {
+    inner: Mutex<Inner>,
+    limits: Limits,
+    /// Told when something was accepted.
+    accepted: Notify,
+    /// Copy of [`Inner::requests`], for monitoring.
+    requests: AtomicUsize,
+    start: Instant,
+    /// Microseconds since `start`, plus one; 0 for never.
+    contact: AtomicU64,
+}
+
+#[derive(Default)]
+struct Inner {
+    open: bool,
+    waiting: VecDeque<Outgoing>,
+    /// Accepted and not answered: `waiting` and what the link has sent.
+    requests: usize,
+    bytes: usize,
+    touched: FxHashMap<SessionId, i32>,
+}
+
+impl Queue {
+    /// An empty one that refuses everything until [`Self::open`].
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            inner: Mutex::default(),
+            limits,
+            accepted: Notify::new(),
+            requests: AtomicUsize::new(0),
+            start: Instant::now(),
+            contact: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn forward(
+        &self,
+        request: ForwardedRequest,
+        auth: Vec<Id>,
+        ticket: Ticket,
+    ) -> Result<(), Refused> {
+        let ForwardedRequest { session, cxid, op, .. } = request;
+        if !is_forwarded(op) {
+            ticket.void();
+            return Err(Refused::NotForwarded(op));
+        }
+        let expect = Expect::Txn { session, cxid, op };
+        self.accept(Outgoing { packet: request_packet(&request, auth), expect, ticket })
+    }
+
+    pub(crate) fn sync(
+        &self,
+        session: SessionId,
+        cxid: i32,
+        path: &str,
+        ticket: Ticket,
+    ) -> Result<(), Refused> {
+        let mut body = Vec::with_capacity(4 + path.len());
+        Request::Sync(Some(path.into())).encode(&mut body);
+        let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
+        self.accept(Outgoing { packet: request_packet(&request, Vec::new()), expect: Expect::Sync, ticket })
+    }
+
+    pub(crate) fn revalidate(
+        &self,
+        session: SessionId,
+        timeout_ms: i32,
+        ticket: Ticket,
+    ) -> Result<(), Refused> {
+        let data = encode_revalidate(session, timeout_ms);
+        let packet = QuorumPacket::new(PacketType::Revalidate, Zxid(-1), Some(data));
+        self.accept(Outgoing { packet, expect: Expect::Revalidation(session), ticket })
+    }
+
+    fn accept(&self, outgoing: Outgoing) -> Result<(), Refused> {
+        let cost = outgoing.cost();
+        let mut inner = self.inner.lock();
+        let refused = if !inner.open {
+            Some(Refused::NotConnected)
+        } else if inner.requests >= self.limits.requests {
+            Some(Refused::Busy("limits.in_flight"))
+        } else if inner.bytes + cost > self.limits.bytes {
+            Some(Refused::Busy("limits.in_flight_bytes"))
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
+            drop(inner);
+            outgoing.ticket.void();
+            return Err(refused);
+        }
+        inner.requests += 1;
+        inner.bytes += cost;
+        self.requests.store(inner.requests, Ordering::Relaxed);
+        inner.waiting.push_back(outgoing);
+        let first = inner.waiting.len() == 1;
+        drop(inner);
+        if first {
+            self.accepted.notify_one();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn touch(&self, session: SessionId, timeout_ms: i32) {
+        self.inner.lock().touched.insert(session, timeout_ms);
+    }
+
+    pub(crate) fn last_contact(&self) -> Option<Instant> {
+        let micros = self.contact.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.start + Duration::from_micros(micros))
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    // What follows is the link's side.
+
+    /// Requests are taken from now on.
+    pub(crate) fn open(&self) {
+        self.inner.lock().open = true;
+    }
+
+    /// Nothing is taken from now on. Gives back what was never sent; what was sent is forgotten here.
+    #[must_use]
+    pub(crate) fn close(&self) -> VecDeque<Outgoing> {
+        let mut inner = self.inner.lock();
+        inner.open = false;
+        inner.requests = 0;
+        inner.bytes = 0;
+        self.requests.store(0, Ordering::Relaxed);
+        std::mem::take(&mut inner.waiting)
+    }
+
+    /// Waits until something may have been accepted since the last [`Self::take`].
+    pub(crate) async fn accepted(&self) {
+        self.accepted.notified().await;
+    }
+
+    /// Moves all that waits to be sent to the end of `into`.
+    pub(crate) fn take(&self, into: &mut VecDeque<Outgoing>) {
+        into.append(&mut self.inner.lock().waiting);
+    }
+
+    /// This many requests with this cost were answered.
+    pub(crate) fn settle(&self, requests: usize, bytes: usize) {
+        let mut inner = self.inner.lock();
+        inner.requests = inner.requests.saturating_sub(requests);
+        inner.bytes = inner.bytes.saturating_sub(bytes);
+        self.requests.store(inner.requests, Ordering::Relaxed);
+    }
+
+    /// Data of the answer to a ping: sessions touched since the last one.
+    pub(crate) fn take_touched(&self) -> Bytes {
+        let mut inner = self.inner.lock();
+        if inner.touched.len() <= MAX_TOUCHED {
+            return encode_touched(inner.touched.drain());
+        }
+        let some: Vec<_> = inner.touched.iter().take(MAX_TOUCHED).map(|(s, t)| (*s, *t)).collect();
+        for (session, _) in &some {
+            inner.touched.remove(session);
+        }
+        encode_touched(some.into_iter())
+    }
+
+    /// The leader was heard now.
+    pub(crate) fn heard(&self) {
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
+        self.contact.store(micros + 1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("in_flight", &self.in_flight()).finish_non_exhaustive()
+    }
+}
+
+fn request_packet(request: &ForwardedRequest, auth: Vec<Id>) -> QuorumPacket {
+    let mut packet = QuorumPacket::new(PacketType::Request, Zxid(-1), Some(request.encode()));
+    packet.auth = Some(auth);
+    packet
+}

@@ -1,0 +1,130 @@
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use palisade_wire::Sid;
+
+use crate::epochs::EpochFiles;
+use crate::error::{Context, DiskError, Result};
+use crate::snapshot::Snapshots;
+use crate::{fs, names};
+
+/// Apache's name for the directory that holds everything but `myid`.
+const VERSION_2: &str = "version-2";
+
+/// An open data directory: laid out as Apache ZooKeeper's, and locked against other processes until the last
+/// clone of it, and of what was opened through it, is dropped.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    snapshots: PathBuf,
+    logs: PathBuf,
+    /// Held open for their advisory locks.
+    _locks: Vec<File>,
+}
+
+impl DataDir {
+    /// Opens the directories `dataDir` and `dataLogDir` (often the same one), creating what is missing.
+    ///
+    /// With an `id`, `myid` must hold it; it is written where neither it nor any data is there yet. Without
+    /// one (a gateway), there must be no `myid`: the directory would be a voter's.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::InUse`], [`DiskError::Misplaced`], [`DiskError::MyId`], [`DiskError::Io`].
+    pub fn open(snap_dir: &Path, log_dir: &Path, id: Option<Sid>) -> Result<Self> {
+        let snapshots = snap_dir.join(VERSION_2);
+        let logs = log_dir.join(VERSION_2);
+        fs::create_dirs(&snapshots)?;
+        fs::create_dirs(&logs)?;
+        let snapshots = snapshots.canonicalize().context("resolve", &snapshots)?;
+        let logs = logs.canonicalize().context("resolve", &logs)?;
+        let mut locks = vec![lock(&snapshots)?];
+        if snapshots != logs {
+            locks.push(lock(&logs)?);
+            refuse_misplaced(&snapshots, names::LOG)?;
+            refuse_misplaced(&logs, names::SNAPSHOT)?;
+        }
+        check_my_id(&snap_dir.join("myid"), id, || {
+            Ok(names::list(&snapshots, names::SNAPSHOT)?.is_empty() && names::logs(&logs)?.is_empty())
+        })?;
+        Ok(Self { inner: Arc::new(Inner { snapshots, logs, _locks: locks }) })
+    }
+
+    /// Where snapshots and epoch files are: `<dataDir>/version-2`.
+    pub fn snapshot_path(&self) -> &Path {
+        &self.inner.snapshots
+    }
+
+    /// Where transaction logs are: `<dataLogDir>/version-2`.
+    pub fn log_path(&self) -> &Path {
+        &self.inner.logs
+    }
+
+    /// Its snapshots.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(self.clone())
+    }
+
+    /// Its epoch files.
+    pub fn epochs(&self) -> EpochFiles {
+        EpochFiles::new(self.clone())
+    }
+}
+
+/// Locks the directory itself: no file appears that Apache would not know.
+fn lock(dir: &Path) -> Result<File> {
+    let handle = File::open(dir).context("open", dir)?;
+    match handle.try_lock() {
+        Ok(()) => Ok(handle),
+        Err(TryLockError::WouldBlock) => Err(DiskError::InUse { path: dir.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(e).context("lock", dir),
+    }
+}
+
+fn refuse_misplaced(dir: &Path, prefix: &str) -> Result<()> {
+    match names::list(dir, prefix)?.into_iter().next() {
+        None => Ok(()),
+        Some(file) => Err(DiskError::Misplaced { path: file.path }),
+    }
+}
+
+/// The id in `<dir>/myid`, `None` if there is no such file.
+///
+/// # Errors
+///
+/// [`DiskError::MyId`] if its first line is not a number, [`DiskError::Io`].
+pub fn read_my_id(dir: &Path) -> Result<Option<Sid>> {
+    let path = dir.join("myid");
+    let Some(content) = fs::read_if_exists(&path)? else { return Ok(None) };
+    let line = String::from_utf8_lossy(&content).lines().next().unwrap_or_default().to_owned();
+    line.parse().map(Some).map_err(|_| {
+        DiskError::my_id(
+            &path,
+            format!("its first line, {line:?}, is not the number of a server; correct it"),
+        )
+    })
+}
+
+fn check_my_id(path: &Path, id: Option<Sid>, is_empty: impl FnOnce() -> Result<bool>) -> Result<()> {
+    match (read_my_id(fs::parent(path))?, id) {
+        (None, None) => Ok(()),
+        (Some(found), Some(id)) if found == id => Ok(()),
+        (Some(found), Some(id)) => Err(DiskError::other_server(path, found, id)),
+        (Some(found), None) => Err(DiskError::my_id(
+            path,
+            format!("this directory belongs to server {found}; a gateway needs a directory of its own"),
+        )),
+        (None, Some(id)) if is_empty()? => fs::replace(path, format!("{id}\n").as_bytes()),
+        (None, Some(id)) => Err(DiskError::my_id(
+            path,
+            format!(
+                "it is missing, but there is data; if the data is that of server {id}, write {id} into it"
+            ),
+        )),
+    }
+}

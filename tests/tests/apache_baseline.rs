@@ -2,6 +2,7 @@
 
 use palisade_tests::apache::ApacheEnsemble;
 use palisade_tests::clients;
+use palisade_tests::recorder::Recorder;
 
 #[test]
 fn every_client_tours_a_standalone_server() {
@@ -13,4 +14,18 @@ fn every_client_tours_a_standalone_server() {
 fn every_client_tours_an_ensemble() {
     let ensemble = ApacheEnsemble::start(3);
     clients::all_tours(&ensemble.hosts());
+}
+
+#[test]
+fn a_recorded_history_survives_the_kill_of_a_leader() {
+    let mut ensemble = ApacheEnsemble::start(3);
+    let mut recorder = Recorder::start(&ensemble.hosts());
+    recorder.wait_for_writes(200);
+    let leader = ensemble.leader();
+    ensemble.servers[leader].kill();
+    recorder.wait_for_writes(200);
+    ensemble.servers[leader].restart();
+    recorder.wait_for_writes(200);
+    let history = recorder.finish();
+    history.check().unwrap();
 }

@@ -9,6 +9,7 @@ pub mod clients;
 pub mod folder;
 pub mod four_letter;
 pub mod linearize;
+pub mod palisade;
 pub mod ports;
 pub mod process;
 pub mod procfs;

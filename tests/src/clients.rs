@@ -40,6 +40,37 @@ pub fn c_tour(hosts: &str) {
     run("c-tour", &folder, &binary, [hosts]);
 }
 
+/// Fills `hosts` with znodes of every kind below `/name`.
+#[track_caller]
+pub fn populate(hosts: &str, name: &str) {
+    trees(&["populate", hosts, name]);
+}
+
+/// All znodes of `hosts`, one line each, with data, ACL and every field of their Stats.
+#[track_caller]
+pub fn dump(hosts: &str) -> Vec<String> {
+    let lines: Vec<String> = trees(&["dump", hosts]).lines().map(str::to_owned).collect();
+    assert!(lines.len() > 100, "a tree worth comparing: {lines:?}");
+    lines
+}
+
+#[track_caller]
+fn trees(arguments: &[&str]) -> String {
+    let folder = Folder::new();
+    let script = tools::clients().join("trees.py");
+    let arguments = [script.as_os_str()].into_iter().chain(arguments.iter().map(OsStr::new));
+    run("trees", &folder, tools::python(), arguments)
+}
+
+/// Fails at the first znode that differs.
+#[track_caller]
+pub fn assert_same_tree(before: &[String], after: &[String]) {
+    for (before, after) in before.iter().zip(after) {
+        assert_eq!(before, after);
+    }
+    assert_eq!(before.len(), after.len(), "number of znodes");
+}
+
 /// Runs a program to its end, and returns what it printed; panics with that when it fails.
 #[track_caller]
 pub fn run<A: AsRef<OsStr>>(

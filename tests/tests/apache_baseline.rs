@@ -1,6 +1,6 @@
 //! The client programs against Apache ZooKeeper itself: what they expect is what the original does.
 
-use palisade_tests::apache::ApacheEnsemble;
+use palisade_tests::apache::{ApacheEnsemble, ApacheServer};
 use palisade_tests::clients;
 use palisade_tests::recorder::Recorder;
 
@@ -28,4 +28,14 @@ fn a_recorded_history_survives_the_kill_of_a_leader() {
     recorder.wait_for_writes(200);
     let history = recorder.finish();
     history.check().unwrap();
+}
+
+#[test]
+fn a_dump_is_the_same_after_a_restart() {
+    let mut ensemble = ApacheEnsemble::start(3);
+    clients::populate(&ensemble.hosts(), "apache");
+    let before = clients::dump(&ensemble.hosts());
+    ensemble.servers.iter_mut().for_each(|server| server.restart());
+    ensemble.servers.iter().for_each(ApacheServer::wait_until_serving);
+    clients::assert_same_tree(&before, &clients::dump(&ensemble.hosts()));
 }

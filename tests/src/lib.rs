@@ -8,6 +8,7 @@ pub mod apache;
 pub mod clients;
 pub mod folder;
 pub mod four_letter;
+pub mod hostile;
 pub mod linearize;
 pub mod palisade;
 pub mod ports;

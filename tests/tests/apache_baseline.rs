@@ -1,5 +1,7 @@
 //! The client programs against Apache ZooKeeper itself: what they expect is what the original does.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use palisade_tests::apache::{ApacheEnsemble, ApacheServer};
 use palisade_tests::clients;
 use palisade_tests::recorder::Recorder;

@@ -94,6 +94,11 @@ impl History {
             .count()
     }
 
+    /// The number of operations that were not answered.
+    pub fn unknown(&self) -> usize {
+        self.records.iter().filter(|record| record.result == Ended::Unknown).count()
+    }
+
     /// Checks everything: registers are linearizable, sessions never go back in time, each version has one value and
     /// one zxid, and what was created is there.
     ///

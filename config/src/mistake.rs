@@ -1,6 +1,5 @@
-//! Mistakes in settings: collected, so that all of them are reported at once.
+//! Mistakes in settings, as they are shown to the operator.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +27,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong with one setting.
+/// One thing that is wrong with one setting, or worth knowing about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// Where it stands.
@@ -67,7 +66,7 @@ pub enum ConfigError {
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Every mistake, in the order of the file where that is known.
+        /// Every mistake, in the order of the file where that is known. Never empty.
         mistakes: Vec<Mistake>,
     },
 }
@@ -89,64 +88,4 @@ pub struct Loaded<T> {
     pub config: T,
     /// Keys that have no effect here, and values that had to be adjusted.
     pub warnings: Vec<Mistake>,
-}
-
-/// Collects what is found while one file is read.
-#[derive(Debug)]
-pub(crate) struct Report {
-    path: PathBuf,
-    mistakes: RefCell<Vec<Mistake>>,
-    warnings: RefCell<Vec<Mistake>>,
-}
-
-impl Report {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), mistakes: RefCell::default(), warnings: RefCell::default() }
-    }
-
-    pub(crate) fn origin(&self, line: Option<usize>) -> Origin {
-        Origin::File { path: self.path.clone(), line }
-    }
-
-    pub(crate) fn mistake(
-        &self,
-        origin: Origin,
-        key: impl Into<String>,
-        given: Option<String>,
-        problem: impl Into<String>,
-    ) {
-        self.mistakes.borrow_mut().push(Mistake { origin, key: key.into(), given, problem: problem.into() });
-    }
-
-    pub(crate) fn warning(
-        &self,
-        origin: Origin,
-        key: impl Into<String>,
-        given: Option<String>,
-        problem: impl Into<String>,
-    ) {
-        self.warnings.borrow_mut().push(Mistake { origin, key: key.into(), given, problem: problem.into() });
-    }
-
-    pub(crate) fn has_mistakes(&self) -> bool {
-        !self.mistakes.borrow().is_empty()
-    }
-
-    /// `config`, unless there is a mistake.
-    pub(crate) fn finish<T>(self, config: Option<T>) -> Result<Loaded<T>, ConfigError> {
-        let mut mistakes = self.mistakes.into_inner();
-        match config {
-            Some(config) if mistakes.is_empty() => {
-                Ok(Loaded { config, warnings: self.warnings.into_inner() })
-            }
-            _ => {
-                // What is missing has no line and comes last.
-                mistakes.sort_by_key(|m| match m.origin {
-                    Origin::File { line, .. } => line.unwrap_or(usize::MAX),
-                    Origin::Flag(_) => usize::MAX,
-                });
-                Err(ConfigError::Invalid { path: self.path, mistakes })
-            }
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! Reads a TOML file table by table, noting every mistake instead of stopping at the first.
 
-use std::fmt::Debug;
-use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,9 +7,10 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::mistake::{Origin, Report};
+use crate::mistake::Origin;
+use crate::report::{Place, Report};
 use crate::suggest::nearest;
-use crate::{address, duration};
+use crate::{duration, size};
 
 /// A parsed file.
 #[derive(Debug)]
@@ -22,17 +21,17 @@ pub(crate) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Parses `text`. What is not TOML is reported and leaves an empty document.
-    pub(crate) fn parse(text: &'a str, report: &'a Report) -> Self {
-        let root = match DeTable::parse(text) {
-            Ok(root) => Some(root),
+    /// Parses `text`. What is not TOML is reported; `None` then.
+    pub(crate) fn parse(text: &'a str, report: &'a Report) -> Option<Self> {
+        match DeTable::parse(text) {
+            Ok(root) => Some(Self { text, root: Some(root), report }),
             Err(error) => {
                 let line = error.span().map(|span| line_of(text, span.start));
-                report.mistake(report.origin(line), "TOML", None, error.message());
+                let place = Place { origin: report.origin(line), key: "TOML".into(), given: None };
+                report.mistake(place, error.message());
                 None
             }
-        };
-        Self { text, root, report }
+        }
     }
 
     /// The keys that stand before the first section.
@@ -46,10 +45,18 @@ fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
 }
 
+/// How the operator knows the field `section.key`.
+pub(crate) fn key_of(field: &str) -> String {
+    match field.split_once('.') {
+        Some((section, key)) => format!("[{section}] {key}"),
+        None => field.to_owned(),
+    }
+}
+
 /// One table of the file, present or not.
 ///
-/// Each getter reads one key and reports what is wrong with it; [`Section::finish`] then reports the keys that
-/// nobody asked for.
+/// Each getter reads one key, remembers where it stands, and reports a value of the wrong type; whether a value
+/// is within its range is for the tier's own checks. [`Section::finish`] reports the keys that nobody asked for.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
     name: &'static str,
@@ -65,155 +72,91 @@ impl<'a> Section<'a> {
         let table = self.take(name).and_then(|value| match value.get_ref() {
             DeValue::Table(table) => Some(table),
             _ => {
-                self.wrong(name, value, format!("must be a section: write [{name}] on a line of its own"));
+                self.wrong(name, value, &format!("a section; write [{name}] on a line of its own"));
                 None
             }
         });
         Section { name, text: self.text, table, report: self.report, asked: Vec::new() }
     }
 
-    /// Where `key` stands, or the file if it is not given.
-    pub(crate) fn origin(&self, key: &str) -> Origin {
-        let line =
-            self.table.and_then(|table| table.get(key)).map(|value| line_of(self.text, value.span().start));
-        self.report.origin(line)
+    /// Reports that a mandatory key is not given; `give` says what to do about it.
+    pub(crate) fn require(&self, key: &str, give: &str) {
+        let field = self.field(key);
+        if self.report.has_place(&field) || self.table.is_some_and(|table| table.contains_key(key)) {
+            return;
+        }
+        let place = Place { origin: self.report.origin(None), key: key_of(&field), given: None };
+        self.report.mistake_in(field, place, format!("is missing; {give}"));
     }
 
-    /// `[section] key`.
-    pub(crate) fn path_of(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("[{}] {key}", self.name) }
-    }
-
-    /// Whether the file gives `key`.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.table.is_some_and(|table| table.contains_key(key))
-    }
-
-    /// Reports that a mandatory key is missing; `why` says what to give.
-    pub(crate) fn missing(&self, key: &str, why: &str) {
-        self.report.mistake(self.report.origin(None), self.path_of(key), None, format!("is missing; {why}"));
-    }
-
-    /// A whole number, `default` if it is not given.
-    pub(crate) fn integer<T>(&mut self, key: &'static str, default: T, range: RangeInclusive<T>) -> T
-    where
-        T: FromStr + PartialOrd + Debug + Copy,
-    {
-        self.opt_integer(key, range).unwrap_or(default)
-    }
-
-    /// A whole number, `None` if it is not given or wrong.
-    pub(crate) fn opt_integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<T>
-    where
-        T: FromStr + PartialOrd + Debug + Copy,
-    {
-        let value = self.take(key)?;
-        let number = match value.get_ref() {
+    /// Sets `target` to the whole number `key`, if it is given.
+    pub(crate) fn integer<T: FromStr>(&mut self, key: &'static str, target: &mut T) {
+        self.read(key, target, "a whole number that is not too large", |value| match value {
             DeValue::Integer(n) if n.radix() == 10 => n.as_str().parse().ok(),
             _ => None,
-        };
-        let number = number.filter(|n| range.contains(n));
-        if number.is_none() {
-            let (low, high) = (range.start(), range.end());
-            self.wrong(key, value, format!("must be a whole number from {low:?} to {high:?}"));
-        }
-        number
+        });
     }
 
-    /// A duration, `default` if it is not given.
-    pub(crate) fn duration(
-        &mut self,
-        key: &'static str,
-        default: Duration,
-        range: RangeInclusive<Duration>,
-    ) -> Duration {
-        self.opt_duration(key, range).unwrap_or(default)
+    /// Sets `target` to the size `key` in bytes, if it is given.
+    pub(crate) fn size<T: TryFrom<u64>>(&mut self, key: &'static str, target: &mut T) {
+        self.read(key, target, size::FORM, |value| T::try_from(size::parse(scalar(value)?)?).ok());
     }
 
-    /// A duration, `None` if it is not given or wrong.
-    pub(crate) fn opt_duration(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<Duration>,
-    ) -> Option<Duration> {
-        let value = self.take(key)?;
-        let parsed = match value.get_ref() {
-            DeValue::String(text) => duration::parse(text),
-            DeValue::Integer(n) if n.radix() == 10 => duration::parse(n.as_str()),
+    /// Sets `target` to the duration `key`, if it is given.
+    pub(crate) fn duration(&mut self, key: &'static str, target: &mut Duration) {
+        self.read(key, target, duration::FORM, |value| duration::parse(scalar(value)?));
+    }
+
+    /// The same for what has no default.
+    pub(crate) fn opt_duration(&mut self, key: &'static str, target: &mut Option<Duration>) {
+        self.read(key, target, duration::FORM, |value| duration::parse(scalar(value)?).map(Some));
+    }
+
+    /// Sets `target` to `true` or `false`, if it is given.
+    pub(crate) fn boolean(&mut self, key: &'static str, target: &mut bool) {
+        self.read(key, target, "true or false", |value| match value {
+            DeValue::Boolean(b) => Some(*b),
             _ => None,
-        };
-        let parsed = parsed.filter(|d| range.contains(d));
-        if parsed.is_none() {
-            let (low, high) = (duration::show(*range.start()), duration::show(*range.end()));
-            self.wrong(key, value, format!("must be {}, from {low} to {high}", duration::FORM));
-        }
-        parsed
+        });
     }
 
-    /// `true` or `false`.
-    pub(crate) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        let Some(value) = self.take(key) else { return default };
-        match value.get_ref() {
-            DeValue::Boolean(b) => *b,
-            _ => {
-                self.wrong(key, value, "must be true or false");
-                default
-            }
-        }
+    /// Sets `target` to the text `key`, if it is given.
+    pub(crate) fn string(&mut self, key: &'static str, target: &mut String) {
+        self.read(key, target, "text in quotes", |value| text(value).map(str::to_owned));
     }
 
-    /// Text that is not empty.
-    pub(crate) fn string(&mut self, key: &'static str) -> Option<&'a str> {
-        let value = self.take(key)?;
-        match value.get_ref() {
-            DeValue::String(text) if !text.trim().is_empty() => Some(text),
-            _ => {
-                self.wrong(key, value, "must be text in quotes that is not empty");
-                None
-            }
-        }
+    /// The same for what has no default.
+    pub(crate) fn opt_string(&mut self, key: &'static str, target: &mut Option<String>) {
+        self.read(key, target, "text in quotes", |value| text(value).map(|t| Some(t.to_owned())));
     }
 
-    /// A path of the file system; relative ones start at the working directory.
-    pub(crate) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
-        self.string(key).map(|text| Path::new(text).to_owned())
+    /// Sets `target` to the path `key`, if it is given. Relative ones start at the working directory.
+    pub(crate) fn path(&mut self, key: &'static str, target: &mut PathBuf) {
+        self.read(key, target, "a path in quotes", |value| text(value).map(|t| Path::new(t).to_owned()));
     }
 
-    /// `host:port` to listen on.
-    pub(crate) fn listen_address(&mut self, key: &'static str) -> Option<String> {
-        let text = self.string(key)?;
-        if address::is_host_port(text, true) {
-            return Some(text.to_owned());
-        }
-        self.reject(key, format!("must be {}", address::FORM));
-        None
+    /// The same for what has no default.
+    pub(crate) fn opt_path(&mut self, key: &'static str, target: &mut Option<PathBuf>) {
+        self.read(key, target, "a path in quotes", |value| {
+            text(value).map(|t| Some(Path::new(t).to_owned()))
+        });
     }
 
-    /// A list of texts, each with its line.
+    /// A list of texts, each with where it stands.
     pub(crate) fn strings(&mut self, key: &'static str) -> Vec<(&'a str, Origin)> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let DeValue::Array(items) = value.get_ref() else {
-            self.wrong(key, value, "must be a list of texts, such as [\"a\", \"b\"]");
+            self.wrong(key, value, "a list of texts, such as [\"a\", \"b\"]");
             return Vec::new();
         };
         let mut texts = Vec::with_capacity(items.len());
         for item in items.iter() {
-            match item.get_ref() {
-                DeValue::String(text) => {
-                    texts.push((text.as_ref(), self.report.origin(Some(self.line(&item.span())))));
-                }
-                _ => self.wrong(key, item, "must be text in quotes"),
+            match text(item.get_ref()) {
+                Some(text) => texts.push((text, self.origin(item.span().start))),
+                None => self.wrong(key, item, "text in quotes"),
             }
         }
         texts
-    }
-
-    /// Reports a value that was read well but is not allowed.
-    pub(crate) fn reject(&self, key: &str, problem: impl Into<String>) {
-        match self.table.and_then(|table| table.get(key)) {
-            Some(value) => self.wrong(key, value, problem),
-            None => self.report.mistake(self.report.origin(None), self.path_of(key), None, problem),
-        }
     }
 
     /// Reports every key that was never asked for.
@@ -224,37 +167,76 @@ impl<'a> Section<'a> {
             if self.asked.contains(&name) {
                 continue;
             }
-            let hint = match nearest(name, self.asked.iter().copied()) {
+            let problem = match nearest(name, self.asked.iter().copied()) {
                 Some(known) => format!("unknown key; did you mean \"{known}\"?"),
                 None => format!("unknown key; known here: {}", self.asked.join(", ")),
             };
-            let line = self.line(&key.span());
-            let given = (!value.get_ref().is_table()).then(|| self.shown(value));
-            self.report.mistake(self.report.origin(Some(line)), self.path_of(name), given, hint);
+            let given = if value.get_ref().is_table() { None } else { self.shown(value) };
+            let place =
+                Place { origin: self.origin(key.span().start), key: key_of(&self.field(name)), given };
+            self.report.mistake(place, problem);
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        target: &mut T,
+        form: &str,
+        convert: impl FnOnce(&DeValue<'_>) -> Option<T>,
+    ) {
+        let Some(value) = self.take(key) else { return };
+        match convert(value.get_ref()) {
+            Some(converted) => *target = converted,
+            None => self.wrong(key, value, form),
         }
     }
 
     fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.push(key);
-        self.table?.get(key)
+        let value = self.table?.get(key)?;
+        self.report.place(self.field(key), self.place(key, value));
+        Some(value)
     }
 
-    fn line(&self, span: &Range<usize>) -> usize {
-        line_of(self.text, span.start)
+    fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, form: &str) {
+        self.report.mistake_in(self.field(key), self.place(key, value), format!("must be {form}"));
     }
 
-    /// The value as it stands in the file.
-    fn shown(&self, value: &Spanned<DeValue<'_>>) -> String {
-        self.text.get(value.span()).unwrap_or_default().to_owned()
+    /// The field that `key` sets.
+    pub(crate) fn field(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
-    fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, problem: impl Into<String>) {
-        let line = self.line(&value.span());
-        self.report.mistake(
-            self.report.origin(Some(line)),
-            self.path_of(key),
-            Some(self.shown(value)),
-            problem,
-        );
+    fn place(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Place {
+        Place {
+            origin: self.origin(value.span().start),
+            key: key_of(&self.field(key)),
+            given: self.shown(value),
+        }
+    }
+
+    fn origin(&self, offset: usize) -> Origin {
+        self.report.origin(Some(line_of(self.text, offset)))
+    }
+
+    /// The value as it stands in the file, unless it covers several lines.
+    fn shown(&self, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        self.text.get(value.span()).filter(|text| !text.contains('\n')).map(str::to_owned)
+    }
+}
+
+fn text<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {
+    match value {
+        DeValue::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The digits of a decimal number, or text.
+fn scalar<'v>(value: &'v DeValue<'_>) -> Option<&'v str> {
+    match value {
+        DeValue::Integer(n) if n.radix() == 10 => Some(n.as_str()),
+        _ => text(value),
     }
 }

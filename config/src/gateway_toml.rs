@@ -1,0 +1,67 @@
+//! A gateway's settings from TOML. Fields of its `Config` and keys of the file have the same names.
+
+use palisade_gateway::Config;
+
+use crate::report::Report;
+use crate::section::{Document, Section};
+
+/// Reads `text`; what is wrong goes to `report`. `None` if it is not TOML at all.
+pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
+    let mut config = Config::default();
+    let document = Document::parse(text, report)?;
+    let mut root = document.root();
+    root.require("id", "give a number from 1 to 254 that no other gateway and no voter has");
+    root.integer("id", &mut config.id);
+
+    let mut section = root.section("tenant");
+    section.require("name", "say whose gateway this is, such as \"discovery\"");
+    section.string("name", &mut config.tenant.name);
+    section.string("root", &mut config.tenant.root);
+    section.finish();
+
+    let mut section = root.section("client");
+    section.string("address", &mut config.client.address);
+    section.finish();
+
+    let mut section = root.section("core");
+    section.require("voters", "list the voters' quorum addresses, such as [\"zk1:2888\", \"zk2:2888\"]");
+    config.core.voters = section.strings("voters").into_iter().map(|(text, _)| text.to_owned()).collect();
+    section.duration("connect_timeout", &mut config.core.connect_timeout);
+    section.duration("init_timeout", &mut config.core.init_timeout);
+    section.duration("sync_timeout", &mut config.core.sync_timeout);
+    section.finish();
+
+    let mut section = root.section("storage");
+    section.require("data_dir", "give the folder for the replica, such as \"/var/lib/palisade/discovery\"");
+    section.path("data_dir", &mut config.storage.data_dir);
+    section.integer("snap_count", &mut config.storage.snap_count);
+    section.integer("retain", &mut config.storage.retain);
+    section.finish();
+
+    let mut section = root.section("sessions");
+    section.boolean("local", &mut config.sessions.local);
+    section.duration("min_timeout", &mut config.sessions.min_timeout);
+    section.duration("max_timeout", &mut config.sessions.max_timeout);
+    section.finish();
+
+    let mut section = root.section("admin");
+    section.opt_string("address", &mut config.admin.address);
+    section.finish();
+
+    limits(root.section("limits"), &mut config);
+    root.finish();
+    Some(config)
+}
+
+fn limits(mut section: Section<'_>, config: &mut Config) {
+    let limits = &mut config.limits;
+    section.size("max_frame", &mut limits.max_frame);
+    section.integer("max_connections", &mut limits.max_connections);
+    section.integer("max_handshakes", &mut limits.max_handshakes);
+    section.size("outbox_bytes", &mut limits.outbox_bytes);
+    section.integer("pipelined_requests", &mut limits.pipelined_requests);
+    section.integer("in_flight", &mut limits.in_flight);
+    section.size("in_flight_bytes", &mut limits.in_flight_bytes);
+    section.duration("write_wait", &mut limits.write_wait);
+    section.finish();
+}

@@ -31,8 +31,8 @@ use crate::link::queue::Queue;
 
 /// Where answers to forwarded requests go.
 ///
-/// Called on the link's task, for [`Answer::Applied`] under the replica's write lock: it must be quick, must not
-/// block, and must not touch the replica or the [`CoreLink`].
+/// Called on the link's task, most often under the replica's write lock: it must be quick, must not block, and must
+/// not touch the replica or the [`CoreLink`].
 pub trait Requester: Send + Sync {
     /// The request with this `tag` is answered. Called once per accepted request.
     fn answered(&self, tag: u64, answer: Answer<'_>);

@@ -5,11 +5,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use palisade_store::{Change, DataTree, TxnOutcome};
 use palisade_wire::Zxid;
-use palisade_wire::txn::{Txn, TxnHeader};
-use parking_lot::{RwLock, RwLockReadGuard};
+use palisade_wire::txn::{Txn, TxnHeader, TxnRecord};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tracing::error;
+
+use crate::core_link::{Answer, Ticket};
+
+pub(crate) mod disk;
 
 /// Who is told of every change, in order.
 ///
@@ -20,12 +26,13 @@ pub trait ReplicaObserver: Send + Sync + 'static {
     /// [`Self::applied`] of the same transaction. A failed transaction has no effects.
     fn changed(&self, header: &TxnHeader, change: &Change<'_>);
 
-    /// The transaction is applied. The [`Answer`](crate::core_link::Answer) to the request that asked for it, if
-    /// this gateway forwarded it, comes right after this call and before anything of the next transaction.
+    /// The transaction is applied. The [`Answer`] to the request that asked for it, if this gateway forwarded it,
+    /// comes right after this call and before anything of the next transaction.
     fn applied(&self, header: &TxnHeader, txn: &Txn, outcome: &TxnOutcome<'_>);
 
-    /// The leader sent a whole tree, and it takes the place of the old one: what changed between them was missed.
-    /// If `new.last_zxid()` is below `old.last_zxid()`, the core lost history that clients may have seen.
+    /// Another tree takes the place of the old one, because the leader sent a whole one or made this replica
+    /// forget transactions: what changed between them was missed. If `new.last_zxid()` is below
+    /// `old.last_zxid()`, the core lost history that clients may have seen.
     fn replaced(&self, old: &DataTree, new: &DataTree);
 }
 
@@ -38,12 +45,15 @@ pub struct Replica {
 struct Shared {
     tree: RwLock<DataTree>,
     observer: Arc<dyn ReplicaObserver>,
+    /// Copy of the tree's, stored under its write lock.
+    last_zxid: AtomicI64,
 }
 
 impl Replica {
     /// A replica that starts with `tree`, as restored from disk.
     pub fn new(tree: DataTree, observer: Arc<dyn ReplicaObserver>) -> Self {
-        Self { shared: Arc::new(Shared { tree: RwLock::new(tree), observer }) }
+        let last_zxid = AtomicI64::new(tree.last_zxid().0);
+        Self { shared: Arc::new(Shared { tree: RwLock::new(tree), observer, last_zxid }) }
     }
 
     /// The tree as of now; the applier waits until the guard is dropped. Keep it short, never across an await.
@@ -51,14 +61,68 @@ impl Replica {
         self.shared.tree.read()
     }
 
-    /// The last transaction of the tree.
+    /// The last transaction of the tree. Takes no lock: while a batch is applied, it is the one before the batch.
     pub fn last_zxid(&self) -> Zxid {
-        self.read().last_zxid()
+        Zxid(self.shared.last_zxid.load(Ordering::Acquire))
+    }
+
+    /// Begins a batch; readers wait until it is dropped.
+    pub(crate) fn write(&self) -> Batch<'_> {
+        Batch { shared: &self.shared, tree: self.shared.tree.write() }
+    }
+
+    /// Puts `tree` in the place of the present one, and gives that back.
+    pub(crate) fn replace(&self, tree: DataTree) -> DataTree {
+        let mut batch = self.write();
+        self.shared.observer.replaced(&batch.tree, &tree);
+        std::mem::replace(&mut *batch.tree, tree)
     }
 }
 
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica").field("last_zxid", &self.last_zxid()).finish_non_exhaustive()
+    }
+}
+
+/// Transactions that become visible together.
+pub(crate) struct Batch<'a> {
+    shared: &'a Shared,
+    tree: RwLockWriteGuard<'a, DataTree>,
+}
+
+impl Batch<'_> {
+    /// Applies one transaction; `ticket` is that of the request which asked for it, if it was forwarded from here.
+    pub(crate) fn apply(&mut self, record: &TxnRecord, ticket: Option<Ticket>) {
+        let TxnRecord { header, txn, digest } = record;
+        let observer = &self.shared.observer;
+        let outcome = self.tree.apply(header, txn, &mut |change| observer.changed(header, &change));
+        observer.applied(header, txn, &outcome);
+        if let Some(ticket) = ticket {
+            ticket.answer(Answer::Applied { header, txn, outcome: &outcome });
+        }
+        check_digest(&self.tree, header.zxid, *digest);
+    }
+
+    /// The last transaction applied.
+    pub(crate) fn last_zxid(&self) -> Zxid {
+        self.tree.last_zxid()
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.shared.last_zxid.store(self.tree.last_zxid().0, Ordering::Release);
+    }
+}
+
+/// Compares with the digest that the leader computed. A difference is told, and lived with, as Apache does: the
+/// leader's may lack what older servers leave out.
+pub(crate) fn check_digest(tree: &DataTree, zxid: Zxid, expected: Option<u64>) {
+    if let Some(expected) = expected
+        && tree.last_zxid() == zxid
+        && tree.digest() != expected
+    {
+        error!(%zxid, expected, found = tree.digest(), "this replica's digest differs from the leader's");
     }
 }

@@ -176,6 +176,7 @@ impl fmt::Display for ConfigMistake {
 
 const NAME_MAX: usize = 64;
 const SESSION_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const MILLI: Duration = Duration::from_millis(1);
 const MAX_VOTERS: usize = 64;
@@ -226,7 +227,7 @@ impl Config {
         }
         check.span("core.connect_timeout", *connect_timeout, 10 * MILLI, HOUR);
         check.span("core.init_timeout", *init_timeout, 100 * MILLI, HOUR);
-        check.span("core.sync_timeout", *sync_timeout, 100 * MILLI, HOUR);
+        check.span("core.sync_timeout", *sync_timeout, 100 * MILLI, 5 * MINUTE);
     }
 
     fn validate_storage(&self, check: &mut Check) {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use palisade_disk::DiskError;
+use palisade_wire::{DecodeError, Zxid};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, ConfigMistake};
@@ -56,15 +58,35 @@ pub struct GatewayHandle {
     core: CoreLink,
 }
 
-/// A gateway that ended by itself.
+/// Why a gateway ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// The ensemble lists this gateway's id as a voter: following it would make this gateway vote.
+    /// The ensemble lists this gateway's id as a voter's: following it would make this gateway vote.
     #[error("id {id} is that of a voter of the ensemble; give this gateway an id that no voter has")]
     IdIsVoter {
         /// The id.
         id: i64,
     },
+    /// The data directory failed: what it holds is unknown until it is opened again.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The thread that writes the data directory ended without a word.
+    #[error("the disk thread has ended; see the log")]
+    DiskGone,
+    /// A transaction that is history cannot be applied.
+    #[error("transaction {zxid} cannot be decoded: {source}; this version is too old for the core")]
+    Txn {
+        /// Which one.
+        zxid: Zxid,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// The learner cannot go on. This is a defect.
+    #[error("the learner failed: {0}")]
+    Learner(String),
+    /// A task panicked. This is a defect.
+    #[error("a task panicked; see the log")]
+    Panicked,
 }
 
 impl GatewayHandle {

@@ -134,8 +134,11 @@ impl Dial {
     async fn connect(&self) -> Result<TcpStream, NoLeader> {
         let patience = self.core.connect_timeout;
         let unreachable = |_| NoLeader::Unreachable(patience);
-        let addresses: Vec<SocketAddr> =
-            timeout(patience, lookup_host(&self.voter)).await.map_err(unreachable)??.take(MAX_ADDRESSES).collect();
+        let addresses: Vec<SocketAddr> = timeout(patience, lookup_host(&self.voter))
+            .await
+            .map_err(unreachable)??
+            .take(MAX_ADDRESSES)
+            .collect();
         let mut failure = NoLeader::NoAddress;
         for address in addresses {
             match timeout(patience, TcpStream::connect(address)).await.map_err(unreachable) {
@@ -173,5 +176,86 @@ impl Backoff {
     /// It went well: begin again with short pauses.
     pub(crate) const fn reset(&mut self) {
         self.limit = self.min;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_wire::Zxid;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn leader_info(epoch: u32) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        let data = Bytes::from_static(&[0, 1, 0, 0]);
+        QuorumPacket::new(PacketType::LeaderInfo, Zxid::new(epoch, 0), Some(data)).encode(&mut bytes);
+        bytes
+    }
+
+    /// A voter that answers every connection with these bytes, then closes it or keeps it.
+    async fn voter(answer: impl AsRef<[u8]> + Send + 'static, keep: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut greeting = [0; 5];
+                let heard = stream.read_exact(&mut greeting).await.is_ok();
+                if heard && stream.write_all(answer.as_ref()).await.is_ok() && keep {
+                    kept.push(stream);
+                }
+            }
+        });
+        address
+    }
+
+    async fn refusing() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn only_the_leader_is_found_whatever_the_others_do() {
+        let voters = vec![
+            refusing().await,
+            voter([], false).await,
+            voter([], true).await,
+            voter(*b"HTTP/1.1 400 Bad Request\r\n\r\n", true).await,
+            voter([0xff; 64], true).await,
+            voter(leader_info(2), true).await,
+            "no-such-host.invalid:2888".to_owned(),
+            voter([leader_info(3), leader_info(3)].concat(), true).await,
+        ];
+        let leader = voters.last().cloned().unwrap();
+        let core = config::Core { voters, ..config::Core::default() };
+        let found = find_leader(&core, &Bytes::from_static(b"hello"), 3).await;
+        assert_eq!(found.voter, leader);
+        assert_eq!(found.first.zxid, Zxid::new(3, 0));
+        assert_eq!(found.rest, leader_info(3));
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_comes_up_later_is_found() {
+        let address = refusing().await;
+        let core = config::Core { voters: vec![address.clone()], ..config::Core::default() };
+        let search = tokio::spawn(async move { find_leader(&core, &Bytes::from_static(b"hello"), 0).await });
+        tokio::task::yield_now().await;
+        let listener = TcpListener::bind(&address).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&leader_info(1)).await.unwrap();
+        assert_eq!(search.await.unwrap().voter, address);
+    }
+
+    #[test]
+    fn pauses_grow_to_their_limit_and_shrink_after_success() {
+        let second = Duration::from_secs(1);
+        let mut backoff = Backoff::new(second / 4, second);
+        for limit in [second / 4, second / 2, second, second] {
+            let pause = backoff.next();
+            assert!(pause >= limit / 2 && pause <= limit, "{pause:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= second / 4);
     }
 }

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use tracing::warn;
 
 use crate::core_link::Ticket;
-use crate::link::queue::{Expect, Outgoing};
+use crate::link::queue::Expect;
 
 /// Requests in the order in which they were sent; each kind is answered in that order.
 ///
@@ -84,8 +84,12 @@ impl InFlight {
         if in_order {
             for _ in 0..at {
                 let skipped = self.remove_write(0)?;
-                warn!(session = format_args!("{:#x}", skipped.session), cxid = skipped.cxid, op = skipped.op,
-                    "the leader passed over a forwarded request");
+                warn!(
+                    session = format_args!("{:#x}", skipped.session),
+                    cxid = skipped.cxid,
+                    op = skipped.op,
+                    "the leader passed over a forwarded request"
+                );
             }
         }
         let write = self.remove_write(if in_order { 0 } else { at })?;
@@ -128,5 +132,83 @@ impl InFlight {
         self.settled.requests += 1;
         self.settled.bytes += waiting.cost;
         waiting.ticket
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use palisade_wire::ErrorCode;
+
+    use super::*;
+    use crate::core_link::Answer;
+    use crate::link::testing::{Edge, header};
+
+    const SESSION: i64 = 0x65_0000_0000_0001;
+
+    fn sent(flight: &mut InFlight, edge: &Arc<Edge>, tag: u64, cxid: i32, op: OpCode) {
+        let expect = Expect::Txn { session: SESSION, cxid, op: op.as_i32() };
+        flight.sent(expect, edge.ticket(tag), 10);
+    }
+
+    fn delete() -> Txn {
+        Txn::Delete("/a".to_owned())
+    }
+
+    #[test]
+    fn a_write_is_answered_by_its_own_transaction_or_its_error() {
+        let (edge, mut flight) = (Edge::new(), InFlight::default());
+        sent(&mut flight, &edge, 1, 7, OpCode::Delete);
+        sent(&mut flight, &edge, 2, 8, OpCode::Delete);
+        assert!(flight.take_write(&header(SESSION, 9, 1), &delete()).is_none(), "another gateway's");
+        assert!(flight.take_write(&header(SESSION + 1, 7, 2), &delete()).is_none(), "another session's");
+        flight.take_write(&header(SESSION, 7, 3), &delete()).unwrap().answer(Answer::Lost);
+        let error = Txn::Error(ErrorCode::NO_NODE);
+        flight.take_write(&header(SESSION, 8, 4), &error).unwrap().answer(Answer::Lost);
+        assert_eq!(edge.take(), ["answer 1: lost", "answer 2: lost"]);
+        assert_eq!(flight.take_settled(), Settled { requests: 2, bytes: 20 });
+        assert_eq!(flight.take_settled(), Settled::default());
+    }
+
+    #[test]
+    fn a_write_that_the_leader_passed_over_is_lost_before_the_next_is_answered() {
+        let (edge, mut flight) = (Edge::new(), InFlight::default());
+        for (tag, cxid) in [(1, 7), (2, 8), (3, 9)] {
+            sent(&mut flight, &edge, tag, cxid, OpCode::Delete);
+        }
+        let ticket = flight.take_write(&header(SESSION, 8, 1), &delete()).unwrap();
+        assert_eq!(edge.take(), ["answer 1: lost"]);
+        ticket.answer(Answer::Synced { zxid: palisade_wire::Zxid(1) });
+        assert!(flight.take_write(&header(SESSION, 7, 2), &delete()).is_none());
+        drop(flight);
+        assert_eq!(edge.take(), ["answer 2: synced 0x1", "answer 3: lost"]);
+    }
+
+    #[test]
+    fn a_session_that_the_leader_expires_answers_no_create_session_and_passes_over_nothing() {
+        let (edge, mut flight) = (Edge::new(), InFlight::default());
+        sent(&mut flight, &edge, 1, 5, OpCode::Delete);
+        sent(&mut flight, &edge, 2, 0, OpCode::CreateSession);
+        sent(&mut flight, &edge, 3, 0, OpCode::CloseSession);
+        let closed = flight.take_write(&header(SESSION, 0, 1), &Txn::CloseSession(None)).unwrap();
+        closed.answer(Answer::Lost);
+        assert_eq!(edge.take(), ["answer 3: lost"]);
+        flight.take_write(&header(SESSION, 5, 2), &delete()).unwrap().void();
+        flight.take_write(&header(SESSION, 0, 3), &Txn::CreateSession(4_000)).unwrap().void();
+        assert_eq!(edge.take(), [""; 0]);
+    }
+
+    #[test]
+    fn syncs_are_answered_in_order_and_revalidations_by_session() {
+        let (edge, mut flight) = (Edge::new(), InFlight::default());
+        flight.sent(Expect::Sync, edge.ticket(1), 0);
+        flight.sent(Expect::Sync, edge.ticket(2), 0);
+        flight.sent(Expect::Revalidation(5), edge.ticket(3), 0);
+        flight.sent(Expect::Revalidation(6), edge.ticket(4), 0);
+        flight.take_sync().unwrap().answer(Answer::Lost);
+        flight.take_revalidation(6).unwrap().answer(Answer::Revalidated { valid: true });
+        assert!(flight.take_revalidation(6).is_none());
+        assert_eq!(edge.take(), ["answer 1: lost", "answer 4: valid true"]);
     }
 }

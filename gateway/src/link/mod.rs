@@ -1,3 +1,147 @@
 //! The link to the core: finds the leader, follows it as an observer, and carries requests to it.
+//!
+//! One task owns all of it but the disk's thread; the edge reaches it through the [`queue`].
 
+mod connection;
+mod dial;
+mod follower;
+mod in_flight;
 pub(crate) mod queue;
+mod snap;
+#[cfg(test)]
+mod testing;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use palisade_wire::DEFAULT_MAX_FRAME;
+use palisade_zab::Recovered;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::config::{self, Config};
+use crate::core_link::{CoreLink, LinkState};
+use crate::gateway::GatewayError;
+use crate::link::connection::until;
+use crate::link::dial::{Backoff, Found, find_leader};
+use crate::link::follower::{Follower, LinkError, Parts};
+use crate::link::queue::Queue;
+use crate::replica::Replica;
+use crate::replica::disk::Disk;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// The running task.
+#[derive(Debug)]
+pub(crate) struct LinkTask {
+    task: JoinHandle<Option<GatewayError>>,
+}
+
+/// Bytes that one packet's data, one logged transaction and one znode may have: Apache's limit is `jute.maxbuffer`
+/// plus as much again for what servers add.
+pub(crate) fn max_packet(config: &Config) -> usize {
+    2 * config.limits.max_frame.max(DEFAULT_MAX_FRAME)
+}
+
+/// Starts the link's task. It ends when `stop` is cancelled, or by itself when it cannot go on.
+pub(crate) fn start(
+    config: &Config,
+    recovered: Recovered,
+    since_snapshot: u64,
+    replica: Replica,
+    disk: Disk,
+    stop: CancellationToken,
+) -> Result<(CoreLink, LinkTask), GatewayError> {
+    let limits = queue::Limits { requests: config.limits.in_flight, bytes: config.limits.in_flight_bytes };
+    let queue = Arc::new(Queue::new(limits));
+    let (state, watched) = watch::channel(LinkState::Searching);
+    let parts = Parts { recovered, replica, disk, queue: Arc::clone(&queue), state, since_snapshot };
+    let link = Link {
+        follower: Follower::new(config, parts)?,
+        core: config.core.clone(),
+        limits: connection::Limits { max_packet: max_packet(config), stall: config.core.init_timeout },
+    };
+    let task = tokio::spawn(async move { link.run(stop).await });
+    Ok((CoreLink::new(queue, watched), LinkTask { task }))
+}
+
+impl LinkTask {
+    /// Waits for the task's end; what ended it, unless it was stopped. Cancel-safe; must not be called again after
+    /// it returned.
+    pub(crate) async fn ended(&mut self) -> Option<GatewayError> {
+        (&mut self.task).await.unwrap_or(Some(GatewayError::Panicked))
+    }
+}
+
+struct Link {
+    follower: Follower,
+    core: config::Core,
+    limits: connection::Limits,
+}
+
+impl Link {
+    async fn run(mut self, stop: CancellationToken) -> Option<GatewayError> {
+        let ended = stop.run_until_cancelled(self.follow()).await;
+        let disk = self.follower.stop();
+        // What was appended is made durable.
+        if tokio::task::spawn_blocking(move || disk.stop()).await.is_err() {
+            error!("the disk thread could not be joined");
+        }
+        ended
+    }
+
+    /// One leader after another.
+    async fn follow(&mut self) -> GatewayError {
+        let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
+        loop {
+            let found = match self.find(backoff.next()).await {
+                Ok(found) => found,
+                Err(e) => return e,
+            };
+            let voter = found.voter.clone();
+            let Err(reason) = connection::run(&mut self.follower, found, self.limits).await;
+            match reason {
+                LinkError::Fatal(e) => return e,
+                reason => info!(voter, %reason, "the link to the core broke"),
+            }
+            match self.follower.link_down() {
+                Ok(served) if served => backoff.reset(),
+                Err(LinkError::Fatal(e)) => return e,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Pauses, then dials until a leader answers; what the disk does meanwhile is taken in.
+    async fn find(&mut self, pause: Duration) -> Result<Found, GatewayError> {
+        let mut greeting = BytesMut::new();
+        self.follower.greeting().encode(&mut greeting);
+        let (greeting, accepted) = (greeting.freeze(), self.follower.accepted_epoch());
+        let mut search = pin!(async {
+            sleep(pause).await;
+            find_leader(&self.core, &greeting, accepted).await
+        });
+        loop {
+            let deadline = self.follower.deadline();
+            let outcome = tokio::select! {
+                found = &mut search => return Ok(found),
+                done = self.follower.disk.done() => match done {
+                    Ok(done) => self.follower.disk_done(done),
+                    Err(gone) => Err(gone.into()),
+                },
+                () = until(deadline) => self.follower.timeout(),
+            };
+            match outcome {
+                Err(LinkError::Fatal(e)) => return Err(e),
+                // Without a connection, nothing else can fail.
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+}

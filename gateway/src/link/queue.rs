@@ -236,3 +236,74 @@ fn request_packet(request: &ForwardedRequest, auth: Vec<Id>) -> QuorumPacket {
     packet.auth = Some(auth);
     packet
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::testing::Edge;
+
+    const LIMITS: Limits = Limits { requests: 2, bytes: 200 };
+
+    fn request(cxid: i32, op: OpCode, len: usize) -> ForwardedRequest {
+        ForwardedRequest { session: 5, cxid, op: op.as_i32(), body: vec![0; len].into() }
+    }
+
+    #[test]
+    fn a_closed_queue_refuses_without_answering() {
+        let (edge, queue) = (Edge::new(), Queue::new(LIMITS));
+        let refused = queue.forward(request(1, OpCode::Delete, 8), Vec::new(), edge.ticket(1));
+        assert_eq!(refused, Err(Refused::NotConnected));
+        queue.open();
+        assert_eq!(queue.forward(request(1, OpCode::Delete, 8), Vec::new(), edge.ticket(1)), Ok(()));
+        let unsent = queue.close();
+        assert_eq!((unsent.len(), queue.in_flight()), (1, 0));
+        assert_eq!(edge.take(), [""; 0]);
+        drop(unsent);
+        assert_eq!(edge.take(), ["answer 1: lost"]);
+        assert_eq!(queue.sync(5, 2, "/", edge.ticket(2)), Err(Refused::NotConnected));
+    }
+
+    #[test]
+    fn what_would_poison_an_apache_leader_is_not_forwarded() {
+        let (edge, queue) = (Edge::new(), Queue::new(LIMITS));
+        queue.open();
+        for op in [OpCode::Check, OpCode::GetData, OpCode::DeleteContainer] {
+            let refused = queue.forward(request(1, op, 8), Vec::new(), edge.ticket(1));
+            assert_eq!(refused, Err(Refused::NotForwarded(op.as_i32())));
+        }
+        assert_eq!(edge.take(), [""; 0]);
+    }
+
+    #[test]
+    fn both_limits_hold_until_answers_came() {
+        let (edge, queue) = (Edge::new(), Queue::new(LIMITS));
+        queue.open();
+        let mut taken = VecDeque::new();
+        assert_eq!(queue.forward(request(1, OpCode::Delete, 100), Vec::new(), edge.ticket(1)), Ok(()));
+        let refused = queue.forward(request(2, OpCode::Delete, 100), Vec::new(), edge.ticket(2));
+        assert_eq!(refused, Err(Refused::Busy("limits.in_flight_bytes")));
+        assert_eq!(queue.sync(5, 3, "/", edge.ticket(3)), Ok(()));
+        queue.take(&mut taken);
+        assert_eq!(queue.revalidate(5, 4_000, edge.ticket(4)), Err(Refused::Busy("limits.in_flight")));
+        let first = taken.pop_front().unwrap();
+        assert_eq!(first.packet.auth, Some(Vec::new()), "null would make an Apache leader refuse the write");
+        queue.settle(1, first.cost());
+        assert_eq!(queue.in_flight(), 1);
+        assert_eq!(queue.forward(request(2, OpCode::Delete, 100), Vec::new(), edge.ticket(2)), Ok(()));
+    }
+
+    #[test]
+    fn touched_sessions_are_told_once_with_their_last_timeout_and_not_too_many_at_a_time() {
+        let queue = Queue::new(LIMITS);
+        assert_eq!(queue.take_touched(), "");
+        queue.touch(7, 4_000);
+        queue.touch(7, 6_000);
+        assert_eq!(palisade_wire::quorum::decode_touched(&queue.take_touched()), Ok(vec![(7, 6_000)]));
+        assert_eq!(queue.take_touched(), "");
+        for session in 0..=MAX_TOUCHED as i64 {
+            queue.touch(session, 4_000);
+        }
+        assert_eq!(queue.take_touched().len(), 12 * MAX_TOUCHED);
+        assert_eq!(queue.take_touched().len(), 12);
+    }
+}

@@ -73,7 +73,6 @@ enum Command {
     AcceptedEpoch(u32),
     CurrentEpoch(u32),
     Snapshot,
-    Barrier,
 }
 
 /// What the thread has done.
@@ -81,8 +80,8 @@ enum Command {
 pub(crate) enum Done {
     /// The log is durable up to here.
     Flushed(Zxid),
-    /// The log ends here now, and this is the tree after it.
-    Truncated(Zxid, Box<DataTree>),
+    /// The log is cut, and this is the tree after what is left.
+    Truncated(Box<DataTree>),
     /// The log could not be cut; nothing was changed.
     NotTruncated(DiskError),
     /// The given tree is now all that the disk holds, and comes back.
@@ -91,8 +90,6 @@ pub(crate) enum Done {
     AcceptedEpoch(u32),
     /// Recorded.
     CurrentEpoch(u32),
-    /// All that was asked before is done.
-    Barrier,
     /// The thread has ended.
     Failed(DiskError),
 }
@@ -152,11 +149,6 @@ impl Disk {
     /// Begins a snapshot of the replica, unless one is under way.
     pub(crate) fn snapshot(&self) -> Result<(), DiskGone> {
         self.command(Command::Snapshot)
-    }
-
-    /// [`Done::Barrier`] follows.
-    pub(crate) fn barrier(&self) -> Result<(), DiskGone> {
-        self.command(Command::Barrier)
     }
 
     fn command(&self, command: Command) -> Result<(), DiskGone> {
@@ -278,7 +270,6 @@ impl Worker {
                     self.begin_snapshot()?;
                     continue;
                 }
-                Command::Barrier => Done::Barrier,
             };
             self.tell(done);
         }
@@ -306,7 +297,7 @@ impl Worker {
         }
         let restored = self.opened.dir.restore(&self.opened.restore)?;
         info!(%to, "cut the log as the leader said");
-        Ok(Done::Truncated(to, Box::new(restored.tree)))
+        Ok(Done::Truncated(Box::new(restored.tree)))
     }
 
     fn install(&mut self, tree: Box<DataTree>) -> Result<Done, DiskError> {
@@ -320,7 +311,8 @@ impl Worker {
             file.write(&chunk)?;
             chunk.clear();
         }
-        self.opened.log.install(file, digest_of(&tree))?;
+        // No digest: the leader went on while it sent the tree, which may hold parts of what comes next.
+        self.opened.log.install(file, None)?;
         Ok(Done::Installed(tree))
     }
 

@@ -1,10 +1,10 @@
 //! Sessions: ids, passwords, expiry and ownership (Apache `SessionTrackerImpl`, `ExpiryQueue`).
 
-use std::time::Duration;
+mod tracker;
+
+pub use tracker::SessionTracker;
 
 use palisade_wire::{SessionId, Sid};
-
-use crate::time::Timestamp;
 
 /// What a session may do, as seen from one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,97 +21,48 @@ pub enum SessionState {
     Moved,
 }
 
-/// Tracks live sessions in buckets of one tick.
+/// The first id that a server hands out: the low byte of its own id in the high byte, then 40 bits of a clock in
+/// ms, then a counter; later ids count up from it (`SessionTrackerImpl.initializeNextSessionId`).
 ///
-/// A session expires between its timeout and one tick later after it was last touched.
-#[derive(Debug)]
-pub struct SessionTracker {
-    _tick: Duration,
-}
-
-impl SessionTracker {
-    /// No sessions. `tick` is the width of an expiry bucket, at least 1 ms.
-    pub fn new(tick: Duration) -> Self {
-        Self { _tick: tick }
-    }
-
-    /// Starts to track a session, or touches one that is tracked. `timeout_ms` below 0 counts as 0.
-    ///
-    /// `owner` is an opaque name of the connection that owns it; 0 is nobody, and matches everybody.
-    pub fn add(&mut self, _session: SessionId, _timeout_ms: i32, _owner: u64, _now: Timestamp) {
-        todo!()
-    }
-
-    /// The session was heard of. False if it is not tracked or closing.
-    pub fn touch(&mut self, _session: SessionId, _timeout_ms: i32, _now: Timestamp) -> bool {
-        todo!()
-    }
-
-    /// Makes `owner` the session's owner. False if it is not tracked or closing.
-    pub fn set_owner(&mut self, _session: SessionId, _owner: u64) -> bool {
-        todo!()
-    }
-
-    /// The session as seen by `owner`; the first to ask owns a session that nobody owns.
-    /// Never [`SessionState::Local`]: that is the caller's policy for [`SessionState::Unknown`].
-    pub fn check(&mut self, _session: SessionId, _owner: u64) -> SessionState {
-        todo!()
-    }
-
-    /// Its end is under way: nothing may follow.
-    pub fn set_closing(&mut self, _session: SessionId) {
-        todo!()
-    }
-
-    /// Whether the session is tracked and its end is under way.
-    pub fn is_closing(&self, _session: SessionId) -> bool {
-        todo!()
-    }
-
-    /// Whether the session is tracked, closing or not.
-    pub fn contains(&self, _session: SessionId) -> bool {
-        todo!()
-    }
-
-    /// Stops to track a session: its closeSession was applied.
-    pub fn remove(&mut self, _session: SessionId) {
-        todo!()
-    }
-
-    /// Takes out the sessions whose time is up, in a deterministic order, and marks them as closing.
-    pub fn expired(&mut self, _now: Timestamp) -> Vec<SessionId> {
-        todo!()
-    }
-
-    /// When [`SessionTracker::expired`] may next yield something.
-    pub fn next_expiry(&self) -> Option<Timestamp> {
-        todo!()
-    }
-
-    /// Number of tracked sessions.
-    pub fn len(&self) -> usize {
-        todo!()
-    }
-
-    /// Whether none is tracked.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Forgets all sessions.
-    pub fn clear(&mut self) {
-        todo!()
-    }
-}
-
-/// The first id that a server hands out: its own id in the high byte, then 40 bits of a clock in ms, then a counter.
-/// Later ids count up from it.
-pub fn first_id(_sid: Sid, _millis: u64) -> SessionId {
-    todo!()
+/// Server ids whose low byte is 0 with a clock of 0, or 0xff, make ids that collide with "none" or with the stored
+/// form of a time to live; no server may have them.
+pub const fn first_id(sid: Sid, millis: u64) -> SessionId {
+    ((sid as u64) << 56 | (millis << 24) >> 8) as i64
 }
 
 /// The password of a session: a function of its id that all servers share, without secrecy
-/// (`ZooKeeperServer.generatePasswd`).
-pub fn password(_session: SessionId) -> [u8; 16] {
-    todo!()
+/// (`ZooKeeperServer.generatePasswd`: Java's `Random`, seeded by the id and a constant).
+pub fn password(session: SessionId) -> [u8; 16] {
+    const MASK: u64 = (1 << 48) - 1;
+    const MULTIPLIER: u64 = 0x5_deec_e66d;
+    let mut state = (session as u64 ^ 0xb341_5c00 ^ MULTIPLIER) & MASK;
+    let mut password = [0; 16];
+    for word in password.chunks_exact_mut(4) {
+        state = state.wrapping_mul(MULTIPLIER).wrapping_add(0xb) & MASK;
+        word.copy_from_slice(&((state >> 16) as u32).to_le_bytes());
+    }
+    password
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_those_of_apache() {
+        let vectors = [
+            (0x0100_000f_9fc8_0000, 0x4afd_032c_0f86_10cc_385a_4ffb_7002_1a9d_u128),
+            (0x0100_0011_55f9_0000, 0x0d7e_1f3f_168b_3972_33c8_be49_4f58_bf2c),
+        ];
+        for (session, expected) in vectors {
+            assert_eq!(password(session), expected.to_be_bytes(), "{session:#x}");
+        }
+    }
+
+    #[test]
+    fn ids_begin_with_the_server_and_the_clock() {
+        assert_eq!(first_id(1, 0), 0x0100_0000_0000_0000);
+        assert_eq!(first_id(0x181, 0xab_1234_5678_9a), 0x8112_3456_789a_0000_u64 as i64);
+        assert!(first_id(200, 1) < 0);
+    }
 }

@@ -1,38 +1,56 @@
 //! The data tree: every replica at the same zxid holds an identical one (Apache `DataTree`).
 
+mod acls;
+mod apply;
+mod edit;
+mod index;
+mod node;
 mod outcome;
+mod read;
+mod slab;
 
+#[cfg(test)]
+mod tests;
+
+pub use node::Owner;
 pub use outcome::{Change, PartOutcome, TxnOutcome, TxnResult};
+pub use read::NodeRef;
 
-use palisade_wire::txn::{Txn, TxnHeader};
-use palisade_wire::{Acl, SessionId, Stat, Zxid};
+pub(crate) use acls::{AclId, AclTable};
+pub(crate) use node::{Meta, Node, NodeId};
 
-/// What keeps a znode alive (Apache `EphemeralType`, the stored `ephemeralOwner`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Owner {
-    /// Nothing: it stays until it is deleted.
-    Persistent,
-    /// This session.
-    Ephemeral(SessionId),
-    /// Its children: a container is reaped after its last child went.
-    Container,
-    /// Its children and changes: reaped when it had neither for this many ms.
-    Ttl(i64),
-}
+use std::collections::{BTreeMap, BTreeSet};
+
+use palisade_wire::{Acl, SessionId, Zxid};
+
+use index::PathIndex;
+use slab::Slab;
+
+/// The znodes that every tree has and nobody may delete, "/" aside.
+pub(crate) const ZOOKEEPER: &str = "/zookeeper";
+/// Limits and counts of sub-trees are kept below this znode.
+pub(crate) const QUOTA: &str = "/zookeeper/quota";
+/// The ensemble's configuration.
+pub(crate) const CONFIG: &str = "/zookeeper/config";
 
 /// Znodes, sessions, and the digest over them.
 ///
 /// Reads take `&self` and do not allocate. [`DataTree::apply`] is deterministic: it looks at the transaction and
 /// the tree and at nothing else.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DataTree {
-    _todo: (),
-}
-
-/// One znode, borrowed from the tree.
-#[derive(Clone, Copy, Debug)]
-pub struct NodeRef<'a> {
-    _tree: &'a DataTree,
+    nodes: Slab,
+    index: PathIndex,
+    acls: AclTable,
+    ephemerals: BTreeSet<(SessionId, NodeId)>,
+    /// Containers and znodes with a time to live.
+    mortal: BTreeSet<NodeId>,
+    /// Global sessions and their timeouts in ms.
+    sessions: BTreeMap<SessionId, i32>,
+    digest: u64,
+    /// Bytes of all paths and data.
+    content_bytes: u64,
+    last_zxid: Zxid,
 }
 
 impl Default for DataTree {
@@ -44,151 +62,50 @@ impl Default for DataTree {
 impl DataTree {
     /// The tree of a fresh server: "/", /zookeeper, /zookeeper/quota and /zookeeper/config, digest 1371985504.
     pub fn new() -> Self {
-        todo!()
+        let mut tree = Self::empty();
+        tree.insert(NodeId::ROOT, Node::new("", Some(&[]), Meta::default()));
+        let zookeeper = tree.insert(NodeId::ROOT, Node::new(ZOOKEEPER, Some(&[]), Meta::default()));
+        tree.insert(zookeeper, Node::new(QUOTA, Some(&[]), Meta::default()));
+        tree.ensure_config();
+        tree
     }
 
-    /// The last transaction applied; [`Zxid::ZERO`] on a fresh tree.
-    pub fn last_zxid(&self) -> Zxid {
-        todo!()
+    /// No znode at all, not even the root: for a snapshot to fill.
+    pub(crate) fn empty() -> Self {
+        Self {
+            nodes: Slab::default(),
+            index: PathIndex::default(),
+            acls: AclTable::new(),
+            ephemerals: BTreeSet::new(),
+            mortal: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            digest: 0,
+            content_bytes: 0,
+            last_zxid: Zxid::ZERO,
+        }
     }
 
-    /// Declares the tree to stand at `zxid`: after loading a snapshot of that name, and when an epoch begins.
-    pub fn set_last_zxid(&mut self, _zxid: Zxid) {
-        todo!()
+    /// Creates /zookeeper/config if a snapshot (of 3.4) lacks it. Clients may read but not write it.
+    pub(crate) fn ensure_config(&mut self) {
+        if let (Some(parent), None) = (self.find(ZOOKEEPER), self.find(CONFIG)) {
+            let acl = self.acls.intern(&Acl::read_only());
+            let meta = Meta { aversion: -1, acl, ..Meta::default() };
+            self.insert(parent, Node::new(CONFIG, Some(&[]), meta));
+        }
     }
 
-    /// Applies one transaction whole and reports what changed, in the order in which watches must fire:
-    /// the znode itself, then its parent's children.
+    /// Replaces the text of /zookeeper/config outside of any transaction, as a voter does when it starts or has
+    /// loaded a leader's snapshot. The znode is not part of the digest.
     ///
-    /// Never fails: what cannot be done (its effect is already there, in a replay over a fuzzy snapshot) is
-    /// left undone, and the outcome says so. Applying a transaction again is harmless. [`DataTree::last_zxid`]
-    /// rises after the whole transaction and never falls. A multi with an error part has no effects.
-    pub fn apply<'t>(
-        &mut self,
-        _header: &TxnHeader,
-        _txn: &'t Txn,
-        _changes: &mut impl FnMut(Change<'_>),
-    ) -> TxnOutcome<'t> {
-        todo!()
+    /// `version` is the configuration's own version, `time_ms` the wall clock.
+    pub fn set_config(&mut self, text: &[u8], version: Zxid, time_ms: i64) {
+        if let Some(id) = self.find(CONFIG) {
+            self.replace_data(id, Some(text), |meta| meta.data_set(-1, version, time_ms));
+        }
     }
 
-    /// The znode at `path`; "" and "/" are both the root.
-    pub fn node(&self, _path: &str) -> Option<NodeRef<'_>> {
-        todo!()
-    }
-
-    /// Number of znodes as Apache reports it: one more than there are (5 on a fresh tree).
-    pub fn node_count(&self) -> usize {
-        todo!()
-    }
-
-    /// Number of ephemeral znodes.
-    pub fn ephemeral_count(&self) -> usize {
-        todo!()
-    }
-
-    /// Paths of a session's ephemeral znodes, in an order that is the same on every call.
-    pub fn ephemerals(&self, _session: SessionId) -> impl Iterator<Item = &str> {
-        std::iter::empty()
-    }
-
-    /// Sessions that own at least one ephemeral znode, each once, ascending.
-    pub fn ephemeral_owners(&self) -> impl Iterator<Item = SessionId> {
-        std::iter::empty()
-    }
-
-    /// Number of all descendants of `path` (not itself); `None` if it does not exist. Walks the subtree.
-    pub fn descendants(&self, _path: &str) -> Option<usize> {
-        todo!()
-    }
-
-    /// Bytes of all paths and data (`zk_approximate_data_size`).
-    pub fn approximate_data_size(&self) -> u64 {
-        todo!()
-    }
-
-    /// Apache's tree digest, version 2, kept up to date by every change.
-    pub fn digest(&self) -> u64 {
-        todo!()
-    }
-
-    /// The digest computed from scratch; equals [`DataTree::digest`]. For tests and audits: visits every znode.
-    pub fn recompute_digest(&self) -> u64 {
-        todo!()
-    }
-
-    /// Global sessions and their timeouts in ms, ascending by id.
-    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, i32)> {
-        std::iter::empty()
-    }
-
-    /// The timeout, in ms, of a global session that was created and not yet closed.
-    pub fn session_timeout(&self, _session: SessionId) -> Option<i32> {
-        todo!()
-    }
-
-    /// Paths of at most `limit` znodes that may be reaped at wall clock `now_ms` (Apache `ContainerManager`):
-    /// containers that had children and have none left (or never had any for `max_never_used_ms`, 0 = for ever),
-    /// and znodes without children whose time to live has passed.
-    pub fn reapable(&self, _now_ms: i64, _max_never_used_ms: i64, _limit: usize) -> Vec<String> {
-        todo!()
-    }
-}
-
-impl<'a> NodeRef<'a> {
-    /// Full path; "/" for the root.
-    pub fn path(&self) -> &'a str {
-        todo!()
-    }
-
-    /// Data; null and empty are distinct.
-    pub fn data(&self) -> Option<&'a [u8]> {
-        todo!()
-    }
-
-    /// Metadata as clients see it.
-    pub fn stat(&self) -> Stat {
-        todo!()
-    }
-
-    /// The access control list.
-    pub fn acl(&self) -> &'a [Acl] {
-        todo!()
-    }
-
-    /// Names of the children, in no particular order.
-    pub fn children(&self) -> impl ExactSizeIterator<Item = &'a str> + use<'a> {
-        std::iter::empty()
-    }
-
-    /// Number of children.
-    pub fn children_count(&self) -> usize {
-        todo!()
-    }
-
-    /// What keeps it alive.
-    pub fn owner(&self) -> Owner {
-        todo!()
-    }
-
-    /// Transaction that created it.
-    pub fn czxid(&self) -> Zxid {
-        todo!()
-    }
-
-    /// Transaction that last set its data.
-    pub fn mzxid(&self) -> Zxid {
-        todo!()
-    }
-
-    /// Transaction that last created or deleted a child.
-    pub fn pzxid(&self) -> Zxid {
-        todo!()
-    }
-
-    /// The stored `cversion`: number of children ever created, the next sequence number. The one in
-    /// [`NodeRef::stat`] counts deletions too.
-    pub fn created_children(&self) -> i32 {
-        todo!()
+    /// Declares the tree to stand at `zxid`, as when an epoch begins. No znode may be younger.
+    pub const fn set_last_zxid(&mut self, zxid: Zxid) {
+        self.last_zxid = zxid;
     }
 }

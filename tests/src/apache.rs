@@ -55,6 +55,13 @@ impl ApacheServer {
         self.member.client_port
     }
 
+    /// How often the digest of a transaction or a snapshot was not that of the tree that it made.
+    #[track_caller]
+    pub fn digest_mismatches(&self) -> u64 {
+        let metric = four_letter::metric(self.client_port(), "zk_digest_mismatches_count");
+        metric.and_then(|count| count.parse().ok()).expect("a serving Apache server counts digest mismatches")
+    }
+
     /// Waits until clients are served.
     #[track_caller]
     pub fn wait_until_serving(&self) {

@@ -20,3 +20,13 @@ pub fn ask(port: u16, word: &str) -> io::Result<String> {
 pub fn mode(port: u16) -> Option<String> {
     ask(port, "srvr").ok()?.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
 }
+
+/// The value of a line of `mntr`; none while the server does not tell.
+pub fn metric(port: u16, name: &str) -> Option<String> {
+    let answer = ask(port, "mntr").ok()?;
+    answer
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+}

@@ -40,4 +40,5 @@ fn a_dump_is_the_same_after_a_restart() {
     ensemble.servers.iter_mut().for_each(|server| server.restart());
     ensemble.servers.iter().for_each(ApacheServer::wait_until_serving);
     clients::assert_same_tree(&before, &clients::dump(&ensemble.hosts()));
+    assert!(ensemble.servers.iter().all(|server| server.digest_mismatches() == 0));
 }

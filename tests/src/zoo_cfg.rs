@@ -42,7 +42,7 @@ pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathB
     fs::create_dir_all(&data).expect("cannot create a data folder");
     let own = members.iter().find(|member| member.id == id).expect("the member is in the list");
     let mut text = format!(
-        "tickTime={TICK_MS}\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n",
+        "tickTime={TICK_MS}\ninitLimit=20\nsyncLimit=10\nsnapCount=100\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n",
         data.display(),
         own.client_port
     );

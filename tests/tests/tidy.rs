@@ -43,7 +43,7 @@ const DEPENDENCIES: [(&str, &[&str]); 10] = [
     ("palisade-zab", &["palisade-wire", "palisade-store"]),
     ("palisade-server", &["palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"]),
     ("palisade-gateway", &["palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"]),
-    ("palisade-config", &["palisade-gateway", "palisade-server", "palisade-zab"]),
+    ("palisade-config", &["palisade-wire", "palisade-zab", "palisade-server", "palisade-gateway"]),
     (
         "palisade",
         &["palisade-config", "palisade-gateway", "palisade-server", "palisade-zab", "palisade-wire"],

@@ -35,11 +35,14 @@ impl DataDir {
     ///
     /// # Errors
     ///
-    /// [`DiskError::InUse`], [`DiskError::Misplaced`], [`DiskError::MyId`], [`DiskError::Io`].
+    /// [`DiskError::InUse`], [`DiskError::Misplaced`], [`DiskError::NoLogDir`], [`DiskError::MyId`], [`DiskError::Io`].
     pub fn open(snap_dir: &Path, log_dir: &Path, id: Option<Sid>) -> Result<Self> {
         let snapshots = snap_dir.join(VERSION_2);
         let logs = log_dir.join(VERSION_2);
         fs::create_dirs(&snapshots)?;
+        if !logs.is_dir() && !names::list(&snapshots, names::SNAPSHOT)?.is_empty() {
+            return Err(DiskError::NoLogDir { path: logs });
+        }
         fs::create_dirs(&logs)?;
         let snapshots = snapshots.canonicalize().context("resolve", &snapshots)?;
         let logs = logs.canonicalize().context("resolve", &logs)?;

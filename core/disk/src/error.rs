@@ -58,6 +58,16 @@ pub enum DiskError {
         /// What is wrong, and what to do.
         what: String,
     },
+    /// There are snapshots, but not even a directory for the log.
+    #[error(
+        "{} does not exist, though there are snapshots; is the log's disk mounted? If the log is lost, acknowledged \
+         transactions may be: move the snapshots away too and start this server empty if all others are healthy",
+        path.display()
+    )]
+    NoLogDir {
+        /// The missing directory.
+        path: PathBuf,
+    },
     /// There is a log, but no snapshot that it could be applied to.
     #[error(
         "{} holds transactions from {first} on, but {} holds no snapshot to apply them to; restore the newest \
@@ -101,6 +111,14 @@ pub enum DiskError {
         /// The transaction that was refused.
         zxid: Zxid,
     },
+    /// A transaction was appended that could not be read back. This is a defect of the caller.
+    #[error("transaction {zxid} cannot be logged: {what}; nothing was written")]
+    Unloggable {
+        /// The transaction that was refused.
+        zxid: Zxid,
+        /// Why.
+        what: &'static str,
+    },
     /// The log cannot be cut to a transaction that it has not reached, or that no snapshot precedes.
     #[error("the log, which ends at {last}, cannot be cut back to {to}: {what}; nothing was changed")]
     CannotTruncate {
@@ -124,7 +142,6 @@ impl DiskError {
         Self::Corrupt { path: path.to_owned(), offset, what: what.into(), advice: REPLACE }
     }
 
-    /// The server id that was expected, in a [`DiskError::MyId`].
     pub(crate) fn my_id(path: &Path, what: impl Into<String>) -> Self {
         Self::MyId { path: path.to_owned(), what: what.into() }
     }

@@ -12,6 +12,11 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).context("sync the directory", dir)
 }
 
+/// Makes a file's content durable, whoever wrote it.
+pub(crate) fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|f| f.sync_all()).context("sync", path)
+}
+
 /// Deletes a file, durably. A file that is already gone is fine.
 pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {

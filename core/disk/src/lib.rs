@@ -23,10 +23,12 @@ mod log;
 mod names;
 mod restore;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 
 pub use dir::{DataDir, read_my_id};
 pub use epochs::{EpochFiles, Epochs};
 pub use error::{DiskError, Result};
 pub use log::{LogOptions, LogReader, LogRecord, LogTail, TxnLog};
 pub use restore::{RestoreOptions, Restored};
-pub use snapshot::{SnapshotDigest, SnapshotFile, SnapshotInfo, Snapshots};
+pub use snapshot::{Compression, SnapshotDigest, SnapshotFile, SnapshotInfo, Snapshots};

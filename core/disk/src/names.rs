@@ -26,7 +26,7 @@ pub(crate) struct Named {
 impl Named {
     /// Whether the file was never finished.
     pub(crate) fn is_tmp(&self) -> bool {
-        self.extension.as_deref() == Some(TMP)
+        self.extension.as_deref().is_some_and(|e| e == TMP || e.ends_with(".tmp"))
     }
 }
 

@@ -1,11 +1,16 @@
-use bytes::Bytes;
-use palisade_store::DataTree;
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use palisade_store::{DataTree, SnapshotCursor};
 use palisade_wire::Zxid;
+use palisade_wire::txn::TxnRecord;
 
 use crate::dir::DataDir;
 use crate::epochs::Epochs;
-use crate::error::Result;
-use crate::log::LogTail;
+use crate::error::{DiskError, Result};
+use crate::log::{LogReader, LogRecord, LogTail};
+use crate::names;
+use crate::snapshot::{SnapshotDigest, SnapshotInfo};
 
 /// How a directory is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +63,162 @@ impl DataDir {
     ///
     /// A directory without any data gets `snapshot.0` of an empty tree, without which Apache ZooKeeper would
     /// later refuse the log. Nothing else is ever written.
-    pub fn restore(&self, _options: &RestoreOptions) -> Result<Restored> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::NoSnapshot`], [`DiskError::NoLoadableSnapshot`], [`DiskError::Corrupt`], [`DiskError::Epochs`],
+    /// [`DiskError::Io`].
+    pub fn restore(&self, options: &RestoreOptions) -> Result<Restored> {
+        let candidates = self.snapshots().list()?;
+        let newest = candidates.first().map_or(Zxid::ZERO, |s| s.zxid);
+        let base = match self.load_newest(candidates, options)? {
+            Some(base) => base,
+            None => self.begin_empty(options)?,
+        };
+        let snapshot_zxid = base.tree.last_zxid();
+        let mut replay = Replay::new(base, options);
+        let mut log = LogReader::new(self, snapshot_zxid, options.max_record)?;
+        while let Some(record) = log.next().transpose()? {
+            let decoded = TxnRecord::decode(&record.payload).map_err(|e| log.corrupt(e.to_string()))?;
+            replay.apply(record, &decoded);
+        }
+        let tail = log.into_tail();
+        let last_zxid = tail.last_zxid();
+        if last_zxid < newest {
+            return Err(self.ends_before_snapshot(last_zxid, newest));
+        }
+        let epochs = self.epochs().read(last_zxid)?;
+        Ok(Restored {
+            tree: replay.tree,
+            last_zxid,
+            recent: replay.recent.into(),
+            snapshot_zxid,
+            replayed: replay.count,
+            epochs,
+            digest_mismatch: replay.mismatch,
+            tail,
+        })
+    }
+
+    /// The newest snapshot that can be loaded; `None` if there are none at all.
+    fn load_newest(&self, candidates: Vec<SnapshotInfo>, options: &RestoreOptions) -> Result<Option<Base>> {
+        let count = candidates.len();
+        let mut first_error = None;
+        for snapshot in candidates {
+            let loaded = if snapshot.whole {
+                self.snapshots().load(&snapshot, options.max_record)
+            } else {
+                Err(DiskError::corrupt(&snapshot.path, snapshot.bytes, "it was not written to its end"))
+            };
+            match loaded {
+                Ok((tree, digest)) => return Ok(Some(Base { tree, digest })),
+                Err(error) => {
+                    tracing::warn!(path = %snapshot.path.display(), "trying an older snapshot: {error}");
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        match first_error {
+            None => Ok(None),
+            Some(newest) => Err(DiskError::NoLoadableSnapshot {
+                dir: self.snapshot_path().to_owned(),
+                count,
+                newest: Box::new(newest),
+            }),
+        }
+    }
+
+    /// An empty tree, if it is certain that there never was another.
+    fn begin_empty(&self, options: &RestoreOptions) -> Result<Base> {
+        let base = Base { tree: DataTree::new(), digest: None };
+        if let Some(log) = names::logs(self.log_path())?.into_iter().next() {
+            let mut records = LogReader::new(self, Zxid(log.zxid.0 - 1), options.max_record)?;
+            if records.next().transpose()?.is_some() {
+                if options.trust_empty_snapshot {
+                    return Ok(base);
+                }
+                return Err(DiskError::NoSnapshot {
+                    log: log.path,
+                    snapshots: self.snapshot_path().to_owned(),
+                    first: log.zxid,
+                });
+            }
+        } else if self.epochs().read(Zxid::ZERO)?.current > 0 {
+            let what =
+                "this server has been in an ensemble, but there is neither a snapshot nor a log".to_owned();
+            return Err(DiskError::Epochs { dir: self.snapshot_path().to_owned(), what });
+        }
+        let mut file = self.snapshots().create(Zxid::ZERO)?;
+        let mut cursor = SnapshotCursor::new(&base.tree);
+        let mut chunk = BytesMut::new();
+        while !cursor.write_chunk(&base.tree, &mut chunk, 64 * 1024) {
+            file.write(&chunk.split())?;
+        }
+        file.write(&chunk)?;
+        file.finish(None)?;
+        Ok(base)
+    }
+
+    fn ends_before_snapshot(&self, last: Zxid, newest: Zxid) -> DiskError {
+        let path = self.snapshot_path().join(names::name(names::SNAPSHOT, newest));
+        let what = format!("it cannot be loaded, and older snapshots with the log lead to {last} only");
+        DiskError::corrupt(&path, 0, what)
+    }
+}
+
+/// Where a replay starts.
+struct Base {
+    tree: DataTree,
+    digest: Option<SnapshotDigest>,
+}
+
+struct Replay {
+    tree: DataTree,
+    /// Up to here the tree is ahead of the transactions replayed, and digests differ: the snapshot was taken while
+    /// transactions went on. `None` if that is not known.
+    exact_from: Option<Zxid>,
+    mismatch: Option<Zxid>,
+    recent: VecDeque<(Zxid, Bytes)>,
+    recent_bytes: usize,
+    options: RestoreOptions,
+    count: u64,
+}
+
+impl Replay {
+    fn new(base: Base, options: &RestoreOptions) -> Self {
+        let at = base.tree.last_zxid();
+        let digest = base.digest.filter(|digest| digest.zxid >= at);
+        let mut replay = Self {
+            tree: base.tree,
+            exact_from: digest.map(|digest| digest.zxid),
+            mismatch: None,
+            recent: VecDeque::new(),
+            recent_bytes: 0,
+            options: *options,
+            count: 0,
+        };
+        replay.verify(at, digest.filter(|digest| digest.zxid == at).map(|digest| digest.digest));
+        replay
+    }
+
+    fn apply(&mut self, record: LogRecord, decoded: &TxnRecord) {
+        self.tree.apply(&decoded.header, &decoded.txn, &mut |_| ());
+        self.verify(record.zxid, decoded.digest);
+        self.count += 1;
+        self.recent_bytes += record.payload.len();
+        self.recent.push_back((record.zxid, record.payload));
+        while self.recent.len() > self.options.recent_count || self.recent_bytes > self.options.recent_bytes {
+            let Some((_, payload)) = self.recent.pop_front() else { break };
+            self.recent_bytes -= payload.len();
+        }
+    }
+
+    fn verify(&mut self, zxid: Zxid, expected: Option<u64>) {
+        let (Some(expected), Some(from)) = (expected, self.exact_from) else { return };
+        let computed = self.tree.digest();
+        if zxid >= from && computed != expected && self.mismatch.is_none() {
+            tracing::error!(%zxid, expected, computed, "the tree differs from that of the server that logged this");
+            self.mismatch = Some(zxid);
+        }
     }
 }

@@ -1,15 +1,28 @@
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
 use palisade_store::DataTree;
 use palisade_wire::Zxid;
 
 use crate::dir::DataDir;
-use crate::error::Result;
+use crate::error::{Context, Result};
+use crate::names;
+
+mod compress;
+mod read;
+mod seal;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use compress::Compression;
+pub use write::SnapshotFile;
 
 /// The snapshots of a data directory.
 #[derive(Clone, Debug)]
 pub struct Snapshots {
     dir: DataDir,
+    compression: Compression,
 }
 
 /// A snapshot file.
@@ -21,69 +34,69 @@ pub struct SnapshotInfo {
     pub path: PathBuf,
     /// Its size on disk, bytes.
     pub bytes: u64,
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Whether it looks as if it had been written to its end. Apache's servers leave half ones behind when they crash.
+    pub whole: bool,
 }
 
 /// The tree's digest at some transaction, to be verified when a replay comes past it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotDigest {
-    /// The transaction after which the digest was taken; zero for no digest.
+    /// The last transaction that the tree had applied when the snapshot was finished; zero for no digest.
     pub zxid: Zxid,
-    /// The digest of version 2.
+    /// The tree's digest then (of version 2).
     pub digest: u64,
 }
 
 impl Snapshots {
     pub(crate) const fn new(dir: DataDir) -> Self {
-        Self { dir }
+        Self { dir, compression: Compression::None }
+    }
+
+    /// Compresses the snapshots that are created from now on.
+    #[must_use]
+    pub const fn compressed(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
     }
 
     /// Begins a snapshot that will be `snapshot.<zxid>` once it is finished.
     ///
     /// At most one may be under way, and none while the log is truncated or replaced.
-    pub fn create(&self, _zxid: Zxid) -> Result<SnapshotFile> {
-        todo!()
+    pub fn create(&self, zxid: Zxid) -> Result<SnapshotFile> {
+        SnapshotFile::create(self.dir.clone(), zxid, self.compression)
     }
 
-    /// All snapshots that look whole, newest first.
+    /// All snapshots, newest first. Files of unknown kinds and unfinished ones are left out.
     pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
-        todo!()
+        let mut found = Vec::new();
+        for named in names::list(self.dir.snapshot_path(), names::SNAPSHOT)? {
+            let Some(compression) = Compression::from_extension(named.extension.as_deref()) else {
+                continue;
+            };
+            let bytes = fs::metadata(&named.path).context("inspect", &named.path)?.len();
+            let whole = read::looks_whole(&named.path, compression)?;
+            found.push(SnapshotInfo { zxid: named.zxid, path: named.path, bytes, compression, whole });
+        }
+        found.reverse();
+        Ok(found)
     }
 
-    /// Loads one, verifying its checksums. The tree's last zxid is the snapshot's.
+    /// Loads one and verifies its checksums. The tree's last zxid is the snapshot's.
     ///
     /// No field may exceed `max_field` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::DiskError::Corrupt`], [`crate::DiskError::Io`].
     pub fn load(
         &self,
-        _snapshot: &SnapshotInfo,
-        _max_field: usize,
+        snapshot: &SnapshotInfo,
+        max_field: usize,
     ) -> Result<(DataTree, Option<SnapshotDigest>)> {
-        todo!()
-    }
-}
-
-/// A snapshot that is being written, under a name that no reader takes for a snapshot.
-///
-/// Dropped unfinished, it is deleted.
-#[derive(Debug)]
-pub struct SnapshotFile {
-    path: PathBuf,
-}
-
-impl SnapshotFile {
-    /// Appends a piece of the tree stream (`palisade_store::SnapshotCursor::write_chunk`).
-    pub fn write(&mut self, _chunk: &[u8]) -> Result<()> {
-        todo!()
-    }
-
-    /// Seals it as Apache 3.8 does, makes it durable and gives it its name. Returns its size in bytes.
-    ///
-    /// To install a snapshot received from a leader use [`crate::TxnLog::install`] instead.
-    pub fn finish(self, _digest: Option<SnapshotDigest>) -> Result<u64> {
-        todo!()
-    }
-
-    /// The name it will have.
-    pub fn path(&self) -> &Path {
-        &self.path
+        let (mut tree, digest) = read::load(&snapshot.path, snapshot.compression, max_field)?;
+        tree.set_last_zxid(snapshot.zxid);
+        Ok((tree, digest))
     }
 }

@@ -95,8 +95,6 @@ impl Snapshots {
         snapshot: &SnapshotInfo,
         max_field: usize,
     ) -> Result<(DataTree, Option<SnapshotDigest>)> {
-        let (mut tree, digest) = read::load(&snapshot.path, snapshot.compression, max_field)?;
-        tree.set_last_zxid(snapshot.zxid);
-        Ok((tree, digest))
+        read::load(snapshot, max_field)
     }
 }

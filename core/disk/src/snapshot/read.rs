@@ -5,9 +5,10 @@ use std::path::Path;
 use adler2::Adler32;
 use bytes::BytesMut;
 use palisade_store::{DataTree, SnapshotReader};
+use palisade_wire::Zxid;
 
 use super::seal::{HEADER_LEN, MAX_TRAILER, TERMINATOR, is_header, read_trailer};
-use super::{Compression, SnapshotDigest};
+use super::{Compression, SnapshotDigest, SnapshotInfo};
 use crate::error::{Context, DiskError, Result};
 
 /// Bytes read at a time.
@@ -35,13 +36,10 @@ pub(super) fn looks_whole(path: &Path, compression: Compression) -> Result<bool>
 }
 
 /// Loads and verifies a whole file.
-pub(super) fn load(
-    path: &Path,
-    compression: Compression,
-    max_field: usize,
-) -> Result<(DataTree, Option<SnapshotDigest>)> {
+pub(super) fn load(snapshot: &SnapshotInfo, max_field: usize) -> Result<(DataTree, Option<SnapshotDigest>)> {
+    let path = &snapshot.path;
     let file = File::open(path).context("open", path)?;
-    let mut stream = Stream::new(path, compression.reader(file));
+    let mut stream = Stream::new(path, snapshot.zxid, snapshot.compression.reader(file));
     stream.read_header()?;
     let tree = stream.read_tree(max_field)?;
     let digest = stream.read_trailer()?;
@@ -51,6 +49,7 @@ pub(super) fn load(
 /// The decompressed content, and the checksum over all of it that was consumed.
 struct Stream<'a> {
     path: &'a Path,
+    zxid: Zxid,
     source: Box<dyn Read>,
     /// Read and not consumed yet.
     buf: BytesMut,
@@ -61,9 +60,10 @@ struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    fn new(path: &'a Path, source: Box<dyn Read>) -> Self {
+    fn new(path: &'a Path, zxid: Zxid, source: Box<dyn Read>) -> Self {
         Self {
             path,
+            zxid,
             source,
             buf: BytesMut::with_capacity(CHUNK),
             consumed: 0,
@@ -99,7 +99,7 @@ impl<'a> Stream<'a> {
 
     /// Whatever the reader leaves at the tree's end came with the last read, so `chunk` tells what it took.
     fn read_tree(&mut self, max_field: usize) -> Result<DataTree> {
-        let mut reader = SnapshotReader::new();
+        let mut reader = SnapshotReader::new(self.zxid);
         loop {
             let fresh = self.fill()?;
             if fresh == 0 {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
-
-use crate::Ensemble;
+use palisade_zab::Ensemble;
 
 /// Settings of one voter. Built by the caller, checked by [`Config::validate`], never changed afterwards.
 #[derive(Clone, Debug)]
@@ -76,6 +75,9 @@ pub struct Timing {
 /// Sessions and znodes that end by themselves.
 #[derive(Clone, Debug)]
 pub struct Sessions {
+    /// Whether sessions that the core was never told of may write: those that gateways keep to themselves
+    /// (`localSessionsEnabled`).
+    pub local: bool,
     /// Shortest session timeout; `None` is 2 ticks (`minSessionTimeout`).
     pub min_timeout: Option<Duration>,
     /// Longest session timeout; `None` is 20 ticks (`maxSessionTimeout`).
@@ -175,6 +177,7 @@ impl Default for Timing {
 impl Default for Sessions {
     fn default() -> Self {
         Self {
+            local: true,
             min_timeout: None,
             max_timeout: None,
             container_check_interval: Duration::from_secs(60),

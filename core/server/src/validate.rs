@@ -36,6 +36,11 @@ impl Config {
 
     fn check_member(&self, found: &mut Found) {
         found.range("sid", self.sid, 1, 254);
+        found.require(
+            "sid",
+            self.ensemble.is_voter(self.sid),
+            format_args!("{} is not a participant in the member list", self.sid),
+        );
     }
 
     fn check_storage(&self, found: &mut Found) {
@@ -54,7 +59,7 @@ impl Config {
 
     fn check_timing(&self, found: &mut Found) {
         let t = &self.timing;
-        found.range("timing.tick", t.tick.as_millis(), 10, 600_000);
+        found.range("timing.tick", t.tick.as_millis(), 1, 60_000);
         found.range("timing.init_limit", t.init_limit, 1, 10_000);
         found.range("timing.sync_limit", t.sync_limit, 1, 10_000);
         found.range("timing.connect_timeout", t.connect_timeout.as_millis(), 10, 600_000);

@@ -1,15 +1,22 @@
 //! The voter: runs Zab over sockets, disks and timers. It has no client port; its peers are other voters and
 //! learners.
 
+mod admin;
+mod assemble;
 mod config;
-mod reservation;
+mod disk;
+mod driver;
+mod election;
+mod metrics;
+mod net;
+mod quorum;
+mod state;
+mod status;
 mod validate;
 mod voter;
 
 pub use config::{Bind, Config, Limits, Sessions, Storage, Timing};
-pub use reservation::Reservation;
+pub use driver::Fatal;
+pub use net::Reservation;
 pub use validate::Mistake;
-pub use voter::{Addresses, Fatal, Ports, StartError, Voter, VoterHandle};
-
-/// The member list, as `server.N=…` lines.
-pub type Ensemble = String;
+pub use voter::{Addresses, Ports, StartError, Voter, VoterHandle};

@@ -2,8 +2,15 @@
 
 use std::net::SocketAddr;
 
+use palisade_disk::DiskError;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assemble::{Bound, Files, assemble};
 use crate::config::Config;
-use crate::reservation::Reservation;
+use crate::driver::Fatal;
+use crate::net::Reservation;
 use crate::validate::Mistake;
 
 /// Ports taken before the start, so that nobody can take them in between. `None`: the voter binds it itself.
@@ -28,36 +35,76 @@ pub struct Addresses {
     pub admin: Option<SocketAddr>,
 }
 
-/// Why a voter did not start. No file was changed unless the message says so.
+/// Why a voter did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The settings are wrong.
+    /// The settings are wrong. Nothing was touched.
     #[error("invalid configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Config(Vec<Mistake>),
-}
-
-/// Why a running voter stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    /// A task ended that must not.
+    /// The name of an own address cannot be resolved. Nothing was touched.
+    #[error("cannot open the {port} port: {reason}; correct the member list or set a bind address")]
+    Resolve {
+        /// Which port.
+        port: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A port cannot be taken. Nothing was touched.
+    #[error("cannot open the {port} port on {address}: {source}")]
+    Port {
+        /// Which port.
+        port: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The files cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Files and settings contradict each other.
+    #[error("cannot take part in the ensemble: {0}")]
+    Ensemble(#[from] palisade_zab::ConfigError),
+    /// The system refused a thread.
+    #[error("cannot start the disk thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A defect of this program.
     #[error("internal error: {0}")]
     Internal(String),
 }
 
-/// A voter that is not running.
+/// Starts voters.
 #[derive(Debug)]
-pub enum Voter {}
+pub struct Voter(());
 
 impl Voter {
-    /// Starts one on the current tokio runtime: reads its files, takes its ports, and joins the ensemble in
+    /// Starts a voter on the current tokio runtime: takes its ports, reads its files, and joins the ensemble in
     /// the background.
     ///
     /// # Errors
-    /// Wrong settings, unusable files or ports.
+    /// Wrong settings, ports that are in use, files that are damaged or another server's.
     pub async fn start(config: Config, ports: Ports) -> Result<VoterHandle, StartError> {
         config.validate().map_err(StartError::Config)?;
-        let _ = ports;
-        todo!()
+        let ports = Bound::take(&config, ports).await?;
+        let addresses = ports.addresses();
+        let reading = config.clone();
+        let files = tokio::task::spawn_blocking(move || Files::open(&reading))
+            .await
+            .map_err(|error| StartError::Internal(error.to_string()))??;
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let driver = assemble(config, ports, files, &shutdown, &tasks)?;
+        let end = shutdown.clone();
+        let running = tokio::spawn(async move {
+            let outcome = driver.run(end.clone()).await;
+            if let Err(error) = &outcome {
+                tracing::error!(%error, "this voter stops");
+            }
+            end.cancel();
+            tasks.close();
+            tasks.wait().await;
+            outcome
+        });
+        Ok(VoterHandle { addresses, shutdown, running })
     }
 }
 
@@ -65,6 +112,8 @@ impl Voter {
 #[derive(Debug)]
 pub struct VoterHandle {
     addresses: Addresses,
+    shutdown: CancellationToken,
+    running: JoinHandle<Result<(), Fatal>>,
 }
 
 impl VoterHandle {
@@ -73,19 +122,29 @@ impl VoterHandle {
         self.addresses
     }
 
-    /// Completes once the voter has stopped, by [`VoterHandle::stop`] or by itself.
+    /// Completes once the voter has stopped by itself. Not to be called again after that.
     ///
     /// # Errors
-    /// The reason, if it stopped by itself.
+    /// The reason.
     pub async fn wait(&mut self) -> Result<(), Fatal> {
-        todo!()
+        match (&mut self.running).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Fatal::Internal(error.to_string())),
+        }
     }
 
     /// Stops it: what was queued for the disk is written, then all tasks and threads end.
     ///
     /// # Errors
     /// The reason, if it had stopped by itself or the last writes failed.
-    pub async fn stop(self) -> Result<(), Fatal> {
-        todo!()
+    pub async fn stop(mut self) -> Result<(), Fatal> {
+        self.shutdown.cancel();
+        self.wait().await
+    }
+}
+
+impl Drop for VoterHandle {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
     }
 }

@@ -1,0 +1,36 @@
+//! The only clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use palisade_store::Timestamp;
+use tokio::time::Instant;
+
+/// Monotonic time in milliseconds since the start, and the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.start.elapsed().as_millis() as u64)
+    }
+
+    pub(crate) fn instant(&self, at: Timestamp) -> Instant {
+        self.start + Duration::from_millis(at.as_millis())
+    }
+
+    /// A moment at which to look again when nothing is due.
+    pub(crate) fn later(&self) -> Timestamp {
+        self.now() + Duration::from_secs(60)
+    }
+
+    /// Milliseconds since 1970, as they stand in transactions.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+}

@@ -1,0 +1,273 @@
+//! The leader's half of a request: its place in the order, its checks, its transaction; and the sessions.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use palisade_store::prepare::PrepareConfig;
+use palisade_store::{DataTree, PrepareRequest, Preparer, SessionState, SessionTracker, Timestamp};
+use palisade_wire::quorum::ForwardedRequest;
+use palisade_wire::txn::{Txn, TxnRecord};
+use palisade_wire::{OpCode, Reader, SessionId, Sid, Zxid};
+use palisade_zab::LinkId;
+
+use crate::quorum::Admission;
+use crate::status::Shared;
+
+/// Closed sessions that are remembered, so that a late request of one is not taken for a local session's.
+const MAX_CLOSED: usize = 1 << 16;
+/// Containers and TTL znodes looked for at a time.
+const MAX_REAPED: usize = 1000;
+
+/// Settings of the request path.
+#[derive(Clone, Debug)]
+pub(crate) struct LeadingConfig {
+    pub(crate) sid: Sid,
+    pub(crate) tick: Duration,
+    pub(crate) prepare: PrepareConfig,
+    /// Whether sessions that were never created here may write, as local sessions of a gateway.
+    pub(crate) local_sessions: bool,
+    pub(crate) reap_interval: Duration,
+    pub(crate) reap_per_minute: u32,
+}
+
+/// Something to become a transaction, or to wait behind those that do.
+pub(super) enum Work {
+    /// A learner's request.
+    Request {
+        link: LinkId,
+        request: PrepareRequest,
+        /// Bounds what one link may have waiting.
+        _admission: Option<Admission>,
+    },
+    /// A learner's sync.
+    Sync { link: LinkId, _admission: Option<Admission> },
+    /// The end of a session that was not heard of for too long, or has ephemerals only.
+    Expire(SessionId),
+    /// The end of an empty container, or of a znode that has outlived its time.
+    Reap(String),
+}
+
+/// What exists only while this voter leads and serves.
+pub(super) struct Leading {
+    preparer: Preparer,
+    sessions: SessionTracker,
+    local_sessions: bool,
+    sid: Sid,
+    waiting: VecDeque<Work>,
+    /// Prepared and not yet applied, so that applying need not decode them again.
+    proposed: VecDeque<TxnRecord>,
+    /// Syncs under way, by token.
+    syncs: BTreeMap<u64, LinkId>,
+    next_token: u64,
+    closed: Closed,
+    next_reap: Timestamp,
+    reap_interval: Duration,
+    reap_limit: usize,
+}
+
+/// A thing to hand to the machine.
+pub(super) enum Next {
+    /// A transaction, encoded.
+    Propose(Bytes),
+    /// A read barrier.
+    Sync { token: u64 },
+}
+
+impl Leading {
+    /// Begins with the sessions in the tree, each with its full timeout from now on.
+    pub(super) fn new(config: &LeadingConfig, tree: &DataTree, now: Timestamp) -> Self {
+        let mut sessions = SessionTracker::new(config.tick);
+        for (session, timeout_ms) in tree.sessions() {
+            sessions.add(session, timeout_ms, 0, now);
+        }
+        let orphans = tree.ephemeral_owners().filter(|owner| tree.session_timeout(*owner).is_none());
+        let reaps_per_minute = 60_000 / config.reap_interval.as_millis().max(1);
+        Self {
+            preparer: Preparer::new(config.prepare),
+            sessions,
+            local_sessions: config.local_sessions,
+            sid: config.sid,
+            waiting: orphans.map(Work::Expire).collect(),
+            proposed: VecDeque::new(),
+            syncs: BTreeMap::new(),
+            next_token: 0,
+            closed: Closed::default(),
+            next_reap: now + config.reap_interval,
+            reap_interval: config.reap_interval,
+            reap_limit: (u128::from(config.reap_per_minute) / reaps_per_minute.max(1)).max(1) as usize,
+        }
+    }
+
+    pub(super) fn push(&mut self, work: Work) {
+        self.waiting.push_back(work);
+    }
+
+    /// Requests that wait for their turn, and transactions that are not yet applied.
+    pub(super) fn outstanding(&self) -> usize {
+        self.waiting.len() + self.proposed.len()
+    }
+
+    /// Turns the next waiting thing into what the machine is to do. A proposal takes `zxid`; call again with
+    /// another one only if it did.
+    pub(super) fn next(&mut self, tree: &DataTree, zxid: Zxid, now: Timestamp, wall_ms: i64) -> Option<Next> {
+        let record = match self.waiting.pop_front()? {
+            Work::Sync { link, .. } => {
+                let token = self.next_token;
+                self.next_token += 1;
+                self.syncs.insert(token, link);
+                return Some(Next::Sync { token });
+            }
+            Work::Request { link, request, .. } => self.prepare(tree, link, &request, zxid, now, wall_ms),
+            Work::Expire(session) => {
+                self.sessions.set_closing(session);
+                self.preparer.prepare_close_session(tree, session, 0, zxid, wall_ms)
+            }
+            Work::Reap(path) => self.preparer.prepare_delete_container(tree, &path, zxid, wall_ms),
+        };
+        let payload = record.encode();
+        self.proposed.push_back(record);
+        Some(Next::Propose(payload))
+    }
+
+    fn prepare(
+        &mut self,
+        tree: &DataTree,
+        link: LinkId,
+        request: &PrepareRequest,
+        zxid: Zxid,
+        now: Timestamp,
+        wall_ms: i64,
+    ) -> TxnRecord {
+        let session = request.session;
+        match OpCode::from_i32(request.op) {
+            Some(OpCode::CreateSession) => {
+                if let Ok(timeout_ms) = Reader::new(&request.body).i32("session timeout") {
+                    self.sessions.add(session, timeout_ms, owner(link), now);
+                    self.closed.forget(session);
+                    return self.preparer.prepare_create_session(tree, session, timeout_ms, zxid, wall_ms);
+                }
+            }
+            Some(OpCode::CloseSession) => {
+                self.sessions.set_closing(session);
+                return self.preparer.prepare_close_session(tree, session, request.cxid, zxid, wall_ms);
+            }
+            _ => {}
+        }
+        let state = self.session_state(session, link);
+        self.preparer.prepare(tree, request, state, zxid, wall_ms)
+    }
+
+    /// The session as seen from a link (Apache `LeaderSessionTracker.checkSession`).
+    fn session_state(&mut self, session: SessionId, link: LinkId) -> SessionState {
+        let state = self.sessions.check(session, owner(link));
+        let issued_here = (session >> 56) & 0xff == self.sid & 0xff;
+        if state == SessionState::Unknown
+            && self.local_sessions
+            && !issued_here
+            && !self.closed.contains(session)
+        {
+            return SessionState::Local;
+        }
+        state
+    }
+
+    /// The record proposed as `zxid`, if it was proposed here.
+    pub(super) fn take_proposed(&mut self, zxid: Zxid) -> Option<TxnRecord> {
+        self.proposed.pop_front_if(|record| record.header.zxid == zxid)
+    }
+
+    /// A transaction has taken effect.
+    pub(super) fn applied(&mut self, record: &TxnRecord) {
+        self.preparer.applied(record.header.zxid);
+        if let Txn::CloseSession(_) = record.txn {
+            self.sessions.remove(record.header.session);
+            self.closed.remember(record.header.session);
+        }
+    }
+
+    /// Where a sync came from.
+    pub(super) fn take_sync(&mut self, token: u64) -> Option<LinkId> {
+        self.syncs.remove(&token)
+    }
+
+    /// A session was heard of by a learner.
+    pub(super) fn touch(&mut self, session: SessionId, timeout_ms: i32, now: Timestamp) {
+        self.sessions.touch(session, timeout_ms, now);
+    }
+
+    /// A session has moved to a learner; false if there is no such session.
+    pub(super) fn revalidate(
+        &mut self,
+        session: SessionId,
+        timeout_ms: i32,
+        link: LinkId,
+        now: Timestamp,
+    ) -> bool {
+        self.sessions.touch(session, timeout_ms, now) && self.sessions.set_owner(session, owner(link))
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        Some(self.sessions.next_expiry().map_or(self.next_reap, |expiry| expiry.min(self.next_reap)))
+    }
+
+    /// Looks for sessions that have expired and znodes to be reaped.
+    pub(super) fn on_time(&mut self, now: Timestamp, wall_ms: i64, shared: &Shared) {
+        let expired = self.sessions.expired(now);
+        if !expired.is_empty() {
+            tracing::info!(count = expired.len(), "sessions expired");
+            shared.metrics.expired.add(expired.len() as u64);
+            self.waiting.extend(expired.into_iter().map(Work::Expire));
+        }
+        if self.next_reap <= now {
+            self.next_reap = now + self.reap_interval;
+            let limit = self.reap_limit.min(MAX_REAPED);
+            let reapable = shared.tree.read().reapable(wall_ms, 0, limit);
+            self.waiting.extend(reapable.into_iter().map(Work::Reap));
+        }
+    }
+}
+
+/// A request as a learner forwarded it.
+pub(super) fn request(forwarded: ForwardedRequest, auth: Option<Vec<palisade_wire::Id>>) -> PrepareRequest {
+    PrepareRequest {
+        session: forwarded.session,
+        cxid: forwarded.cxid,
+        op: forwarded.op,
+        body: forwarded.body,
+        auth,
+    }
+}
+
+/// A link as the owner of sessions; 0 is nobody.
+const fn owner(link: LinkId) -> u64 {
+    link.0 + 1
+}
+
+/// The sessions that were closed last.
+#[derive(Default)]
+struct Closed {
+    order: VecDeque<SessionId>,
+    known: HashSet<SessionId>,
+}
+
+impl Closed {
+    fn remember(&mut self, session: SessionId) {
+        if self.known.insert(session) {
+            self.order.push_back(session);
+            if self.order.len() > MAX_CLOSED
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    fn forget(&mut self, session: SessionId) {
+        self.known.remove(&session);
+    }
+
+    fn contains(&self, session: SessionId) -> bool {
+        self.known.contains(&session)
+    }
+}

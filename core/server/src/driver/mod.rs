@@ -1,0 +1,300 @@
+//! The one task that owns the voter's state: it feeds the Zab machine and carries out what that wants done.
+//!
+//! ```text
+//! election links ─┐                       ┌─► election links
+//! leader link ────┼─► Input ► Peer ► Output ─► links, jobs for the disk thread
+//! learner links ──┤      ▲            └─► Deliver ► tree
+//! disk thread ────┘      └── Propose ◄ Leading ◄── requests of learners, expired sessions
+//! ```
+//!
+//! It never waits for anything but its inputs: what it hands out goes to queues that take it at once, and whoever
+//! does not drain a queue in time loses its link.
+
+mod carry_out;
+mod clock;
+mod inputs;
+mod leading;
+mod learners;
+mod requests;
+mod schedule;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use palisade_disk::DiskError;
+use palisade_store::{DataTree, Timestamp};
+use palisade_wire::{DecodeError, Sid, Zxid};
+use palisade_zab::{Input, LinkId, Peer};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use clock::Clock;
+pub(crate) use inputs::{Inputs, Sources};
+use leading::Leading;
+pub(crate) use leading::LeadingConfig;
+pub(crate) use learners::LearnerCounts;
+use learners::Learners;
+pub(crate) use schedule::Schedule;
+
+use crate::disk::{Done, Job, JobQueue};
+use crate::election::{ElectionEvent, ElectionPort};
+use crate::quorum::{Admission, LeaderEvent, LeaderLink, LeaderPort, LearnerEvent};
+use crate::status::Shared;
+
+/// Events of one kind dealt with before the others get their turn.
+const BUDGET: usize = 256;
+
+/// Why a running voter stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// A file could not be read or written. What is on disk decides when the voter is started again.
+    #[error("disk failure: {0}")]
+    Disk(#[from] DiskError),
+    /// A transaction in the log cannot be applied. It was written by a faulty or newer server.
+    #[error("transaction {zxid} cannot be read: {source}; restore this server's data from a healthy one")]
+    Transaction {
+        /// Which.
+        zxid: Zxid,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// A defect of this program.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// The voter's state and its ways in and out.
+pub(crate) struct Driver {
+    pub(crate) peer: Peer,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inputs: Inputs,
+    pub(crate) election: ElectionPort,
+    pub(crate) jobs: JobQueue,
+    pub(crate) leader_port: LeaderPort,
+    /// Quorum addresses of the other members, by name.
+    pub(crate) quorum_addresses: BTreeMap<Sid, String>,
+    /// True while learners may connect.
+    pub(crate) quorum_open: watch::Sender<bool>,
+    pub(crate) leading_config: LeadingConfig,
+    pub(crate) schedule: Schedule,
+    pub(crate) links: Links,
+}
+
+/// Connections of the quorum port, and what exists only while one of them does.
+#[derive(Default)]
+pub(crate) struct Links {
+    learners: Learners,
+    leader: Option<LeaderLink>,
+    /// The tree that the leader sent, until it is installed.
+    received: Option<(LinkId, Zxid, Box<DataTree>)>,
+    leading: Option<Leading>,
+    /// Inputs that came up while outputs were carried out.
+    follow_ups: VecDeque<Input>,
+    /// Of the packet that the machine is dealing with.
+    admission: Option<Admission>,
+}
+
+impl Driver {
+    /// Runs until shutdown or a fatal error. What was queued for the disk is written before it returns, unless the
+    /// disk is what failed.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Fatal> {
+        let outcome = self.serve(&shutdown).await;
+        self.quorum_open.send_replace(false);
+        self.links = Links::default();
+        self.jobs.close();
+        let mut last = Ok(());
+        while let Some(done) = self.inputs.disk.recv().await {
+            if let Done::Failed(error) = done {
+                last = Err(error.into());
+            }
+        }
+        outcome.and(last)
+    }
+
+    async fn serve(&mut self, shutdown: &CancellationToken) -> Result<(), Fatal> {
+        self.settle()?;
+        loop {
+            let wake = self.clock.instant(self.next_deadline());
+            let has_room = self.jobs.has_room();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                done = self.inputs.disk.recv() => match done {
+                    Some(done) => self.on_disk(done)?,
+                    None => return Err(Fatal::Internal("the disk thread has ended".to_owned())),
+                },
+                Some(event) = self.inputs.election.recv() => self.on_election(event)?,
+                Some(event) = self.inputs.leader.recv(), if has_room => self.on_leader(event)?,
+                Some(event) = self.inputs.learners.recv() => self.on_learner(event)?,
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            self.drain()?;
+            self.on_time()?;
+        }
+    }
+
+    /// Deals with more of what is waiting, each kind up to its budget, so that none starves another.
+    fn drain(&mut self) -> Result<(), Fatal> {
+        for _ in 0..BUDGET {
+            let Ok(done) = self.inputs.disk.try_recv() else { break };
+            self.on_disk(done)?;
+        }
+        for _ in 0..BUDGET {
+            let Ok(event) = self.inputs.election.try_recv() else { break };
+            self.on_election(event)?;
+        }
+        for _ in 0..BUDGET {
+            if !self.jobs.has_room() {
+                break;
+            }
+            let Ok(event) = self.inputs.leader.try_recv() else { break };
+            self.on_leader(event)?;
+        }
+        for _ in 0..BUDGET {
+            let Ok(event) = self.inputs.learners.try_recv() else { break };
+            self.on_learner(event)?;
+        }
+        Ok(())
+    }
+
+    fn next_deadline(&self) -> Timestamp {
+        let candidates = [
+            self.peer.next_timeout(),
+            self.links.leading.as_ref().and_then(Leading::next_deadline),
+            self.schedule.next_purge(),
+        ];
+        candidates.into_iter().flatten().min().unwrap_or_else(|| self.clock.later())
+    }
+
+    fn on_time(&mut self) -> Result<(), Fatal> {
+        let now = self.clock.now();
+        if self.peer.next_timeout().is_some_and(|due| due <= now) {
+            self.peer.handle_timeout(now);
+            self.settle()?;
+        }
+        if let Some(leading) = &mut self.links.leading
+            && leading.next_deadline().is_some_and(|due| due <= now)
+        {
+            leading.on_time(now, self.clock.wall_ms(), &self.shared);
+            self.settle()?;
+        }
+        if self.schedule.purge_due(now) {
+            self.jobs.push(Job::Purge);
+        }
+        Ok(())
+    }
+
+    fn on_disk(&mut self, done: Done) -> Result<(), Fatal> {
+        let input = match done {
+            Done::Flushed(zxid) => Input::Flushed { zxid },
+            Done::EpochAccepted(epoch) => Input::AcceptedEpochWritten { epoch },
+            Done::EpochEntered(epoch) => Input::CurrentEpochWritten { epoch },
+            Done::Truncated(zxid, tree) => {
+                self.replace_tree(*tree);
+                Input::Truncated { zxid }
+            }
+            Done::NotTruncated => Input::TruncateFailed,
+            Done::Installed(zxid, tree) => {
+                self.replace_tree(*tree);
+                Input::SnapshotInstalled { zxid }
+            }
+            Done::Snapshot(Some(written)) => {
+                self.shared.metrics.snapshot.record(written.took);
+                tracing::info!(zxid = %written.zxid, bytes = written.bytes, took = ?written.took, "snapshot written");
+                return Ok(());
+            }
+            Done::Snapshot(None) => return Ok(()),
+            Done::Failed(error) => return Err(error.into()),
+        };
+        self.input(input)
+    }
+
+    /// The old tree may be large: it is dropped where that keeps nobody waiting.
+    fn replace_tree(&mut self, tree: DataTree) {
+        let old = self.shared.tree.replace(tree);
+        self.schedule.restart();
+        tokio::task::spawn_blocking(move || drop(old));
+    }
+
+    fn on_election(&mut self, event: ElectionEvent) -> Result<(), Fatal> {
+        self.input(match event {
+            ElectionEvent::Up(to) => Input::ElectionLinkUp { to },
+            ElectionEvent::Vote(from, notification) => Input::Notification { from, notification },
+        })
+    }
+
+    fn on_leader(&mut self, event: LeaderEvent) -> Result<(), Fatal> {
+        let input = match event {
+            LeaderEvent::Up { link } => Input::LeaderLinkUp { link },
+            LeaderEvent::Packet { link, packet, admission: _admission } => {
+                self.shared.metrics.received.add(1);
+                Input::LeaderPacket { link, packet }
+            }
+            LeaderEvent::Tree { link, zxid, tree } => {
+                if self.links.leader.as_ref().is_none_or(|leader| leader.link != link) {
+                    return Ok(());
+                }
+                self.links.received = Some((link, zxid, tree));
+                Input::LeaderSnapshotReceived { link, zxid }
+            }
+            LeaderEvent::Down { link, reason } => {
+                if self.links.leader.as_ref().is_none_or(|leader| leader.link != link) {
+                    return Ok(());
+                }
+                tracing::info!(%reason, "no link to the leader");
+                self.links.leader = None;
+                self.links.received = None;
+                Input::LeaderLinkDown { link }
+            }
+        };
+        self.input(input)
+    }
+
+    fn on_learner(&mut self, event: LearnerEvent) -> Result<(), Fatal> {
+        match event {
+            LearnerEvent::Up { link, from, info, follower, outbox } => {
+                // A leader no more: dropping the outbox closes the link.
+                if !*self.quorum_open.borrow() {
+                    return Ok(());
+                }
+                tracing::info!(?link, %from, sid = info.sid, follower, "learner connected");
+                self.links.learners.add(link, from, info.sid, follower, outbox);
+                self.input(Input::LearnerUp { link })
+            }
+            LearnerEvent::Packet { link, packet, admission } => {
+                self.shared.metrics.received.add(1);
+                self.links.admission = Some(admission);
+                let outcome = self.input(Input::LearnerPacket { link, packet });
+                self.links.admission = None;
+                outcome
+            }
+            LearnerEvent::TreeSent { link } => self.input(Input::SnapshotSent { link }),
+            LearnerEvent::Down { link, reason } => {
+                let Some(learner) = self.links.learners.remove(link) else { return Ok(()) };
+                tracing::info!(?link, from = %learner.from, sid = learner.sid, %reason, "learner disconnected");
+                self.input(Input::LearnerDown { link })
+            }
+        }
+    }
+
+    /// Hands in one input and carries out what follows from it.
+    fn input(&mut self, input: Input) -> Result<(), Fatal> {
+        self.peer.handle(self.clock.now(), input);
+        self.settle()
+    }
+
+    /// Carries out all outputs, and what they lead to, until nothing is left to do.
+    fn settle(&mut self) -> Result<(), Fatal> {
+        loop {
+            while let Some(output) = self.peer.poll_output() {
+                self.carry_out(output)?;
+            }
+            let next = self.links.follow_ups.pop_front().or_else(|| self.next_proposal());
+            match next {
+                Some(input) => self.peer.handle(self.clock.now(), input),
+                None => return Ok(()),
+            }
+        }
+    }
+}

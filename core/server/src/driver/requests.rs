@@ -1,0 +1,112 @@
+//! What learners ask of the leader.
+
+use palisade_wire::quorum::{
+    ForwardedRequest, PacketType, QuorumPacket, decode_revalidate, decode_touched, encode_revalidated,
+};
+use palisade_wire::{OpCode, Zxid};
+use palisade_zab::{Input, LinkId};
+
+use super::Driver;
+use super::leading::{self, Next, Work};
+
+/// Transactions proposed and not yet committed, at most; more wait.
+const MAX_IN_FLIGHT: usize = 4096;
+
+impl Driver {
+    /// Deals with a packet that is not the Zab machine's: REQUEST, REVALIDATE, or what a PING carries.
+    pub(super) fn on_request(&mut self, link: LinkId, packet: &QuorumPacket) {
+        let outcome = match packet.packet_type() {
+            Some(PacketType::Request) => self.on_forwarded(link, packet),
+            Some(PacketType::Revalidate) => self.on_revalidate(link, packet),
+            Some(PacketType::Ping) => self.on_touched(packet),
+            _ => Ok(()),
+        };
+        if let Err(error) = outcome {
+            self.drop_learner(link, &error.to_string());
+        }
+    }
+
+    fn on_forwarded(&mut self, link: LinkId, packet: &QuorumPacket) -> palisade_wire::jute::Result<()> {
+        let data = packet.data.clone().unwrap_or_default();
+        let forwarded = ForwardedRequest::decode(&data)?;
+        let admission = self.links.admission.take();
+        let Some(leading) = &mut self.links.leading else { return Ok(()) };
+        match OpCode::from_i32(forwarded.op) {
+            Some(OpCode::Sync) => leading.push(Work::Sync { link, _admission: admission }),
+            Some(op) if !becomes_txn(op) => {
+                tracing::debug!(?link, ?op, "ignored: not for the leader");
+            }
+            _ => {
+                let request = leading::request(forwarded, packet.auth.clone());
+                leading.push(Work::Request { link, request, _admission: admission });
+            }
+        }
+        Ok(())
+    }
+
+    fn on_revalidate(&mut self, link: LinkId, packet: &QuorumPacket) -> palisade_wire::jute::Result<()> {
+        let (session, timeout_ms) = decode_revalidate(packet.data())?;
+        let now = self.clock.now();
+        let Some(leading) = &mut self.links.leading else { return Ok(()) };
+        let valid = leading.revalidate(session, timeout_ms, link, now);
+        self.shared.metrics.revalidated.add(1);
+        self.answer(link, PacketType::Revalidate, packet.zxid, Some(encode_revalidated(session, valid)));
+        Ok(())
+    }
+
+    fn on_touched(&mut self, packet: &QuorumPacket) -> palisade_wire::jute::Result<()> {
+        let touched = decode_touched(packet.data())?;
+        let now = self.clock.now();
+        if let Some(leading) = &mut self.links.leading {
+            for (session, timeout_ms) in touched {
+                leading.touch(session, timeout_ms, now);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer_sync(&mut self, token: u64) {
+        if let Some(link) = self.links.leading.as_mut().and_then(|leading| leading.take_sync(token)) {
+            self.answer(link, PacketType::Sync, Zxid::ZERO, None);
+        }
+    }
+
+    fn answer(&mut self, link: LinkId, kind: PacketType, zxid: Zxid, data: Option<bytes::Bytes>) {
+        self.shared.metrics.sent.add(1);
+        if !self.links.learners.send_packet(link, QuorumPacket::new(kind, zxid, data)) {
+            self.links.follow_ups.push_back(Input::LearnerDown { link });
+        }
+    }
+
+    fn drop_learner(&mut self, link: LinkId, reason: &str) {
+        if let Some(learner) = self.links.learners.remove(link) {
+            tracing::warn!(?link, from = %learner.from, sid = learner.sid, reason, "learner's link closed");
+            self.links.follow_ups.push_back(Input::LearnerDown { link });
+        }
+    }
+
+    /// The next thing that waits to be proposed, if there is room for it.
+    pub(super) fn next_proposal(&mut self) -> Option<Input> {
+        let leading = self.links.leading.as_mut()?;
+        self.shared.metrics.outstanding.set(leading.outstanding() as u64);
+        if self.peer.in_flight() >= MAX_IN_FLIGHT || !self.jobs.has_room() {
+            return None;
+        }
+        let zxid = self.peer.next_zxid()?;
+        let next = leading.next(&self.shared.tree.read(), zxid, self.clock.now(), self.clock.wall_ms())?;
+        Some(match next {
+            Next::Sync { token } => Input::Sync { token },
+            Next::Propose(payload) => {
+                self.shared.metrics.proposal_size.record(payload.len());
+                Input::Propose { zxid, payload }
+            }
+        })
+    }
+}
+
+/// Whether a forwarded request must yield a transaction, be it an error. A learner waits for one for everything
+/// that it forwards except reads.
+const fn becomes_txn(op: OpCode) -> bool {
+    op.is_write()
+        || matches!(op, OpCode::CreateSession | OpCode::DeleteContainer | OpCode::Check | OpCode::Error)
+}

@@ -1,0 +1,99 @@
+//! What everybody may look at: the tree, counters, and where the voter stands.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use palisade_store::Timestamp;
+use palisade_wire::Sid;
+use parking_lot::Mutex;
+
+use crate::config::Config;
+use crate::driver::LearnerCounts;
+use crate::metrics::Metrics;
+use crate::net::{LogGate, PortStats};
+use crate::state::SharedTree;
+use crate::voter::Addresses;
+
+/// What a voter is doing. An epoch is known once it serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Electing.
+    Looking,
+    /// Joining or following a leader.
+    Following {
+        /// The leader.
+        leader: Sid,
+        /// The epoch, once synchronised.
+        epoch: Option<u32>,
+    },
+    /// Establishing itself or leading.
+    Leading {
+        /// The epoch, once a quorum follows.
+        epoch: Option<u32>,
+    },
+}
+
+impl Phase {
+    /// Whether it serves: leading with a quorum, or following in sync.
+    pub(crate) const fn is_serving(self) -> bool {
+        matches!(self, Self::Following { epoch: Some(_), .. } | Self::Leading { epoch: Some(_) })
+    }
+}
+
+/// Where the voter stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Status {
+    pub(crate) phase: Phase,
+    /// Since when, by the driver's clock.
+    pub(crate) since: Timestamp,
+    /// Who follows and observes it; zeros unless it leads.
+    pub(crate) learners: LearnerCounts,
+}
+
+/// What the voter's tasks share. Only the driver changes the tree and the status.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) addresses: Addresses,
+    pub(crate) tree: Arc<SharedTree>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ports: Vec<Arc<PortStats>>,
+    /// For the log line about a tree that differs from the leader's.
+    pub(crate) digest_gate: LogGate,
+    pub(crate) started: Instant,
+    status: Mutex<Status>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        addresses: Addresses,
+        tree: Arc<SharedTree>,
+        ports: Vec<Arc<PortStats>>,
+    ) -> Self {
+        let status =
+            Status { phase: Phase::Looking, since: Timestamp::ZERO, learners: LearnerCounts::default() };
+        Self {
+            config,
+            addresses,
+            tree,
+            metrics: Arc::default(),
+            ports,
+            digest_gate: LogGate::new(),
+            started: Instant::now(),
+            status: Mutex::new(status),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        *self.status.lock()
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase, now: Timestamp) {
+        let mut status = self.status.lock();
+        (status.phase, status.since) = (phase, now);
+    }
+
+    pub(crate) fn set_learners(&self, learners: LearnerCounts) {
+        self.status.lock().learners = learners;
+    }
+}

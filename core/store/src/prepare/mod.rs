@@ -1,11 +1,19 @@
 //! The leader's half of a write: every check, and the transaction that comes of it (Apache `PrepRequestProcessor`).
 
+mod job;
+mod outstanding;
+
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
-use palisade_wire::txn::TxnRecord;
-use palisade_wire::{Id, SessionId, Zxid};
+use palisade_wire::txn::{Txn, TxnHeader, TxnRecord};
+use palisade_wire::{ErrorCode, Id, SessionId, Zxid};
 
 use crate::session::SessionState;
 use crate::tree::DataTree;
+use job::Job;
+use outstanding::{Draft, Outstanding};
 
 /// A request as it reached the leader.
 #[derive(Clone, Debug)]
@@ -41,76 +49,108 @@ impl Default for PrepareConfig {
 
 /// Prepares transactions in order, over the tree and over what was prepared but not yet applied.
 ///
-/// Invariant: the digest in a record equals that of the tree after it is applied.
+/// Invariants: the digest in a record equals that of the tree after it is applied; applying a record that is no
+/// error never fails. They hold if `tree` is the same in every call, has everything applied that came before
+/// the first call (or [`Preparer::reset`]), and from then on only this preparer's transactions, in order.
 #[derive(Debug)]
 pub struct Preparer {
-    _config: PrepareConfig,
+    config: PrepareConfig,
+    outstanding: Outstanding,
 }
 
 impl Preparer {
     /// Nothing is outstanding.
-    pub const fn new(config: PrepareConfig) -> Self {
-        Self { _config: config }
+    pub fn new(config: PrepareConfig) -> Self {
+        Self { config, outstanding: Outstanding::default() }
     }
 
     /// Turns a request into its transaction. Always exactly one: what fails becomes an error transaction, a
     /// multi with a failing operation a multi with error parts.
     ///
     /// `zxid` must follow that of the previous record; `time_ms` is the wall clock. `state` is that of
-    /// the request's session as seen from the connection that the request came by.
+    /// the request's session as seen from the connection that the request came by. Reads, sync and ping are not
+    /// for this; they would become errors. So would a lone check, which no replica could read back
+    /// (ZOOKEEPER-2623), and a deleteContainer, which needs no permission and is the leader's alone.
     pub fn prepare(
         &mut self,
-        _tree: &DataTree,
-        _request: &PrepareRequest,
-        _state: SessionState,
-        _zxid: Zxid,
-        _time_ms: i64,
+        tree: &DataTree,
+        request: &PrepareRequest,
+        state: SessionState,
+        zxid: Zxid,
+        time_ms: i64,
     ) -> TxnRecord {
-        todo!()
+        let header = TxnHeader { session: request.session, cxid: request.cxid, zxid, time: time_ms };
+        self.record(tree, header, state, request.auth.as_deref(), |job| job.write(request))
     }
 
     /// The beginning of a session under an id that its gateway chose.
     pub fn prepare_create_session(
         &mut self,
-        _tree: &DataTree,
-        _session: SessionId,
-        _timeout_ms: i32,
-        _zxid: Zxid,
-        _time_ms: i64,
+        tree: &DataTree,
+        session: SessionId,
+        timeout_ms: i32,
+        zxid: Zxid,
+        time_ms: i64,
     ) -> TxnRecord {
-        todo!()
+        let header = TxnHeader { session, cxid: 0, zxid, time: time_ms };
+        self.record(tree, header, SessionState::Open, None, |_| Ok(Txn::CreateSession(timeout_ms)))
     }
 
     /// The end of a session, with all ephemerals that it will have by then. `cxid` is 0 on expiry.
+    ///
+    /// From now on every request of the session must come with [`SessionState::Closing`].
     pub fn prepare_close_session(
         &mut self,
-        _tree: &DataTree,
-        _session: SessionId,
-        _cxid: i32,
-        _zxid: Zxid,
-        _time_ms: i64,
+        tree: &DataTree,
+        session: SessionId,
+        cxid: i32,
+        zxid: Zxid,
+        time_ms: i64,
     ) -> TxnRecord {
-        todo!()
+        let header = TxnHeader { session, cxid, zxid, time: time_ms };
+        self.record(tree, header, SessionState::Open, None, |job| Ok(job.close_session()))
     }
 
     /// The reaping of a container or TTL znode, if it still has no children.
     pub fn prepare_delete_container(
         &mut self,
-        _tree: &DataTree,
-        _path: &str,
-        _zxid: Zxid,
-        _time_ms: i64,
+        tree: &DataTree,
+        path: &str,
+        zxid: Zxid,
+        time_ms: i64,
     ) -> TxnRecord {
-        todo!()
+        let header = TxnHeader { session: 0, cxid: 0, zxid, time: time_ms };
+        self.record(tree, header, SessionState::Open, None, |job| job.delete_container(path))
     }
 
     /// Forgets what transactions up to `zxid`, now applied to the tree, had outstanding.
-    pub fn applied(&mut self, _zxid: Zxid) {
-        todo!()
+    pub fn applied(&mut self, zxid: Zxid) {
+        self.outstanding.applied(zxid);
     }
 
     /// Forgets everything: leadership begins or ends.
     pub fn reset(&mut self) {
-        todo!()
+        self.outstanding.clear();
+    }
+
+    /// Number of transactions that have effects outstanding.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    fn record(
+        &mut self,
+        tree: &DataTree,
+        header: TxnHeader,
+        state: SessionState,
+        auth: Option<&[Id]>,
+        make: impl FnOnce(&mut Job<'_>) -> Result<Txn, ErrorCode>,
+    ) -> TxnRecord {
+        let draft = Draft::new(&mut self.outstanding, tree, header.zxid);
+        let mut job = Job { draft, config: self.config, header, state, auth };
+        match make(&mut job) {
+            Ok(txn) => TxnRecord { header, txn, digest: Some(job.draft.commit()) },
+            Err(code) => TxnRecord { header, txn: Txn::Error(code), digest: None },
+        }
     }
 }

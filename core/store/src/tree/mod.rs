@@ -17,7 +17,7 @@ pub use outcome::{Change, PartOutcome, TxnOutcome, TxnResult};
 pub use read::NodeRef;
 
 pub(crate) use acls::{AclId, AclTable};
-pub(crate) use node::{Meta, Node, NodeId};
+pub(crate) use node::{Meta, Node, NodeId, content_crc, node_digest};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -237,7 +237,7 @@ mod tests {
             Owner::Container,
             Owner::Ttl(1),
             Owner::Ttl(Owner::MAX_TTL_MS),
-            Owner::Ephemeral(0x0100_00f9_fc80_000),
+            Owner::Ephemeral(0x0100_000f_9fc8_0000),
             Owner::Ephemeral(-1),
         ] {
             assert_eq!(Owner::from_stored(owner.stored()), owner);

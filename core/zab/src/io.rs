@@ -7,6 +7,8 @@ use palisade_wire::election::Notification;
 use palisade_wire::quorum::QuorumPacket;
 use palisade_wire::{Sid, Zxid};
 
+use crate::history::HistoryOp;
+
 /// One connection of the quorum port, never reused, so that what belongs to a dead connection is recognised.
 ///
 /// Links to learners are numbered by the owner, links to the leader by the machine that asks for them (by the owner
@@ -217,6 +219,15 @@ pub enum Output {
     },
     /// Send a packet to the leader.
     SendToLeader {
+        /// The link.
+        link: LinkId,
+        /// The packet.
+        packet: QuorumPacket,
+    },
+
+    /// The leader sent something that is not Zab's: SYNC or REVALIDATE, which answer what the owner has sent, if it
+    /// does. It holds for the tree as of all `Deliver`s before it.
+    LeaderPacket {
         /// The link.
         link: LinkId,
         /// The packet.
@@ -449,4 +460,30 @@ pub enum LearnerOutput {
         /// The epoch.
         epoch: u32,
     },
+}
+
+impl From<HistoryOp> for Output {
+    fn from(op: HistoryOp) -> Self {
+        match op {
+            HistoryOp::Append { zxid, payload } => Self::Append { zxid, payload },
+            HistoryOp::Truncate { to } => Self::Truncate { to },
+            HistoryOp::InstallSnapshot { zxid } => Self::InstallSnapshot { zxid },
+            HistoryOp::WriteAcceptedEpoch { epoch } => Self::WriteAcceptedEpoch { epoch },
+            HistoryOp::WriteCurrentEpoch { epoch } => Self::WriteCurrentEpoch { epoch },
+            HistoryOp::Deliver { zxid, payload } => Self::Deliver { zxid, payload },
+        }
+    }
+}
+
+impl From<HistoryOp> for LearnerOutput {
+    fn from(op: HistoryOp) -> Self {
+        match op {
+            HistoryOp::Append { zxid, payload } => Self::Append { zxid, payload },
+            HistoryOp::Truncate { to } => Self::Truncate { to },
+            HistoryOp::InstallSnapshot { zxid } => Self::InstallSnapshot { zxid },
+            HistoryOp::WriteAcceptedEpoch { epoch } => Self::WriteAcceptedEpoch { epoch },
+            HistoryOp::WriteCurrentEpoch { epoch } => Self::WriteCurrentEpoch { epoch },
+            HistoryOp::Deliver { zxid, payload } => Self::Deliver { zxid, payload },
+        }
+    }
 }

@@ -29,10 +29,16 @@
 //! never does: it applies nothing that a leader sent before that leader said UPTODATE.
 
 mod config;
+mod election;
 mod ensemble;
+mod history;
 mod io;
+mod leader;
 mod learner;
+mod log;
 mod peer;
+#[cfg(test)]
+mod testing;
 
 pub use config::{ConfigError, LearnerConfig, PeerConfig, Recovered, Timing};
 pub use ensemble::{Ensemble, EnsembleError, Member, MemberRole};

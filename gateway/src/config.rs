@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::fourletter::Word;
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid, path};
 
 /// Everything that a gateway is told. [`Config::validate`] says whether it makes sense.
@@ -23,6 +24,8 @@ pub struct Config {
     pub storage: Storage,
     /// Clients' sessions.
     pub sessions: Sessions,
+    /// Clients' identities.
+    pub auth: Auth,
     /// The monitoring port.
     pub admin: Admin,
     /// What one gateway will hold at most.
@@ -43,6 +46,10 @@ pub struct Tenant {
 pub struct Client {
     /// `host:port` to listen on; port 0 takes a free one.
     pub address: String,
+    /// Connections from one address (`maxClientCnxns`); 0 for no limit.
+    pub max_per_address: usize,
+    /// Four-letter words that this port answers, `*` for all; `srvr` always. The admin port answers all.
+    pub four_letter_words: Vec<String>,
 }
 
 /// `[core]`: the voters.
@@ -81,6 +88,14 @@ pub struct Sessions {
     pub max_timeout: Duration,
 }
 
+/// `[auth]`: clients' identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// `super:<base64 of the SHA-1 of "super:password">`: who proves this digest identity may do everything. It must
+    /// not be given to tenants. `None` for nobody.
+    pub super_digest: Option<String>,
+}
+
 /// `[admin]`: the monitoring port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
@@ -97,6 +112,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Connections that have not finished the handshake.
     pub max_handshakes: usize,
+    /// How long a client may take to say what it wants.
+    pub handshake_timeout: Duration,
     /// Bytes queued towards one client; a slower reader is closed.
     pub outbox_bytes: usize,
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
@@ -117,7 +134,12 @@ impl Default for Tenant {
 
 impl Default for Client {
     fn default() -> Self {
-        Self { address: "0.0.0.0:2181".to_owned() }
+        let words = ["conf", "envi", "isro", "mntr", "ruok", "srvr", "stat", "wchs"];
+        Self {
+            address: "0.0.0.0:2181".to_owned(),
+            max_per_address: 60,
+            four_letter_words: words.map(str::to_owned).to_vec(),
+        }
     }
 }
 
@@ -150,6 +172,7 @@ impl Default for Limits {
             max_frame: DEFAULT_MAX_FRAME,
             max_connections: 20_000,
             max_handshakes: 1_000,
+            handshake_timeout: Duration::from_secs(10),
             outbox_bytes: 16 << 20,
             pipelined_requests: 1_000,
             in_flight: 10_000,
@@ -187,10 +210,13 @@ impl Config {
         let mut check = Check(Vec::new());
         check.range("id", self.id, 1, 254);
         self.validate_tenant(&mut check);
-        check.address("client.address", &self.client.address, 0);
+        self.validate_client(&mut check);
         self.validate_core(&mut check);
         self.validate_storage(&mut check);
         self.validate_sessions(&mut check);
+        if self.auth.super_digest.as_ref().is_some_and(|digest| !digest.starts_with("super:")) {
+            check.say("auth.super_digest", "does not begin with \"super:\"".to_owned());
+        }
         if let Some(address) = &self.admin.address {
             check.address("admin.address", address, 0);
         }
@@ -208,6 +234,17 @@ impl Config {
             check.say("tenant.root", format!("{root:?} is not the path of a znode"));
         } else if root != "/" {
             check.say("tenant.root", format!("{root:?} is not served by this version; use \"/\""));
+        }
+    }
+
+    fn validate_client(&self, check: &mut Check) {
+        let Client { address, max_per_address, four_letter_words } = &self.client;
+        check.address("client.address", address, 0);
+        check.range("client.max_per_address", *max_per_address, 0, 10_000_000);
+        for word in four_letter_words {
+            if word != "*" && !is_four_letter_word(word) {
+                check.say("client.four_letter_words", format!("{word:?} is not a known four-letter word"));
+            }
         }
     }
 
@@ -259,6 +296,7 @@ impl Config {
         check.range("limits.max_frame", l.max_frame, 1_024, 1 << 30);
         check.range("limits.max_connections", l.max_connections, 1, 10_000_000);
         check.range("limits.max_handshakes", l.max_handshakes, 1, 1_000_000);
+        check.span("limits.handshake_timeout", l.handshake_timeout, 10 * MILLI, HOUR);
         check.range("limits.outbox_bytes", l.outbox_bytes, 64 << 10, 4 << 30);
         check.range("limits.pipelined_requests", l.pipelined_requests, 1, 1_000_000);
         check.range("limits.in_flight", l.in_flight, 1, 10_000_000);
@@ -271,6 +309,10 @@ impl Config {
         }
         check.span("limits.write_wait", l.write_wait, MILLI, HOUR);
     }
+}
+
+fn is_four_letter_word(text: &str) -> bool {
+    text.as_bytes().try_into().is_ok_and(|bytes| Word::parse(bytes).is_some())
 }
 
 struct Check(Vec<ConfigMistake>);
@@ -334,6 +376,8 @@ mod tests {
         config.core.voters.push("core-1:2888".to_owned());
         config.core.voters.push("core-2:0".to_owned());
         config.sessions.min_timeout = Duration::from_secs(60);
+        config.client.four_letter_words.push("what".to_owned());
+        config.auth.super_digest = Some("admin:x".to_owned());
         config.admin.address = Some("::1:80".to_owned());
         config.limits.in_flight = 0;
         assert_eq!(
@@ -342,9 +386,11 @@ mod tests {
                 "id",
                 "tenant.root",
                 "client.address",
+                "client.four_letter_words",
                 "core.voters",
                 "core.voters",
                 "sessions.min_timeout",
+                "auth.super_digest",
                 "admin.address",
                 "limits.in_flight",
             ]

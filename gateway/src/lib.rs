@@ -10,8 +10,13 @@ pub mod config;
 pub mod core_link;
 pub mod replica;
 
+mod edge;
+mod exec;
+mod fourletter;
 mod gateway;
 mod link;
+mod session;
+mod watch;
 
 pub use config::Config;
 pub use gateway::{Gateway, GatewayError, GatewayHandle, Listeners, StartError};

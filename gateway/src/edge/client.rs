@@ -1,0 +1,274 @@
+//! The part of a connection that others reach: the applier, which queues events and answers, and connections that
+//! take the session over. Everything is behind one short lock.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use palisade_store::acl;
+use palisade_wire::connect::ConnectResponse;
+use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, SessionId, Zxid, frame};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+use super::outbox::{CloseReason, End, Outbox};
+use super::pipeline::{Answered, Front, Job, Pipeline};
+use super::stats::{ClientStats, ServerStats};
+use crate::core_link::{Answer, Requester};
+use crate::exec::{write_outcome, write_reply};
+use crate::watch::Slot;
+
+/// Tag of the one request about the session itself that may be on its way: createSession or revalidate. Requests
+/// of the client are tagged by their place in the pipeline, which counts up from 0.
+pub(super) const SESSION_TAG: u64 = u64::MAX;
+
+/// While this many bytes are unsent, no more requests are read.
+pub(super) const HIGH_WATER: usize = 1 << 20;
+/// While bodies of this many bytes wait, no more are read.
+const MAX_HELD: usize = 1 << 20;
+
+/// One connection, as others see it.
+#[derive(Debug)]
+pub(crate) struct Client {
+    slot: Slot,
+    peer: SocketAddr,
+    /// Tells the connection's task that something changed here.
+    wake: Notify,
+    state: Mutex<State>,
+    pub(crate) stats: ClientStats,
+    server_stats: Arc<ServerStats>,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) outbox: Outbox,
+    pub(super) pipeline: Pipeline,
+    /// Who the client is; a request takes the identities that it came with along.
+    pub(super) ids: Arc<[Id]>,
+    /// 0 until the handshake names one.
+    pub(super) session: SessionId,
+    /// What the core said about the session, not yet looked at.
+    pub(super) verdict: Option<Verdict>,
+    /// Whether the handshake is over: events and endings of the session concern this connection.
+    pub(super) established: bool,
+}
+
+/// What the core said about a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It lives, and belongs to this gateway.
+    Lives,
+    /// It is not known, or has ended.
+    Ended,
+    /// Nobody knows: the link broke.
+    Unknown,
+}
+
+impl Client {
+    pub(super) fn new(
+        slot: Slot,
+        peer: SocketAddr,
+        ids: Arc<[Id]>,
+        outbox_limit: usize,
+        server_stats: Arc<ServerStats>,
+    ) -> Self {
+        let state = State {
+            outbox: Outbox::new(outbox_limit),
+            pipeline: Pipeline::default(),
+            ids,
+            session: 0,
+            verdict: None,
+            established: false,
+        };
+        Self {
+            slot,
+            peer,
+            wake: Notify::new(),
+            state: Mutex::new(state),
+            stats: ClientStats::default(),
+            server_stats,
+        }
+    }
+
+    pub(super) const fn slot(&self) -> Slot {
+        self.slot
+    }
+
+    pub(crate) const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The session, 0 before there is one.
+    pub(crate) fn session(&self) -> SessionId {
+        self.lock().session
+    }
+
+    /// Requests that are not answered yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().pipeline.len()
+    }
+
+    /// Queues the answer to the connect request; from then on, if it is `established`, events follow.
+    pub(super) fn push_response(&self, response: &ConnectResponse, established: bool) {
+        let mut state = self.lock();
+        frame::write(state.outbox.replies(), |b| response.encode(b));
+        state.established = established;
+    }
+
+    /// Waits until something may have changed since the last time.
+    pub(super) async fn changed(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Ends the connection at once, unless it is ending so already.
+    pub(super) fn close(&self, reason: CloseReason) {
+        self.lock().outbox.end(End::Now(reason));
+        self.wake.notify_one();
+    }
+
+    /// The core closed the session. A client that asked for it gets its answer first; others get nothing.
+    pub(super) fn session_closed(&self) {
+        let mut state = self.lock();
+        if !state.pipeline.is_closing() {
+            state.outbox.end(End::Now(CloseReason::SessionEnded));
+            state.verdict = Some(Verdict::Ended);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Queues an event. `acl` must let the client read, unless it is `None`.
+    pub(super) fn push_event(&self, frame: &[u8], acl: Option<&[Acl]>) {
+        let mut state = self.lock();
+        if !state.established || acl.is_some_and(|acl| !acl::check(acl, Perms::READ, &state.ids)) {
+            return;
+        }
+        state.outbox.push_event(frame);
+        drop(state);
+        self.stats.sent();
+        self.server_stats.sent();
+        self.wake.notify_one();
+    }
+
+    fn applied(&self, tag: u64, answer: Answer<'_>) {
+        let Answer::Applied { header, txn, outcome } = answer else { return };
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some((job, since)) = state.pipeline.sent(tag) else { return };
+        if outcome.error == ErrorCode::SESSION_MOVED {
+            // No client knows this code: it shall look for the session's new place (ZOOKEEPER-710).
+            state.outbox.end(End::Now(CloseReason::Moved));
+            return;
+        }
+        let (call, closing) = ((job.xid, job.op), job.op == OpCode::CloseSession);
+        self.answered_after(since, (job.op, job.xid, header.zxid));
+        let encode = |out: &mut BytesMut| write_outcome(out, call, (header.zxid, txn), outcome);
+        if state.pipeline.answered(tag, || encoded(encode)) == Answered::First {
+            encode(state.outbox.replies());
+        }
+        if closing {
+            state.pipeline.clear();
+            state.outbox.end(End::AfterFlush(CloseReason::ClosedByClient));
+        }
+    }
+
+    fn synced(&self, tag: u64, zxid: Zxid) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some((job, since)) = state.pipeline.sent(tag) else { return };
+        let (xid, echo) = (job.xid, job.body.clone());
+        self.answered_after(since, (OpCode::Sync, xid, zxid));
+        let encode = |out: &mut BytesMut| {
+            write_reply(out, xid, zxid, |b| {
+                b.extend_from_slice(&echo);
+                Ok(())
+            });
+        };
+        if state.pipeline.answered(tag, || encoded(encode)) == Answered::First {
+            encode(state.outbox.replies());
+        }
+    }
+
+    fn answered_after(&self, since: Instant, last: (OpCode, i32, Zxid)) {
+        let took = since.elapsed();
+        self.stats.answered(took, last);
+        self.server_stats.answered(took);
+    }
+
+    /// The link broke. A sync has no effect and is asked again; a write may have had its effect.
+    fn lost(&self, tag: u64) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some((job, _)) = state.pipeline.sent(tag) else { return };
+        if job.op == OpCode::Sync {
+            let job = job.clone();
+            state.pipeline.unsend(tag, job);
+        } else {
+            state.outbox.end(End::Now(CloseReason::OutcomeUnknown));
+        }
+    }
+
+    fn judged(&self, verdict: Verdict) {
+        let mut state = self.lock();
+        if state.established && verdict == Verdict::Ended {
+            state.outbox.end(End::Now(CloseReason::SessionEnded));
+        }
+        state.verdict = Some(verdict);
+    }
+}
+
+impl Requester for Client {
+    fn answered(&self, tag: u64, answer: Answer<'_>) {
+        match answer {
+            Answer::Applied { outcome, .. } if tag == SESSION_TAG => {
+                self.judged(if outcome.error.is_ok() { Verdict::Lives } else { Verdict::Ended });
+            }
+            Answer::Lost if tag == SESSION_TAG => self.judged(Verdict::Unknown),
+            Answer::Revalidated { valid: true } => self.judged(Verdict::Lives),
+            Answer::Revalidated { valid: false } => self.judged(Verdict::Ended),
+            Answer::Applied { .. } => self.applied(tag, answer),
+            Answer::Synced { zxid } => self.synced(tag, zxid),
+            Answer::Lost => self.lost(tag),
+        }
+        self.wake.notify_one();
+    }
+}
+
+impl State {
+    /// Whether one more request may be taken in.
+    pub(super) fn has_room(&self, max_requests: usize) -> bool {
+        self.outbox.ending().is_none()
+            && self.outbox.unsent() < HIGH_WATER
+            && self.pipeline.len() < max_requests
+            && self.pipeline.held() < MAX_HELD
+    }
+
+    /// Moves finished replies at the head of the line to the outbox, and takes the next request for the replica
+    /// off the line if it is its turn.
+    pub(super) fn next_local(&mut self) -> Option<Job> {
+        while self.outbox.ending().is_none() {
+            match self.pipeline.pop()? {
+                Front::Local(job) => return Some(job),
+                Front::Done { reply, last } => {
+                    self.outbox.replies().extend_from_slice(&reply);
+                    if last {
+                        self.pipeline.clear();
+                        self.outbox.end(End::AfterFlush(CloseReason::Refused));
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut buf = BytesMut::new();
+    encode(&mut buf);
+    buf.freeze()
+}

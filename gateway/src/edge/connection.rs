@@ -1,0 +1,282 @@
+//! The task of one client's connection: it alone reads, writes and executes.
+//!
+//! Each turn executes what can be executed, gives the core what it is to have, and writes what is finished; then the
+//! task sleeps until the socket, the applier, the link or the clock has news.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use palisade_wire::request::Request;
+use palisade_wire::{Id, OpCode, SessionId};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::Edge;
+use super::client::{Client, SESSION_TAG};
+use super::outbox::{CloseReason, End};
+use super::pipeline::Job;
+use crate::core_link::{LinkState, Refused, Ticket};
+
+/// Room that a read is given.
+const READ_CHUNK: usize = 8 << 10;
+/// Buffers that grew beyond this are given back once they are empty.
+const KEEP: usize = 16 << 10;
+/// How soon a request that a limit refused is tried again.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
+/// Turns before other tasks get a chance.
+const MAX_TURNS: usize = 16;
+
+/// A connection whose session is established.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) edge: Arc<Edge>,
+    pub(super) stream: TcpStream,
+    pub(super) client: Arc<Client>,
+    pub(super) session: SessionId,
+    pub(super) timeout: Duration,
+    /// Copy of what stands behind the client's lock; only this task changes it.
+    pub(super) ids: Arc<[Id]>,
+    /// Bytes read and not yet understood.
+    pub(super) inbox: BytesMut,
+    /// Frames being made.
+    pub(super) scratch: BytesMut,
+    /// Frames taken from the outbox and not yet written.
+    sending: BytesMut,
+    link_state: watch::Receiver<LinkState>,
+    /// Whether the leader of the present link was told that this gateway has the session.
+    owner_known: bool,
+    active: Instant,
+    /// Since when a request waits for a leader.
+    stalled: Option<Instant>,
+    /// Whether nothing more is read: the client closed its side, or its session.
+    pub(super) deaf: bool,
+}
+
+/// What a handshake hands over.
+pub(super) struct Established {
+    pub edge: Arc<Edge>,
+    pub stream: TcpStream,
+    pub client: Arc<Client>,
+    pub session: SessionId,
+    pub timeout: Duration,
+    pub ids: Arc<[Id]>,
+    pub inbox: BytesMut,
+    pub link_state: watch::Receiver<LinkState>,
+}
+
+impl Connection {
+    pub(super) fn new(established: Established) -> Self {
+        let Established { edge, stream, client, session, timeout, ids, inbox, link_state } = established;
+        Self {
+            edge,
+            stream,
+            client,
+            session,
+            timeout,
+            ids,
+            inbox,
+            scratch: BytesMut::new(),
+            sending: BytesMut::new(),
+            link_state,
+            owner_known: true,
+            active: Instant::now(),
+            stalled: None,
+            deaf: false,
+        }
+    }
+
+    /// Serves the client until the connection ends.
+    pub(super) async fn run(mut self) -> CloseReason {
+        let reason = self.serve().await.unwrap_or_else(|reason| reason);
+        if self.sending.is_empty() && !matches!(reason, CloseReason::Gone) {
+            // Said properly, so that the last reply is not lost to a reset.
+            self.stream.shutdown().await.ok();
+        }
+        reason
+    }
+
+    async fn serve(&mut self) -> Result<CloseReason, CloseReason> {
+        let client = Arc::clone(&self.client);
+        let mut timer = pin!(sleep_until(self.active + self.timeout));
+        loop {
+            let mut turns = 1;
+            while self.turn()? {
+                if turns == MAX_TURNS {
+                    tokio::task::yield_now().await;
+                    turns = 0;
+                }
+                turns += 1;
+            }
+            let (interest, ending) = self.interest();
+            if self.sending.is_empty()
+                && let Some(End::AfterFlush(reason)) = ending
+            {
+                return Ok(reason);
+            }
+            let deadline = self.deadline();
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                () = client.changed() => {}
+                ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
+                    if ready.map_err(|_| CloseReason::Gone)?.is_readable() && !self.deaf {
+                        self.read()?;
+                    }
+                }
+                changed = self.link_state.changed() => {
+                    changed.map_err(|_| CloseReason::Stopping)?;
+                    self.owner_known = false;
+                }
+                () = &mut timer => self.check_time()?,
+            }
+        }
+    }
+
+    /// Does what can be done without waiting; whether more can be done at once.
+    fn turn(&mut self) -> Result<bool, CloseReason> {
+        self.drain();
+        let more = self.process()?;
+        self.forward()?;
+        self.flush()?;
+        match self.client.lock().outbox.ending() {
+            Some(End::Now(reason)) => Err(reason),
+            Some(End::AfterFlush(_)) => Ok(false),
+            None => Ok(more && self.has_room()),
+        }
+    }
+
+    /// Whether another request may be taken in.
+    fn has_room(&self) -> bool {
+        !self.deaf && self.client.lock().has_room(self.edge.config.limits.pipelined_requests)
+    }
+
+    fn interest(&self) -> (Option<Interest>, Option<End>) {
+        let ending = self.client.lock().outbox.ending();
+        let read = self.has_room().then_some(Interest::READABLE);
+        let write = (!self.sending.is_empty()).then_some(Interest::WRITABLE);
+        let both = match (read, write) {
+            (Some(read), Some(write)) => Some(read | write),
+            (one, other) => one.or(other),
+        };
+        (both, ending)
+    }
+
+    fn read(&mut self) -> Result<(), CloseReason> {
+        self.inbox.reserve(READ_CHUNK);
+        match self.stream.try_read_buf(&mut self.inbox) {
+            Ok(0) => {
+                self.deaf = true;
+                // A client that closed its session need not wait for the answer; the session ends all the same.
+                if self.client.lock().pipeline.is_closing() { Ok(()) } else { Err(CloseReason::Gone) }
+            }
+            Ok(_) => {
+                self.active = Instant::now();
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(_) => Err(CloseReason::Gone),
+        }
+    }
+
+    /// Gives the core, in order, what it is to have.
+    fn forward(&mut self) -> Result<(), CloseReason> {
+        if self.link_state.has_changed().map_err(|_| CloseReason::Stopping)? {
+            self.link_state.mark_unchanged();
+            self.owner_known = false;
+        }
+        while self.introduce() {
+            let next = self.client.lock().pipeline.send_next(std::time::Instant::now());
+            let Some((tag, job)) = next else { break };
+            match self.send(tag, &job) {
+                Ok(()) => {}
+                Err(Refused::NotConnected | Refused::Busy(_)) => {
+                    self.client.lock().pipeline.unsend(tag, job);
+                    break;
+                }
+                Err(Refused::NotForwarded(_)) => return Err(CloseReason::Malformed),
+            }
+        }
+        let stalled = self.client.lock().pipeline.is_stalled();
+        self.stalled = stalled.then(|| self.stalled.unwrap_or_else(Instant::now));
+        Ok(())
+    }
+
+    /// Tells a new leader that this gateway has the session, before anything else of the session; whether it knows.
+    fn introduce(&mut self) -> bool {
+        if !self.owner_known {
+            let ticket = Ticket::new(Arc::clone(&self.client) as _, SESSION_TAG);
+            let told = self.edge.link.revalidate(self.session, self.timeout_ms(), ticket);
+            self.owner_known = told.is_ok();
+        }
+        self.owner_known
+    }
+
+    fn send(&self, tag: u64, job: &Job) -> Result<(), Refused> {
+        let ticket = Ticket::new(Arc::clone(&self.client) as _, tag);
+        if job.op == OpCode::Sync {
+            let path = match Request::decode(job.op, &job.body) {
+                Ok(Request::Sync(path)) => path.unwrap_or_default(),
+                _ => "".into(),
+            };
+            return self.edge.link.sync(self.session, job.xid, &path, ticket);
+        }
+        self.edge.forward((self.session, job.xid, job.op), job.body.clone(), job.ids.to_vec(), ticket)
+    }
+
+    /// Writes as much as the socket takes.
+    fn flush(&mut self) -> Result<(), CloseReason> {
+        loop {
+            self.client.lock().outbox.take(&mut self.sending);
+            if self.sending.is_empty() {
+                break;
+            }
+            match self.stream.try_write(&self.sending) {
+                Ok(n) => {
+                    self.sending.advance(n);
+                    self.active = Instant::now();
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(CloseReason::Gone),
+            }
+        }
+        for buffer in [&mut self.sending, &mut self.scratch, &mut self.inbox] {
+            if buffer.is_empty() && buffer.capacity() > KEEP {
+                *buffer = BytesMut::new();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
+    }
+
+    fn deadline(&self) -> Instant {
+        let idle = self.active + self.timeout;
+        let retry = self.wants_link() && self.link_state.borrow().is_connected();
+        let retry = retry.then(|| Instant::now() + BUSY_RETRY);
+        let stalled = self.stalled.map(|since| since + self.edge.patience(self.timeout));
+        [retry, stalled].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    fn wants_link(&self) -> bool {
+        self.stalled.is_some() || !self.owner_known
+    }
+
+    fn check_time(&self) -> Result<(), CloseReason> {
+        let now = Instant::now();
+        if self.stalled.is_some_and(|since| since + self.edge.patience(self.timeout) <= now) {
+            return Err(CloseReason::NoLeader);
+        }
+        if self.active + self.timeout <= now {
+            return Err(CloseReason::Idle);
+        }
+        Ok(())
+    }
+}

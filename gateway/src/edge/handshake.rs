@@ -1,0 +1,259 @@
+//! From an accepted socket to an established session (Apache `ZooKeeperServer.processConnectRequest`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use palisade_wire::connect::{ConnectRequest, ConnectResponse, session_password};
+use palisade_wire::request::Request;
+use palisade_wire::{Id, OpCode, SessionId, Zxid, frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::Edge;
+use super::client::{Client, SESSION_TAG, Verdict};
+use super::connection::Established;
+use super::outbox::CloseReason;
+use crate::core_link::{LinkState, Refused, Ticket};
+use crate::fourletter::{self, Word};
+use crate::session::negotiate;
+
+/// Largest first frame: a connect request has 45 bytes, and some room for an odd password.
+const MAX_CONNECT: usize = 1024;
+/// How often a client that is ahead of the replica is looked at again.
+const LAG_POLL: Duration = Duration::from_millis(5);
+/// How long a client that is ahead of the replica may wait for it.
+const MAX_LAG: Duration = Duration::from_secs(1);
+/// Pause before the core is asked again after a limit refused it.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
+
+/// What a connection turned out to be.
+pub(super) enum Opened {
+    /// A client with a session.
+    Session(Established),
+    /// Something that is over: monitoring, or a client that was turned away.
+    Over(CloseReason),
+}
+
+/// A socket whose client has not said yet what it wants.
+pub(super) struct Opening {
+    pub edge: Arc<Edge>,
+    pub stream: TcpStream,
+    pub client: Arc<Client>,
+    pub ids: Arc<[Id]>,
+    /// When the client must have said what it wants.
+    pub deadline: Instant,
+}
+
+/// The parts of a connect request that outlive its frame.
+struct Wanted {
+    last_zxid_seen: Zxid,
+    timeout: Duration,
+    session: SessionId,
+    password_fits: bool,
+    read_only: Option<bool>,
+}
+
+impl Opening {
+    /// Reads the first words, and answers them.
+    pub(super) async fn open(mut self) -> Opened {
+        let mut inbox = BytesMut::new();
+        match self.first_words(&mut inbox).await {
+            Ok(None) => Opened::Over(CloseReason::ClosedByClient),
+            Ok(Some(wanted)) => self.establish(wanted, inbox).await,
+            Err(reason) => Opened::Over(reason),
+        }
+    }
+
+    /// The connect request; `None` if it was a four-letter word, which is answered.
+    async fn first_words(&mut self, inbox: &mut BytesMut) -> Result<Option<Wanted>, CloseReason> {
+        self.read_until(inbox, 4).await?;
+        if let Some(word) = inbox.first_chunk::<4>().and_then(|b| Word::parse(*b)) {
+            self.four_letter(word, inbox).await?;
+            return Ok(None);
+        }
+        let len = frame::peek_len(inbox).and_then(|len| usize::try_from(len).ok());
+        let len = len.filter(|len| *len <= MAX_CONNECT).ok_or(CloseReason::Malformed)?;
+        self.read_until(inbox, 4 + len).await?;
+        let frame = inbox.split_to(4 + len);
+        let request = ConnectRequest::decode(&frame[4..]).map_err(|_| CloseReason::Malformed)?;
+        let sessions = &self.edge.config.sessions;
+        let session = request.session;
+        Ok(Some(Wanted {
+            last_zxid_seen: request.last_zxid_seen,
+            timeout: negotiate(request.timeout_ms, sessions.min_timeout, sessions.max_timeout),
+            session,
+            password_fits: request.password == session_password(session),
+            read_only: request.read_only,
+        }))
+    }
+
+    async fn read_until(&mut self, inbox: &mut BytesMut, len: usize) -> Result<(), CloseReason> {
+        while inbox.len() < len {
+            inbox.reserve(MAX_CONNECT);
+            let read = timeout_at(self.deadline, self.stream.read_buf(inbox)).await;
+            match read {
+                Err(_) => return Err(CloseReason::Idle),
+                Ok(Ok(0) | Err(_)) => return Err(CloseReason::Gone),
+                Ok(Ok(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn four_letter(&mut self, word: Word, inbox: &mut BytesMut) -> Result<(), CloseReason> {
+        let mut argument = None;
+        if word == Word::Stmk {
+            self.read_until(inbox, 12).await?;
+            argument = inbox.get(4..).and_then(|b| b.first_chunk::<8>()).map(|b| i64::from_be_bytes(*b));
+        }
+        let text = fourletter::answer(word, argument, &self.edge, Some(&self.client));
+        let written: io::Result<()> = async {
+            self.stream.write_all(text.as_bytes()).await?;
+            self.stream.shutdown().await
+        }
+        .await;
+        written.map_err(|_| CloseReason::Gone)
+    }
+
+    async fn establish(self, wanted: Wanted, inbox: BytesMut) -> Opened {
+        let patience = self.edge.patience(wanted.timeout);
+        let deadline = Instant::now() + patience;
+        if !self.caught_up(wanted.last_zxid_seen, patience.min(MAX_LAG)).await {
+            return Opened::Over(CloseReason::Refused);
+        }
+        let mut link_state = self.edge.link.state();
+        let (session, verdict) = if wanted.session == 0 {
+            let session = self.edge.session_ids.issue();
+            (session, self.create(session, wanted.timeout, &mut link_state, deadline).await)
+        } else {
+            (wanted.session, self.resume(&wanted, &mut link_state, deadline).await)
+        };
+        match verdict {
+            Verdict::Unknown => Opened::Over(CloseReason::NoLeader),
+            Verdict::Ended => {
+                self.client.push_response(&ConnectResponse::refused(wanted.read_only), false);
+                Opened::Over(self.flush_refusal().await)
+            }
+            Verdict::Lives => {
+                let response = ConnectResponse {
+                    protocol_version: 0,
+                    timeout_ms: millis(wanted.timeout),
+                    session,
+                    password: session_password(session),
+                    read_only: wanted.read_only.map(|_| false),
+                };
+                self.client.push_response(&response, true);
+                self.client.stats.set_timeout(wanted.timeout);
+                let Self { edge, stream, client, ids, .. } = self;
+                let timeout = wanted.timeout;
+                Opened::Session(Established {
+                    edge,
+                    stream,
+                    client,
+                    session,
+                    timeout,
+                    ids,
+                    inbox,
+                    link_state,
+                })
+            }
+        }
+    }
+
+    /// Waits a little for the replica if the client has seen more than it: with several gateways, one may lag behind
+    /// another. A client that is still ahead then must look for another gateway (§ ordering: never back in time).
+    async fn caught_up(&self, seen: Zxid, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while seen > self.edge.replica.last_zxid() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(LAG_POLL).await;
+        }
+        true
+    }
+
+    async fn create(
+        &self,
+        session: SessionId,
+        timeout: Duration,
+        link_state: &mut watch::Receiver<LinkState>,
+        deadline: Instant,
+    ) -> Verdict {
+        self.edge.hub.attach(session, &self.client);
+        let mut body = BytesMut::new();
+        Request::CreateSession(millis(timeout)).encode(&mut body);
+        let body: Bytes = body.freeze();
+        let ask =
+            |ticket| self.edge.forward((session, 0, OpCode::CreateSession), body.clone(), Vec::new(), ticket);
+        self.ask(ask, link_state, deadline).await
+    }
+
+    async fn resume(
+        &self,
+        wanted: &Wanted,
+        link_state: &mut watch::Receiver<LinkState>,
+        deadline: Instant,
+    ) -> Verdict {
+        // Closes the session's other connection here, even if the password is wrong: so does Apache.
+        self.edge.hub.attach(wanted.session, &self.client);
+        if !wanted.password_fits {
+            return Verdict::Ended;
+        }
+        let timeout_ms = millis(wanted.timeout);
+        let ask = |ticket| self.edge.link.revalidate(wanted.session, timeout_ms, ticket);
+        self.ask(ask, link_state, deadline).await
+    }
+
+    /// Asks the core, as soon as there is one, and waits for its verdict, both until `deadline`.
+    async fn ask(
+        &self,
+        ask: impl Fn(Ticket) -> Result<(), Refused>,
+        link_state: &mut watch::Receiver<LinkState>,
+        deadline: Instant,
+    ) -> Verdict {
+        let asked = async {
+            loop {
+                link_state.mark_unchanged();
+                let ticket = Ticket::new(Arc::clone(&self.client) as _, SESSION_TAG);
+                match ask(ticket) {
+                    Ok(()) => break,
+                    Err(Refused::Busy(_)) => sleep(BUSY_RETRY).await,
+                    Err(Refused::NotConnected | Refused::NotForwarded(_)) => {
+                        if link_state.changed().await.is_err() {
+                            return Verdict::Unknown;
+                        }
+                    }
+                }
+            }
+            loop {
+                if let Some(verdict) = self.client.lock().verdict.take() {
+                    return verdict;
+                }
+                self.client.changed().await;
+            }
+        };
+        timeout_at(deadline, asked).await.unwrap_or(Verdict::Unknown)
+    }
+
+    async fn flush_refusal(mut self) -> CloseReason {
+        let mut frames = BytesMut::new();
+        self.client.lock().outbox.take(&mut frames);
+        let written = timeout_at(self.deadline, self.stream.write_all(&frames)).await;
+        match written {
+            Ok(Ok(())) => {
+                self.stream.shutdown().await.ok();
+                CloseReason::SessionEnded
+            }
+            Ok(Err(_)) | Err(_) => CloseReason::Gone,
+        }
+    }
+}
+
+fn millis(timeout: Duration) -> i32 {
+    i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
+}

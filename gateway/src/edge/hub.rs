@@ -1,0 +1,226 @@
+//! Where changes of the replica meet the connections: the watch index, the table of connections, and who owns which
+//! session.
+//!
+//! Locks are taken in this order, and never across an await: the replica, the watch index, the connections or the
+//! sessions, a connection's own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use palisade_store::{Change, DataTree, TxnOutcome, acl};
+use palisade_wire::reply::{EventType, WatchEvent};
+use palisade_wire::txn::{Txn, TxnHeader};
+use palisade_wire::{Acl, Id, Perms, SessionId, Zxid, frame};
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+
+use super::client::Client;
+use super::outbox::CloseReason;
+use super::stats::ServerStats;
+use crate::config::Config;
+use crate::replica::ReplicaObserver;
+use crate::watch::{Slot, WatchIndex};
+
+/// Delivers events, and knows all connections.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    watches: Mutex<WatchIndex>,
+    clients: RwLock<Clients>,
+    sessions: Mutex<FxHashMap<SessionId, Arc<Client>>>,
+    /// Buffers of the applier.
+    scratch: Mutex<Scratch>,
+    stats: Arc<ServerStats>,
+    outbox_limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Clients {
+    slots: Vec<Option<Arc<Client>>>,
+    free: Vec<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
+    fired: Vec<Slot>,
+    frame: BytesMut,
+}
+
+impl Hub {
+    /// Without connections and watches.
+    pub(crate) fn new(config: &Config) -> Arc<Self> {
+        Arc::new(Self { outbox_limit: config.limits.outbox_bytes, ..Self::default() })
+    }
+
+    pub(crate) const fn watches(&self) -> &Mutex<WatchIndex> {
+        &self.watches
+    }
+
+    pub(crate) const fn stats(&self) -> &Arc<ServerStats> {
+        &self.stats
+    }
+
+    /// Gives a new connection its slot; `None` if there are too many.
+    pub(super) fn connect(&self, peer: SocketAddr, ids: Arc<[Id]>) -> Option<Arc<Client>> {
+        let mut clients = self.clients.write();
+        let slot = match clients.free.pop() {
+            Some(slot) => slot,
+            None => {
+                let slot = Slot::new(clients.slots.len())?;
+                clients.slots.push(None);
+                slot
+            }
+        };
+        let client = Arc::new(Client::new(slot, peer, ids, self.outbox_limit, Arc::clone(&self.stats)));
+        clients.slots[slot.index()] = Some(Arc::clone(&client));
+        Some(client)
+    }
+
+    /// Makes `client` the one whom the session's end concerns. Whoever had the session before is closed.
+    pub(super) fn attach(&self, session: SessionId, client: &Arc<Client>) {
+        client.lock().session = session;
+        let before = self.sessions.lock().insert(session, Arc::clone(client));
+        if let Some(before) = before {
+            before.close(CloseReason::Moved);
+        }
+    }
+
+    /// Forgets a connection that has ended.
+    pub(super) fn disconnect(&self, client: &Arc<Client>) {
+        let session = {
+            let mut state = client.lock();
+            state.established = false;
+            state.pipeline.clear();
+            state.session
+        };
+        let mut sessions = self.sessions.lock();
+        if sessions.get(&session).is_some_and(|owner| Arc::ptr_eq(owner, client)) {
+            sessions.remove(&session);
+        }
+        drop(sessions);
+        // Nobody but the connection itself adds watches, so none can follow.
+        self.watches.lock().remove_slot(client.slot());
+        let mut clients = self.clients.write();
+        if let Some(place) = clients.slots.get_mut(client.slot().index()) {
+            *place = None;
+            clients.free.push(client.slot());
+        }
+    }
+
+    /// All connections, in the order of their slots.
+    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
+        self.clients.read().slots.iter().flatten().cloned().collect()
+    }
+
+    /// Number of connections, with or without a session.
+    pub(crate) fn connection_count(&self) -> usize {
+        let clients = self.clients.read();
+        clients.slots.len() - clients.free.len()
+    }
+
+    /// The connection in a slot.
+    pub(crate) fn client(&self, slot: Slot) -> Option<Arc<Client>> {
+        self.clients.read().slots.get(slot.index())?.clone()
+    }
+
+    /// Ends all connections.
+    pub(super) fn close_all(&self, reason: CloseReason) {
+        for client in self.clients() {
+            client.close(reason);
+        }
+    }
+
+    fn fire(&self, zxid: Zxid, kind: EventType, path: &str, acl: &[Acl]) {
+        let mut watches = self.watches.lock();
+        let Scratch { fired, frame } = &mut *self.scratch.lock();
+        match kind {
+            EventType::NodeCreated | EventType::NodeDataChanged => watches.fire_data(path, fired),
+            EventType::NodeDeleted => watches.fire_deleted(path, fired),
+            EventType::NodeChildrenChanged => watches.fire_children(path, fired),
+        }
+        if fired.is_empty() {
+            return;
+        }
+        frame.clear();
+        frame::write(frame, |b| WatchEvent { zxid, kind, path }.encode(b));
+        // Who may read without being anybody needs no further check.
+        let guarded = Some(acl).filter(|acl| !acl::check(acl, Perms::READ, &[]));
+        let clients = self.clients.read();
+        for slot in fired {
+            if let Some(Some(client)) = clients.slots.get(slot.index()) {
+                client.push_event(frame, guarded);
+            }
+        }
+    }
+
+    /// Fires what watchers missed between two trees. Recursive watchers would need a walk over both: they are
+    /// closed, and register again.
+    fn fire_differences(&self, old: &DataTree, new: &DataTree) {
+        let (paths, recursive) = {
+            let watches = self.watches.lock();
+            (watches.exact_paths(), watches.recursive_slots())
+        };
+        for slot in recursive {
+            if let Some(client) = self.client(slot) {
+                client.close(CloseReason::HistoryReplaced);
+            }
+        }
+        let zxid = new.last_zxid();
+        for path in &paths {
+            match (old.node(path), new.node(path)) {
+                (None, None) => {}
+                (None, Some(node)) => {
+                    self.fire(zxid, EventType::NodeCreated, path, node.acl());
+                    self.fire(zxid, EventType::NodeChildrenChanged, path, node.acl());
+                }
+                (Some(node), None) => self.fire(zxid, EventType::NodeDeleted, path, node.acl()),
+                (Some(before), Some(node)) => {
+                    if before.mzxid() != node.mzxid() {
+                        self.fire(zxid, EventType::NodeDataChanged, path, node.acl());
+                    }
+                    if before.pzxid() != node.pzxid() {
+                        self.fire(zxid, EventType::NodeChildrenChanged, path, node.acl());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl ReplicaObserver for Hub {
+    fn changed(&self, header: &TxnHeader, change: &Change<'_>) {
+        let zxid = header.zxid;
+        match *change {
+            Change::Created { path, acl } => self.fire(zxid, EventType::NodeCreated, path, acl),
+            Change::Deleted { path, acl } => self.fire(zxid, EventType::NodeDeleted, path, acl),
+            Change::DataChanged { path, acl } => self.fire(zxid, EventType::NodeDataChanged, path, acl),
+            Change::ChildrenChanged { path, acl } => {
+                self.fire(zxid, EventType::NodeChildrenChanged, path, acl)
+            }
+            Change::SessionCreated { .. } => {}
+            Change::SessionClosed { session } => {
+                let owner = self.sessions.lock().get(&session).cloned();
+                if let Some(owner) = owner {
+                    owner.session_closed();
+                }
+            }
+        }
+    }
+
+    fn applied(&self, _header: &TxnHeader, _txn: &Txn, _outcome: &TxnOutcome<'_>) {}
+
+    fn replaced(&self, old: &DataTree, new: &DataTree) {
+        if new.last_zxid() < old.last_zxid() {
+            self.close_all(CloseReason::HistoryReplaced);
+            return;
+        }
+        let owners: Vec<_> = self.sessions.lock().iter().map(|(id, c)| (*id, Arc::clone(c))).collect();
+        for (session, owner) in owners {
+            let ended = old.session_timeout(session).is_some() && new.session_timeout(session).is_none();
+            if ended {
+                owner.session_closed();
+            }
+        }
+        self.fire_differences(old, new);
+    }
+}

@@ -1,0 +1,172 @@
+//! The edge: ports, connections, and the order in which each client sees what it asked for and what happens.
+//!
+//! * `listener` accepts, within limits; `handshake` establishes sessions; `connection` is the task that serves one,
+//!   `requests` what it makes of frames.
+//! * `client` is the part of a connection that others reach, with its `outbox` (frames on their way out) and its
+//!   `pipeline` (requests that are not answered).
+//! * `hub` takes the replica's changes to the connections that watch them.
+//!
+//! # Order
+//!
+//! A client sees an event before any answer that reflects the change. Events are queued under the replica's write
+//! lock, before the write's own answer. Reads hold the read lock from the first look at the tree until their answers
+//! are queued. Hence what stands in the outbox never goes back in time.
+
+mod client;
+mod connection;
+mod handshake;
+mod hub;
+mod listener;
+mod outbox;
+mod pipeline;
+mod requests;
+mod stats;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use palisade_wire::quorum::ForwardedRequest;
+use palisade_wire::{Id, OpCode, SessionId, Zxid};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use client::Client;
+pub(crate) use hub::Hub;
+
+use self::listener::Admission;
+use self::outbox::CloseReason;
+use crate::config::Config;
+use crate::core_link::{CoreLink, Refused, Ticket};
+use crate::exec::Authenticator;
+use crate::fourletter::Word;
+use crate::replica::Replica;
+use crate::session::SessionIds;
+
+/// What all connections share.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) config: Config,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) replica: Replica,
+    pub(crate) link: CoreLink,
+    session_ids: SessionIds,
+    auth: Authenticator,
+    admission: Admission,
+    client_address: SocketAddr,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// The ports.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    /// For clients.
+    pub(crate) client: TcpListener,
+    /// For monitoring.
+    pub(crate) admin: Option<TcpListener>,
+}
+
+/// The running edge. Dropped, it stops without waiting.
+#[derive(Debug)]
+pub(crate) struct EdgeHandle {
+    edge: Arc<Edge>,
+    admin_address: Option<SocketAddr>,
+}
+
+/// A bound socket has an address; if the system does not tell it, nobody needs to know it.
+fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+/// Starts to serve clients and monitoring. `hub` must be the replica's observer.
+pub(crate) fn start(
+    config: Config,
+    hub: Arc<Hub>,
+    replica: Replica,
+    link: CoreLink,
+    listeners: Listeners,
+) -> EdgeHandle {
+    let Listeners { client, admin } = listeners;
+    let edge = Arc::new(Edge {
+        session_ids: SessionIds::starting_now(config.id),
+        auth: Authenticator::new(config.auth.super_digest.clone()),
+        admission: Admission::new(&config),
+        client_address: address(&client),
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        config,
+        hub,
+        replica,
+        link,
+    });
+    edge.tasks.spawn(listener::serve_clients(Arc::clone(&edge), client));
+    let admin_address = admin.as_ref().map(address);
+    if let Some(admin) = admin {
+        edge.tasks.spawn(listener::serve_admin(Arc::clone(&edge), admin));
+    }
+    EdgeHandle { edge, admin_address }
+}
+
+impl EdgeHandle {
+    /// Where clients connect.
+    pub(crate) fn client_address(&self) -> SocketAddr {
+        self.edge.client_address
+    }
+
+    /// Where monitoring connects, if anywhere.
+    pub(crate) const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Closes the ports and all connections, and waits for their tasks. Sessions live on in the core.
+    pub(crate) async fn stop(self) {
+        self.edge.stop.cancel();
+        self.edge.hub.close_all(CloseReason::Stopping);
+        self.edge.tasks.close();
+        self.edge.tasks.wait().await;
+    }
+}
+
+impl Drop for EdgeHandle {
+    fn drop(&mut self) {
+        self.edge.stop.cancel();
+        self.edge.hub.close_all(CloseReason::Stopping);
+    }
+}
+
+impl Edge {
+    /// How long a request of a session with this timeout may wait for a leader: clients give up on a connection
+    /// that is silent for two thirds of the timeout.
+    fn patience(&self, timeout: Duration) -> Duration {
+        self.config.limits.write_wait.min(timeout / 3)
+    }
+
+    fn forward(
+        &self,
+        (session, cxid, op): (SessionId, i32, OpCode),
+        body: Bytes,
+        auth: Vec<Id>,
+        ticket: Ticket,
+    ) -> Result<(), Refused> {
+        self.link.forward(ForwardedRequest { session, cxid, op: op.as_i32(), body }, auth, ticket)
+    }
+
+    /// Whether the client port answers this word.
+    pub(crate) fn allows(&self, word: Word) -> bool {
+        let allowed = &self.config.client.four_letter_words;
+        word == Word::Srvr || allowed.iter().any(|a| a == "*" || a == word.text())
+    }
+
+    /// Whether the replica was ever brought up to date, so that it may be read.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.replica.last_zxid() > Zxid::ZERO || self.link.state().borrow().is_connected()
+    }
+
+    /// The port that clients connect to.
+    pub(crate) const fn client_port(&self) -> u16 {
+        self.client_address.port()
+    }
+}

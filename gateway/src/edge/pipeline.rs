@@ -1,0 +1,209 @@
+//! Requests of one connection that are not answered yet, in their order.
+//!
+//! Replies leave in the order of requests. A read behind an unanswered write waits for it and is then executed on a
+//! replica that has that write. A write behind such a read is not forwarded before the read was executed: otherwise
+//! the read could see a write that its session made after it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use palisade_wire::{Id, OpCode};
+
+/// A request, apart from its frame.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// The client's xid.
+    pub xid: i32,
+    /// The type.
+    pub op: OpCode,
+    /// The record.
+    pub body: Bytes,
+    /// The connection's identities when the request came.
+    pub ids: Arc<[Id]>,
+}
+
+/// A request and where it stands.
+#[derive(Debug)]
+enum Entry {
+    /// The replica will answer it in its turn.
+    Local(Job),
+    /// The core will; it was not yet given to the link.
+    Unsent(Job),
+    /// The core will; the link has it. The body is kept for a sync only.
+    Sent(Job, Instant),
+    /// Answered, but not the first in line. The connection ends after the last.
+    Done { reply: Bytes, last: bool },
+}
+
+/// What stands first.
+#[derive(Debug)]
+pub(super) enum Front {
+    /// A request for the replica.
+    Local(Job),
+    /// A finished reply.
+    Done { reply: Bytes, last: bool },
+}
+
+/// The line of unanswered requests.
+#[derive(Debug, Default)]
+pub(super) struct Pipeline {
+    entries: VecDeque<Entry>,
+    /// The tag of the first entry; tags count up and are never used again.
+    first: u64,
+    /// Every entry before this tag is sent or done.
+    cursor: u64,
+    /// Bytes of bodies held here.
+    held: usize,
+}
+
+impl Pipeline {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of requests that wait here.
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Adds a request for the replica.
+    pub(super) fn push_local(&mut self, job: Job) {
+        self.held += job.body.len();
+        self.entries.push_back(Entry::Local(job));
+    }
+
+    /// Adds a request for the core.
+    pub(super) fn push_forward(&mut self, job: Job) {
+        self.held += job.body.len();
+        self.entries.push_back(Entry::Unsent(job));
+    }
+
+    /// Adds a reply that is known already.
+    pub(super) fn push_done(&mut self, reply: Bytes, last: bool) {
+        self.entries.push_back(Entry::Done { reply, last });
+    }
+
+    /// Takes the first entry off, if it needs nobody else.
+    pub(super) fn pop(&mut self) -> Option<Front> {
+        match self.entries.front()? {
+            Entry::Local(_) | Entry::Done { .. } => {}
+            Entry::Unsent(_) | Entry::Sent(..) => return None,
+        }
+        let front = self.entries.pop_front()?;
+        self.first += 1;
+        self.cursor = self.cursor.max(self.first);
+        match front {
+            Entry::Local(job) => {
+                self.held -= job.body.len();
+                Some(Front::Local(job))
+            }
+            Entry::Done { reply, last } => Some(Front::Done { reply, last }),
+            Entry::Unsent(_) | Entry::Sent(..) => None,
+        }
+    }
+
+    /// The next request to give to the link, from now on counted as sent, and its tag.
+    pub(super) fn send_next(&mut self, now: Instant) -> Option<(u64, Job)> {
+        loop {
+            let at = usize::try_from(self.cursor - self.first).ok()?;
+            let entry = self.entries.get_mut(at)?;
+            match entry {
+                Entry::Local(_) => return None,
+                Entry::Sent(..) | Entry::Done { .. } => self.cursor += 1,
+                Entry::Unsent(job) => {
+                    let job = job.clone();
+                    let mut kept = job.clone();
+                    self.held -= job.body.len();
+                    if job.op != OpCode::Sync {
+                        kept.body = Bytes::new();
+                    }
+                    *entry = Entry::Sent(kept, now);
+                    return Some((self.cursor, job));
+                }
+            }
+        }
+    }
+
+    /// The link did not take it, or lost it without harm: it will be sent again.
+    pub(super) fn unsend(&mut self, tag: u64, job: Job) {
+        if let Some(entry) = self.get_mut(tag) {
+            self.held += job.body.len();
+            if let Some(slot) = self.entries.get_mut(entry) {
+                *slot = Entry::Unsent(job);
+            }
+            self.cursor = self.cursor.min(tag);
+        }
+    }
+
+    /// The sent request with this tag, and since when it is.
+    pub(super) fn sent(&self, tag: u64) -> Option<(&Job, Instant)> {
+        match self.entries.get(self.get_mut(tag)?)? {
+            Entry::Sent(job, since) => Some((job, *since)),
+            _ => None,
+        }
+    }
+
+    /// Marks a sent request as answered. If it is the first in line it is taken off, and the caller puts the reply
+    /// into the outbox itself; otherwise `reply` makes the frame to keep.
+    pub(super) fn answered(&mut self, tag: u64, reply: impl FnOnce() -> Bytes) -> Answered {
+        match self.get_mut(tag) {
+            Some(0) => {
+                self.entries.pop_front();
+                self.first += 1;
+                self.cursor = self.cursor.max(self.first);
+                Answered::First
+            }
+            Some(at) => {
+                if let Some(entry) = self.entries.get_mut(at) {
+                    *entry = Entry::Done { reply: reply(), last: false };
+                }
+                Answered::Kept
+            }
+            None => Answered::Unknown,
+        }
+    }
+
+    fn get_mut(&self, tag: u64) -> Option<usize> {
+        let at = usize::try_from(tag.checked_sub(self.first)?).ok()?;
+        (at < self.entries.len()).then_some(at)
+    }
+
+    /// Whether a closeSession waits here or is on its way.
+    pub(super) fn is_closing(&self) -> bool {
+        self.entries.iter().any(|entry| match entry {
+            Entry::Unsent(job) | Entry::Sent(job, _) => job.op == OpCode::CloseSession,
+            Entry::Local(_) | Entry::Done { .. } => false,
+        })
+    }
+
+    /// Whether a request waits for a leader.
+    pub(super) fn is_stalled(&self) -> bool {
+        let at = usize::try_from(self.cursor - self.first).unwrap_or(usize::MAX);
+        matches!(self.entries.get(at), Some(Entry::Unsent(_)))
+    }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.first += self.entries.len() as u64;
+        self.cursor = self.first;
+        self.held = 0;
+        self.entries.clear();
+    }
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// Its request was the first in line, and is off it now.
+    First,
+    /// Its reply waits for earlier ones.
+    Kept,
+    /// No such request waits any more.
+    Unknown,
+}

@@ -1,0 +1,323 @@
+//! From frames to requests: what is answered here and now, what waits for its turn, and what the core must do.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use palisade_store::DataTree;
+use palisade_wire::request::{Request, RequestHeader, xid};
+use palisade_wire::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid, frame};
+use parking_lot::RwLockReadGuard;
+
+use super::Edge;
+use super::client::{Client, HIGH_WATER};
+use super::connection::Connection;
+use super::outbox::{CloseReason, End};
+use super::pipeline::Job;
+use crate::exec::{Local, write_header};
+
+/// Xid and type.
+const HEADER: usize = 8;
+/// Larger bodies are not copied out of the read buffer: they keep it alive instead.
+const COPY_UP_TO: usize = 4 << 10;
+/// Replies of this size are given to the outbox before the next read, and the applier gets a chance.
+const CHUNK: usize = 64 << 10;
+/// Identities that one connection may collect: all of them travel with each of its writes.
+const MAX_IDS: usize = 64;
+
+/// What a request asks of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// An answer without regard to order.
+    Ping,
+    /// Another identity.
+    Auth,
+    /// An answer from the replica. Writes whose record does not decode come here too, to be told so.
+    Local(OpCode),
+    /// The core's work.
+    Forward(OpCode),
+    /// Nothing that a client may ask.
+    Unknown,
+}
+
+fn plan(op: i32, body: &[u8]) -> Plan {
+    let Some(op) = OpCode::from_i32(op) else { return Plan::Unknown };
+    match op {
+        OpCode::Ping => Plan::Ping,
+        OpCode::Auth => Plan::Auth,
+        // A top-level check would be logged by Apache leaders in a form that they cannot read (ZOOKEEPER-2623).
+        OpCode::Notification
+        | OpCode::Error
+        | OpCode::DeleteContainer
+        | OpCode::CreateSession
+        | OpCode::Check => Plan::Unknown,
+        op if op.is_write() || op == OpCode::Sync => {
+            if Request::decode(op, body).is_ok() {
+                Plan::Forward(op)
+            } else {
+                Plan::Local(op)
+            }
+        }
+        op => Plan::Local(op),
+    }
+}
+
+/// Answers from the replica, which is locked from the first until they are in the outbox.
+struct Answers<'a> {
+    edge: &'a Edge,
+    client: &'a Client,
+    session: SessionId,
+    tree: Option<RwLockReadGuard<'a, DataTree>>,
+    out: &'a mut BytesMut,
+    count: u64,
+    last: (OpCode, i32, Zxid),
+}
+
+impl<'a> Answers<'a> {
+    fn new(edge: &'a Edge, client: &'a Client, session: SessionId, out: &'a mut BytesMut) -> Self {
+        Self { edge, client, session, tree: None, out, count: 0, last: (OpCode::Ping, -1, Zxid(-1)) }
+    }
+
+    fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
+        let tree = self.tree.get_or_insert_with(|| self.edge.replica.read());
+        let (watches, slot, session) = (self.edge.hub.watches(), self.client.slot(), self.session);
+        Local { tree, watches, slot, session, ids }.answer(xid, op, body, self.out);
+        self.count += 1;
+        self.last = (op, xid, tree.last_zxid());
+        if self.out.len() >= CHUNK {
+            self.publish();
+        }
+    }
+
+    fn ping(&mut self) {
+        let zxid = match &self.tree {
+            Some(tree) => tree.last_zxid(),
+            None => self.edge.replica.last_zxid(),
+        };
+        write_header(self.out, xid::PING, zxid, ErrorCode::OK);
+        self.count += 1;
+        self.last = (OpCode::Ping, xid::PING, zxid);
+    }
+
+    /// Moves the answers to the outbox, and only then lets the replica change.
+    fn publish(&mut self) {
+        if !self.out.is_empty() {
+            self.client.lock().outbox.append(self.out);
+        }
+        self.tree = None;
+        if self.count > 0 {
+            self.edge.hub.stats().answered_at_once(self.count);
+            self.client.stats.answered_at_once(self.count, self.last);
+            self.count = 0;
+        }
+    }
+}
+
+/// Takes requests in, one frame after the other.
+struct Intake<'a> {
+    answers: Answers<'a>,
+    ids: &'a mut Arc<[Id]>,
+    /// Whether no earlier request waits, so that a read may be answered at once.
+    idle: bool,
+    /// Whether what follows is not read any more.
+    deaf: &'a mut bool,
+    received: u64,
+    /// Whether the client showed that its session is alive: auth and sasl do not count.
+    touched: bool,
+}
+
+impl Intake<'_> {
+    /// Takes the frame at the head of the inbox, whose body has `len` bytes.
+    fn take(&mut self, inbox: &mut BytesMut, len: usize) -> Result<(), CloseReason> {
+        let mut r = Reader::new(&inbox[4..4 + len]);
+        let RequestHeader { xid, op } = RequestHeader::decode(&mut r).map_err(|_| CloseReason::Malformed)?;
+        let body = r.rest();
+        let plan = plan(op, body);
+        self.received += 1;
+        self.touched |= !matches!(plan, Plan::Auth | Plan::Local(OpCode::Sasl));
+        match plan {
+            Plan::Ping => self.answers.ping(),
+            Plan::Local(op) if self.is_idle() => self.answers.read(xid, op, body, self.ids),
+            Plan::Local(op) => {
+                let job = Job { xid, op, body: Bytes::copy_from_slice(body), ids: Arc::clone(self.ids) };
+                self.answers.client.lock().pipeline.push_local(job);
+            }
+            Plan::Forward(op) => {
+                // What was answered before must leave before.
+                self.answers.publish();
+                let job = Job { xid, op, body: split_body(inbox, len), ids: Arc::clone(self.ids) };
+                self.answers.client.lock().pipeline.push_forward(job);
+                self.idle = false;
+                *self.deaf |= op == OpCode::CloseSession;
+                return Ok(());
+            }
+            Plan::Auth => self.authenticate(xid, body)?,
+            Plan::Unknown => self.refuse(xid, Zxid(-1), ErrorCode::UNIMPLEMENTED),
+        }
+        inbox.advance(4 + len);
+        Ok(())
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.idle = self.idle || self.answers.client.lock().pipeline.is_empty();
+        self.idle
+    }
+
+    /// The identity counts for requests that come later; the reply keeps its place in the line, as kazoo expects.
+    fn authenticate(&mut self, xid: i32, body: &[u8]) -> Result<(), CloseReason> {
+        let Ok(Request::Auth { scheme, auth }) = Request::decode(OpCode::Auth, body) else {
+            return Err(CloseReason::Malformed);
+        };
+        match self.answers.edge.auth.authenticate(&scheme, auth) {
+            Ok(new) if self.ids.len() + new.len() <= MAX_IDS => {
+                let mut ids = self.ids.to_vec();
+                ids.extend(new.into_iter().filter(|id| !self.ids.contains(id)));
+                *self.ids = ids.into();
+                self.answers.client.lock().ids = Arc::clone(self.ids);
+                self.reply(xid, Zxid::ZERO, ErrorCode::OK, false);
+            }
+            Ok(_) | Err(_) => self.refuse(xid, Zxid::ZERO, ErrorCode::AUTH_FAILED),
+        }
+        Ok(())
+    }
+
+    /// Answers with an error that ends the connection.
+    fn refuse(&mut self, xid: i32, zxid: Zxid, err: ErrorCode) {
+        self.reply(xid, zxid, err, true);
+        *self.deaf = true;
+    }
+
+    fn reply(&mut self, xid: i32, zxid: Zxid, err: ErrorCode, last: bool) {
+        if !self.is_idle() {
+            let mut frame = BytesMut::new();
+            write_header(&mut frame, xid, zxid, err);
+            self.answers.client.lock().pipeline.push_done(frame.freeze(), last);
+            return;
+        }
+        write_header(self.answers.out, xid, zxid, err);
+        self.answers.count += 1;
+        if last {
+            self.answers.publish();
+            self.answers.client.lock().outbox.end(End::AfterFlush(CloseReason::Refused));
+        }
+    }
+}
+
+/// Takes the frame off the inbox and keeps the body behind its header.
+fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
+    let start = 4 + HEADER;
+    if len <= COPY_UP_TO {
+        let body = Bytes::copy_from_slice(&inbox[start..4 + len]);
+        inbox.advance(4 + len);
+        return body;
+    }
+    let mut frame = inbox.split_to(4 + len).freeze();
+    frame.split_off(start)
+}
+
+/// The length of the body of the frame at the head of the inbox, if all of it is there.
+fn next_frame(inbox: &mut BytesMut, max: usize) -> Result<Option<usize>, CloseReason> {
+    let Some(len) = frame::peek_len(inbox) else { return Ok(None) };
+    let len =
+        usize::try_from(len).ok().filter(|len| (HEADER..=max).contains(len)).ok_or(CloseReason::Malformed)?;
+    if inbox.len() < 4 + len {
+        inbox.reserve(4 + len - inbox.len());
+        return Ok(None);
+    }
+    Ok(Some(len))
+}
+
+impl Connection {
+    /// Answers the requests at the head of the line that waited for their turn.
+    pub(super) fn drain(&mut self) {
+        let mut answers = Answers::new(&self.edge, &self.client, self.session, &mut self.scratch);
+        loop {
+            answers.publish();
+            let mut state = self.client.lock();
+            if state.outbox.unsent() >= HIGH_WATER {
+                return;
+            }
+            let Some(job) = state.next_local() else { return };
+            drop(state);
+            answers.read(job.xid, job.op, &job.body, &job.ids);
+        }
+    }
+
+    /// Takes requests out of the inbox while there is room; whether a whole one is left.
+    pub(super) fn process(&mut self) -> Result<bool, CloseReason> {
+        let timeout_ms = self.timeout_ms();
+        let limits = &self.edge.config.limits;
+        let mut intake = Intake {
+            answers: Answers::new(&self.edge, &self.client, self.session, &mut self.scratch),
+            ids: &mut self.ids,
+            idle: false,
+            deaf: &mut self.deaf,
+            received: 0,
+            touched: false,
+        };
+        let left = loop {
+            let Some(len) = next_frame(&mut self.inbox, limits.max_frame)? else { break false };
+            if *intake.deaf || !self.client.lock().has_room(limits.pipelined_requests) {
+                break true;
+            }
+            intake.take(&mut self.inbox, len)?;
+        };
+        intake.answers.publish();
+        if intake.received > 0 {
+            self.edge.hub.stats().received(intake.received);
+            self.client.stats.received(intake.received);
+        }
+        if intake.touched {
+            self.edge.link.touch(self.session, timeout_ms);
+        }
+        Ok(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(request: &Request<'_>) -> Vec<u8> {
+        let mut body = Vec::new();
+        request.encode(&mut body);
+        body
+    }
+
+    #[test]
+    fn what_does_not_decode_never_reaches_the_core() {
+        let delete = encoded(&Request::Delete { path: "/a".into(), version: -1 });
+        assert_eq!(plan(2, &delete), Plan::Forward(OpCode::Delete));
+        assert_eq!(plan(2, &delete[..5]), Plan::Local(OpCode::Delete));
+        assert_eq!(plan(14, &[]), Plan::Local(OpCode::Multi));
+        assert_eq!(plan(9, &[]), Plan::Local(OpCode::Sync));
+        assert_eq!(plan(-11, &[]), Plan::Forward(OpCode::CloseSession));
+    }
+
+    #[test]
+    fn internal_and_unknown_operations_are_refused() {
+        for op in [0, -1, 10, 13, 20, -10, 99, 108, i32::MAX] {
+            assert_eq!(plan(op, &[0; 64]), Plan::Unknown, "{op}");
+        }
+    }
+
+    #[test]
+    fn frames_are_cut_exactly() {
+        for len in [HEADER, HEADER + 1, COPY_UP_TO, COPY_UP_TO + 1] {
+            let mut inbox = BytesMut::new();
+            frame::write(&mut inbox, |b| b.extend((0..len).map(|i| i as u8)));
+            let expected = inbox[4 + HEADER..].to_vec();
+            inbox.extend_from_slice(b"rest");
+            assert_eq!(next_frame(&mut inbox, len), Ok(Some(len)));
+            assert_eq!(split_body(&mut inbox, len), expected);
+            assert_eq!(inbox, "rest");
+        }
+    }
+
+    #[test]
+    fn frames_without_a_header_and_too_long_ones_are_malformed() {
+        for len in [-1, 0, 7, 101, i32::MAX] {
+            let mut inbox = BytesMut::from(&i32::to_be_bytes(len)[..]);
+            assert_eq!(next_frame(&mut inbox, 100), Err(CloseReason::Malformed), "{len}");
+        }
+    }
+}

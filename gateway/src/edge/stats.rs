@@ -1,0 +1,229 @@
+//! Counters for monitoring. Nothing depends on them.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use palisade_wire::{OpCode, Zxid};
+use parking_lot::Mutex;
+
+/// How long answers took, in ms.
+#[derive(Debug)]
+pub(crate) struct Latency {
+    min: AtomicU64,
+    max: AtomicU64,
+    sum: AtomicU64,
+    count: AtomicU64,
+}
+
+/// Values of a [`Latency`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct LatencyView {
+    pub min: u64,
+    pub max: u64,
+    pub avg: f64,
+    pub count: u64,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self {
+            min: AtomicU64::new(u64::MAX),
+            max: AtomicU64::default(),
+            sum: AtomicU64::default(),
+            count: AtomicU64::default(),
+        }
+    }
+}
+
+impl Latency {
+    fn add(&self, took: Duration) {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        self.min.fetch_min(millis, Relaxed);
+        self.max.fetch_max(millis, Relaxed);
+        self.sum.fetch_add(millis, Relaxed);
+        self.count.fetch_add(1, Relaxed);
+    }
+
+    /// Answers that took no time worth measuring.
+    fn add_instant(&self, count: u64) {
+        if count > 0 {
+            self.min.store(0, Relaxed);
+            self.count.fetch_add(count, Relaxed);
+        }
+    }
+
+    pub(crate) fn view(&self) -> LatencyView {
+        let count = self.count.load(Relaxed);
+        if count == 0 {
+            return LatencyView::default();
+        }
+        let avg = self.sum.load(Relaxed) as f64 / count as f64;
+        LatencyView { min: self.min.load(Relaxed), max: self.max.load(Relaxed), avg, count }
+    }
+
+    fn reset(&self) {
+        self.min.store(u64::MAX, Relaxed);
+        for value in [&self.max, &self.sum, &self.count] {
+            value.store(0, Relaxed);
+        }
+    }
+}
+
+/// Counters of the whole gateway.
+#[derive(Debug)]
+pub(crate) struct ServerStats {
+    received: AtomicU64,
+    sent: AtomicU64,
+    rejected: AtomicU64,
+    pub(crate) latency: Latency,
+    pub(crate) started: Instant,
+}
+
+impl Default for ServerStats {
+    fn default() -> Self {
+        Self {
+            received: AtomicU64::default(),
+            sent: AtomicU64::default(),
+            rejected: AtomicU64::default(),
+            latency: Latency::default(),
+            started: Instant::now(),
+        }
+    }
+}
+
+impl ServerStats {
+    pub(super) fn received(&self, count: u64) {
+        self.received.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn sent(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    /// A connection was refused.
+    pub(super) fn reject(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    /// Connections refused so far.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
+    }
+
+    /// A request was answered that waited for others.
+    pub(super) fn answered(&self, took: Duration) {
+        self.sent();
+        self.latency.add(took);
+    }
+
+    /// Requests were answered at once.
+    pub(super) fn answered_at_once(&self, count: u64) {
+        self.sent.fetch_add(count, Relaxed);
+        self.latency.add_instant(count);
+    }
+
+    pub(crate) fn packets(&self) -> (u64, u64) {
+        (self.received.load(Relaxed), self.sent.load(Relaxed))
+    }
+
+    /// `srst`.
+    pub(crate) fn reset(&self) {
+        self.received.store(0, Relaxed);
+        self.sent.store(0, Relaxed);
+        self.latency.reset();
+    }
+}
+
+/// Counters of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct ClientStats {
+    received: AtomicU64,
+    sent: AtomicU64,
+    timeout_ms: AtomicI64,
+    pub(crate) latency: Latency,
+    last: Mutex<Last>,
+}
+
+/// What a connection did last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Last {
+    /// Since when the connection is, ms since 1970.
+    pub established_ms: u64,
+    /// The last operation answered.
+    pub op: Option<OpCode>,
+    /// Its xid.
+    pub xid: i32,
+    /// The zxid of its answer.
+    pub zxid: Zxid,
+    /// When it was answered.
+    pub at: Option<Instant>,
+    /// How long that took, ms.
+    pub took_ms: u64,
+}
+
+impl Default for Last {
+    fn default() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self {
+            established_ms: u64::try_from(now).unwrap_or(u64::MAX),
+            op: None,
+            xid: -1,
+            zxid: Zxid(-1),
+            at: None,
+            took_ms: 0,
+        }
+    }
+}
+
+impl ClientStats {
+    pub(super) fn received(&self, count: u64) {
+        self.received.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn sent(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn answered(&self, took: Duration, (op, xid, zxid): (OpCode, i32, Zxid)) {
+        self.sent();
+        self.latency.add(took);
+        let mut last = self.last.lock();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        *last = Last { op: Some(op), xid, zxid, at: Some(Instant::now()), took_ms, ..*last };
+    }
+
+    /// Requests were answered at once; `last` is the last of them.
+    pub(super) fn answered_at_once(&self, count: u64, (op, xid, zxid): (OpCode, i32, Zxid)) {
+        self.sent.fetch_add(count, Relaxed);
+        self.latency.add_instant(count);
+        let mut last = self.last.lock();
+        *last = Last { op: Some(op), xid, zxid, at: Some(Instant::now()), took_ms: 0, ..*last };
+    }
+
+    pub(crate) fn packets(&self) -> (u64, u64) {
+        (self.received.load(Relaxed), self.sent.load(Relaxed))
+    }
+
+    pub(super) fn set_timeout(&self, timeout: Duration) {
+        self.timeout_ms.store(i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX), Relaxed);
+    }
+
+    /// The session's negotiated timeout.
+    pub(crate) fn timeout_ms(&self) -> i64 {
+        self.timeout_ms.load(Relaxed)
+    }
+
+    /// What was done last.
+    pub(crate) fn last(&self) -> Last {
+        *self.last.lock()
+    }
+
+    /// `crst`.
+    pub(crate) fn reset(&self) {
+        self.received.store(0, Relaxed);
+        self.sent.store(0, Relaxed);
+        self.latency.reset();
+        let mut last = self.last.lock();
+        *last = Last { established_ms: last.established_ms, ..Last::default() };
+    }
+}

@@ -1,0 +1,100 @@
+//! Requests that the replica answers.
+
+use bytes::{BufMut, BytesMut};
+use palisade_store::DataTree;
+use palisade_wire::request::Request;
+use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer};
+use parking_lot::Mutex;
+
+use super::{reads, set_watches, write_header, write_reply};
+use crate::watch::{Slot, WatchIndex, WatchKind};
+
+/// What a request sees: the replica at one moment, and who asks.
+///
+/// The tree must stay locked until the frames written here are in the connection's outbox: only then does every
+/// event with a zxid up to theirs stand before them, and no change slips between a read and its watch.
+#[derive(Clone, Copy)]
+pub(crate) struct Local<'a> {
+    /// The replica.
+    pub tree: &'a DataTree,
+    /// Where watches are left.
+    pub watches: &'a Mutex<WatchIndex>,
+    /// The connection.
+    pub slot: Slot,
+    /// Its session.
+    pub session: SessionId,
+    /// Its identities when the request came.
+    pub ids: &'a [Id],
+}
+
+impl Local<'_> {
+    /// Executes a request and appends its reply, after the events that it catches up with.
+    ///
+    /// A body that does not decode is answered with [`ErrorCode::MARSHALLING_ERROR`], that of a write included.
+    pub(crate) fn answer(&self, xid: i32, op: OpCode, body: &[u8], out: &mut BytesMut) {
+        let zxid = self.tree.last_zxid();
+        match Request::decode(op, body) {
+            Ok(Request::SetWatches(watches)) => {
+                set_watches::catch_up(self, &watches, out);
+                write_header(out, xid, zxid, ErrorCode::OK);
+            }
+            Ok(request) => write_reply(out, xid, zxid, |b| self.execute(&request, b)),
+            Err(_) => write_header(out, xid, zxid, ErrorCode::MARSHALLING_ERROR),
+        }
+    }
+
+    fn execute(&self, request: &Request<'_>, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        match request {
+            Request::Exists(p) => reads::exists(self, &p.path, p.watch, out),
+            Request::GetData(p) => reads::get_data(self, &p.path, p.watch, out),
+            Request::GetChildren(p) => reads::get_children(self, &p.path, p.watch, false, out),
+            Request::GetChildren2(p) => reads::get_children(self, &p.path, p.watch, true, out),
+            Request::GetAcl(path) => reads::get_acl(self, path, out),
+            Request::GetAllChildrenNumber(path) => reads::get_all_children_number(self, path, out),
+            Request::GetEphemerals(prefix) => {
+                reads::get_ephemerals(self, prefix.as_deref(), out);
+                Ok(())
+            }
+            Request::MultiRead(ops) => {
+                reads::multi_read(self, ops, out);
+                Ok(())
+            }
+            Request::WhoAmI => {
+                reads::who_am_i(self.ids, out);
+                Ok(())
+            }
+            Request::CheckWatches { path, kind } => {
+                self.watches.lock().check(self.slot, path, watch_kind(*kind)?)
+            }
+            Request::RemoveWatches { path, kind } => {
+                self.watches.lock().remove(self.slot, path, watch_kind(*kind)?)
+            }
+            Request::AddWatch { path, mode } => self.add_watch(path, *mode, out),
+            Request::Sasl(_) => {
+                // As a server without a login context: no token, no error.
+                out.write_opt_buffer(None);
+                Ok(())
+            }
+            _ => Err(ErrorCode::MARSHALLING_ERROR),
+        }
+    }
+
+    fn add_watch(&self, path: &str, mode: i32, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        match mode {
+            0 => self.watches.lock().add_persistent(self.slot, path),
+            1 => self.watches.lock().add_recursive(self.slot, path),
+            _ => return Err(ErrorCode::MARSHALLING_ERROR),
+        }
+        // Java drops the connection without this ErrorResponse.
+        out.put_i32(ErrorCode::OK.0);
+        Ok(())
+    }
+}
+
+fn watch_kind(kind: i32) -> Result<WatchKind, ErrorCode> {
+    WatchKind::from_i32(kind).map_err(|_| ErrorCode::MARSHALLING_ERROR)
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

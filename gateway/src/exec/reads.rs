@@ -1,0 +1,108 @@
+//! Reads of the tree: existence, then permission, then the watch.
+
+use bytes::{BufMut, BytesMut};
+use palisade_store::{NodeRef, acl};
+use palisade_wire::multi::{MultiHeader, MultiResult};
+use palisade_wire::request::Request;
+use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, Writer};
+
+use super::Local;
+
+type Done = Result<(), ErrorCode>;
+
+fn readable<'a>(local: &Local<'a>, path: &str, wanted: Perms) -> Result<NodeRef<'a>, ErrorCode> {
+    let node = local.tree.node(path).ok_or(ErrorCode::NO_NODE)?;
+    if acl::check(node.acl(), wanted, local.ids) { Ok(node) } else { Err(ErrorCode::NO_AUTH) }
+}
+
+/// A missing znode leaves a watch too: for its creation.
+pub(super) fn exists(local: &Local<'_>, path: &str, watch: bool, out: &mut BytesMut) -> Done {
+    if path.contains('\0') {
+        return Err(ErrorCode::BAD_ARGUMENTS);
+    }
+    let found = readable(local, path, Perms::READ);
+    if watch && !matches!(found, Err(ErrorCode::NO_AUTH)) {
+        local.watches.lock().add_data(local.slot, path);
+    }
+    found?.stat().encode(out);
+    Ok(())
+}
+
+pub(super) fn get_data(local: &Local<'_>, path: &str, watch: bool, out: &mut BytesMut) -> Done {
+    let node = readable(local, path, Perms::READ)?;
+    if watch {
+        local.watches.lock().add_data(local.slot, path);
+    }
+    out.write_opt_buffer(node.data());
+    node.stat().encode(out);
+    Ok(())
+}
+
+pub(super) fn get_children(
+    local: &Local<'_>,
+    path: &str,
+    watch: bool,
+    with_stat: bool,
+    out: &mut BytesMut,
+) -> Done {
+    let node = readable(local, path, Perms::READ)?;
+    if watch {
+        local.watches.lock().add_child(local.slot, path);
+    }
+    out.write_vec(node.children(), |b, name| b.write_string(name));
+    if with_stat {
+        node.stat().encode(out);
+    }
+    Ok(())
+}
+
+pub(super) fn get_acl(local: &Local<'_>, path: &str, out: &mut BytesMut) -> Done {
+    let node = readable(local, path, Perms(Perms::READ.0 | Perms::ADMIN.0))?;
+    Acl::encode_list(&acl::mask(node.acl(), local.ids), out);
+    node.stat().encode(out);
+    Ok(())
+}
+
+pub(super) fn get_all_children_number(local: &Local<'_>, path: &str, out: &mut BytesMut) -> Done {
+    readable(local, path, Perms::READ)?;
+    let count = local.tree.descendants(path).ok_or(ErrorCode::NO_NODE)?;
+    out.put_i32(i32::try_from(count).unwrap_or(i32::MAX));
+    Ok(())
+}
+
+/// The session's own ephemerals; the prefix is compared as a plain string.
+pub(super) fn get_ephemerals(local: &Local<'_>, prefix: Option<&str>, out: &mut BytesMut) {
+    let prefix = prefix.filter(|p| !matches!(p.trim(), "" | "/")).unwrap_or_default();
+    let count_at = out.len();
+    out.put_i32(0);
+    let mut count: i32 = 0;
+    for path in local.tree.ephemerals(local.session).filter(|path| path.starts_with(prefix)) {
+        out.write_string(path);
+        count += 1;
+    }
+    out[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
+}
+
+/// Each operation by itself; watch flags are ignored.
+pub(super) fn multi_read(local: &Local<'_>, ops: &[(OpCode, Request<'_>)], out: &mut BytesMut) {
+    for (_, op) in ops {
+        let result = match op {
+            Request::GetData(p) => readable(local, &p.path, Perms::READ)
+                .map(|node| MultiResult::GetData(node.data(), node.stat())),
+            Request::GetChildren(p) => readable(local, &p.path, Perms::READ)
+                .map(|node| MultiResult::GetChildren(node.children().collect())),
+            _ => Err(ErrorCode::MARSHALLING_ERROR),
+        };
+        result.unwrap_or_else(MultiResult::Error).encode(out);
+    }
+    MultiHeader::END.encode(out);
+}
+
+/// Scheme and user of every identity; of a digest only the user is told.
+pub(super) fn who_am_i(ids: &[Id], out: &mut BytesMut) {
+    out.write_vec(ids.iter(), |b, id| {
+        let user = if id.scheme == "digest" { id.id.split(':').next().unwrap_or_default() } else { &id.id };
+        b.write_string(&id.scheme);
+        b.write_string(user);
+    });
+}

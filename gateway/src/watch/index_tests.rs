@@ -1,0 +1,149 @@
+use super::*;
+
+fn slot(index: usize) -> Slot {
+    Slot::new(index).unwrap()
+}
+
+fn fired(fire: impl FnOnce(&mut Vec<Slot>)) -> Vec<usize> {
+    let mut fired = vec![slot(99)];
+    fire(&mut fired);
+    fired.into_iter().map(Slot::index).collect()
+}
+
+#[test]
+fn one_shot_watches_fire_once() {
+    let mut index = WatchIndex::default();
+    index.add_data(slot(1), "/a");
+    index.add_data(slot(1), "/a");
+    index.add_data(slot(2), "/a");
+    assert_eq!(fired(|f| index.fire_data("/b", f)), []);
+    assert_eq!(fired(|f| index.fire_data("/a", f)), [1, 2]);
+    assert_eq!(fired(|f| index.fire_data("/a", f)), []);
+    assert_eq!(index.summary(), WatchSummary::default());
+}
+
+#[test]
+fn deletion_reaches_both_tables_but_each_connection_once() {
+    let mut index = WatchIndex::default();
+    index.add_data(slot(1), "/a");
+    index.add_child(slot(1), "/a");
+    index.add_child(slot(2), "/a");
+    assert_eq!(fired(|f| index.fire_deleted("/a", f)), [1, 2]);
+    assert_eq!(index.len(), 0);
+}
+
+#[test]
+fn data_and_children_are_apart() {
+    let mut index = WatchIndex::default();
+    index.add_data(slot(1), "/a");
+    index.add_child(slot(2), "/a");
+    assert_eq!(fired(|f| index.fire_children("/a", f)), [2]);
+    assert_eq!(fired(|f| index.fire_data("/a", f)), [1]);
+}
+
+#[test]
+fn persistent_watches_stay_and_cover_one_path() {
+    let mut index = WatchIndex::default();
+    index.add_persistent(slot(1), "/a");
+    for _ in 0..2 {
+        assert_eq!(fired(|f| index.fire_data("/a", f)), [1]);
+        assert_eq!(fired(|f| index.fire_children("/a", f)), [1]);
+        assert_eq!(fired(|f| index.fire_deleted("/a", f)), [1]);
+        assert_eq!(fired(|f| index.fire_data("/a/b", f)), []);
+    }
+}
+
+#[test]
+fn recursive_watches_cover_descendants_without_their_lists() {
+    let mut index = WatchIndex::default();
+    index.add_recursive(slot(1), "/a");
+    index.add_recursive(slot(2), "/");
+    index.add_recursive(slot(1), "/");
+    for path in ["/a", "/a/b", "/a/b/c"] {
+        assert_eq!(fired(|f| index.fire_data(path, f)), [1, 2], "{path}");
+        assert_eq!(fired(|f| index.fire_deleted(path, f)), [1, 2], "{path}");
+        assert_eq!(fired(|f| index.fire_children(path, f)), [], "{path}");
+    }
+    assert_eq!(fired(|f| index.fire_data("/ab", f)), [1, 2]);
+    index.remove(slot(1), "/", WatchKind::Recursive).unwrap();
+    assert_eq!(fired(|f| index.fire_data("/ab", f)), [2]);
+}
+
+#[test]
+fn several_modes_on_one_path_are_one_event() {
+    let mut index = WatchIndex::default();
+    index.add_data(slot(1), "/a");
+    index.add_persistent(slot(1), "/a");
+    index.add_recursive(slot(1), "/a");
+    index.add_recursive(slot(1), "/");
+    assert_eq!(fired(|f| index.fire_data("/a", f)), [1]);
+    assert_eq!(index.check(slot(1), "/a", WatchKind::Data), Err(ErrorCode::NO_WATCHER));
+    assert_eq!(index.check(slot(1), "/a", WatchKind::Persistent), Ok(()));
+}
+
+/// ZOOKEEPER-4471: a kind names its own mode only.
+#[test]
+fn removal_is_by_kind() {
+    let none = Err(ErrorCode::NO_WATCHER);
+    let mut index = WatchIndex::default();
+    index.add_data(slot(1), "/a");
+    index.add_child(slot(1), "/a");
+    index.add_persistent(slot(1), "/a");
+    index.add_recursive(slot(1), "/a");
+    assert_eq!(index.remove(slot(2), "/a", WatchKind::Any), none);
+    assert_eq!(index.remove(slot(1), "/b", WatchKind::Any), none);
+    for kind in [WatchKind::Data, WatchKind::Children, WatchKind::Persistent, WatchKind::Recursive] {
+        assert_eq!(index.check(slot(1), "/a", kind), Ok(()));
+        assert_eq!(index.remove(slot(1), "/a", kind), Ok(()));
+        assert_eq!(index.check(slot(1), "/a", kind), none);
+        assert_eq!(index.remove(slot(1), "/a", kind), none);
+    }
+    assert_eq!(index.check(slot(1), "/a", WatchKind::Any), none);
+    index.add_child(slot(1), "/a");
+    assert_eq!(index.remove(slot(1), "/a", WatchKind::Any), Ok(()));
+    assert_eq!(index.len(), 0);
+}
+
+#[test]
+fn a_connection_that_ends_leaves_nothing() {
+    let mut index = WatchIndex::default();
+    for i in 0..100 {
+        let path = format!("/a/{i}");
+        index.add_data(slot(i % 3), &path);
+        index.add_recursive(slot(1), &path);
+        index.add_child(slot(1), &path);
+    }
+    index.remove_slot(slot(0));
+    index.remove_slot(slot(1));
+    assert_eq!(index.summary(), WatchSummary { connections: 1, paths: 33, watches: 33 });
+    index.remove_slot(slot(2));
+    index.remove_slot(slot(7));
+    assert_eq!(index.len(), 0);
+    index.add_data(slot(0), "/a/1");
+    assert_eq!(fired(|f| index.fire_data("/a/1", f)), [0]);
+}
+
+#[test]
+fn kinds_are_numbered_as_in_the_protocol() {
+    let kinds =
+        [WatchKind::Children, WatchKind::Data, WatchKind::Any, WatchKind::Persistent, WatchKind::Recursive];
+    for (i, kind) in kinds.into_iter().enumerate() {
+        assert_eq!(WatchKind::from_i32(i as i32 + 1), Ok(kind));
+    }
+    assert!(WatchKind::from_i32(0).is_err());
+    assert!(WatchKind::from_i32(6).is_err());
+}
+
+#[test]
+fn dumps_list_the_data_table() {
+    let mut index = WatchIndex::default();
+    index.add_data(slot(4), "/b");
+    index.add_persistent(slot(3), "/b");
+    index.add_child(slot(3), "/c");
+    let mut by_path = Vec::new();
+    index.for_each_path(|path, slots| by_path.push((path.to_owned(), slots.map(Slot::index).collect())));
+    assert_eq!(by_path, [("/b".to_owned(), vec![3, 4])]);
+    let mut by_slot = Vec::new();
+    index.for_each_slot(|slot, paths| by_slot.push((slot.index(), paths.map(str::to_owned).collect())));
+    assert_eq!(by_slot, [(3, vec!["/b".to_owned()]), (4, vec!["/b".to_owned()])]);
+}

@@ -131,3 +131,75 @@ fn check_my_id(path: &Path, id: Option<Sid>, is_empty: impl FnOnce() -> Result<b
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, create_dir_all, read_to_string, write};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_user_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let logs = root.path().join("logs");
+        let open = || DataDir::open(root.path(), &logs, None);
+        let first = open().unwrap();
+        let snapshots = first.snapshots();
+        assert!(matches!(open(), Err(DiskError::InUse { .. })));
+        // Half of it is as bad.
+        let other = root.path().join("other");
+        assert!(matches!(DataDir::open(&other, &logs, None), Err(DiskError::InUse { .. })));
+        drop(first);
+        assert!(matches!(open(), Err(DiskError::InUse { .. })));
+        drop(snapshots);
+        open().unwrap();
+        let names = std::fs::read_dir(root.path().join(VERSION_2)).unwrap().count();
+        assert_eq!(names, 0, "the lock must not be a file");
+    }
+
+    #[test]
+    fn swapped_directories_are_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let (snapshots, logs) = (root.path().join("snap"), root.path().join("log"));
+        drop(DataDir::open(&snapshots, &logs, None).unwrap());
+        write(snapshots.join("version-2/snapshot.0"), "").unwrap();
+        write(logs.join("version-2/log.1"), "").unwrap();
+        drop(DataDir::open(&snapshots, &logs, None).unwrap());
+        assert!(matches!(DataDir::open(&logs, &snapshots, None), Err(DiskError::Misplaced { .. })));
+        DataDir::open(&snapshots, &snapshots, None).unwrap();
+    }
+
+    #[test]
+    fn a_log_disk_that_is_not_mounted_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        create_dir(root.path().join(VERSION_2)).unwrap();
+        write(root.path().join("version-2/snapshot.10"), "").unwrap();
+        let logs = root.path().join("mount");
+        assert!(matches!(DataDir::open(root.path(), &logs, None), Err(DiskError::NoLogDir { .. })));
+        assert!(!logs.exists());
+        create_dir_all(logs.join(VERSION_2)).unwrap();
+        DataDir::open(root.path(), &logs, None).unwrap();
+    }
+
+    #[test]
+    fn my_id_guards_against_the_wrong_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path();
+        let open = |id| DataDir::open(dir, dir, id).map(drop);
+        let refused = |id| matches!(open(id), Err(DiskError::MyId { .. }));
+        open(Some(3)).unwrap();
+        assert_eq!(read_to_string(dir.join("myid")).unwrap(), "3\n");
+        assert_eq!(read_my_id(dir).unwrap(), Some(3));
+        open(Some(3)).unwrap();
+        assert!(refused(Some(4)));
+        assert!(refused(None), "a gateway on a voter's directory");
+        for text in ["", " 3", "three"] {
+            write(dir.join("myid"), text).unwrap();
+            assert!(refused(Some(3)), "{text:?}");
+        }
+        std::fs::remove_file(dir.join("myid")).unwrap();
+        open(None).unwrap();
+        write(dir.join("version-2/snapshot.0"), "").unwrap();
+        assert!(refused(Some(3)), "whose data is it?");
+    }
+}

@@ -92,3 +92,74 @@ impl EpochFiles {
         DiskError::Epochs { dir: self.dir.snapshot_path().to_owned(), what }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Files, Scratch};
+
+    fn read(accepted: Option<&str>, current: Option<&str>, last: Zxid) -> Result<Epochs> {
+        let mut files = Files::new();
+        for (name, content) in [(ACCEPTED, accepted), (CURRENT, current)] {
+            files.extend(content.map(|content| (name.to_owned(), content.into())));
+        }
+        Scratch::with(&files).open().epochs().read(last)
+    }
+
+    #[test]
+    fn written_as_apache_does() {
+        let scratch = Scratch::new();
+        let epochs = scratch.open().epochs();
+        epochs.write_accepted(12).unwrap();
+        epochs.write_current(11).unwrap();
+        let expected = Files::from([(ACCEPTED.to_owned(), b"12".into()), (CURRENT.to_owned(), b"11".into())]);
+        assert_eq!(scratch.files(), expected);
+        assert_eq!(epochs.read(Zxid::new(11, 4)).unwrap(), Epochs { accepted: 12, current: 11 });
+    }
+
+    #[test]
+    fn a_crash_while_writing_leaves_the_old_or_the_new() {
+        for written in 0..=3 {
+            let files = Files::from([
+                (ACCEPTED.to_owned(), b"99".into()),
+                (format!("{ACCEPTED}.tmp"), b"100"[..written].to_vec()),
+                (CURRENT.to_owned(), b"98".into()),
+            ]);
+            let scratch = Scratch::with(&files);
+            let epochs = scratch.open().epochs();
+            assert_eq!(epochs.read(Zxid::ZERO).unwrap(), Epochs { accepted: 99, current: 98 });
+            epochs.write_accepted(100).unwrap();
+            assert_eq!(epochs.read(Zxid::ZERO).unwrap().accepted, 100);
+        }
+    }
+
+    #[test]
+    fn missing_files_are_explained_by_the_log_where_that_is_safe() {
+        let at = |epoch| Zxid::new(epoch, 1);
+        let ok = |accepted, current| Some(Epochs { accepted, current });
+        // A standalone server, or one that never was in an ensemble.
+        assert_eq!(read(None, None, at(3)).ok(), ok(3, 3));
+        // The first epoch was accepted, and then came the crash.
+        assert_eq!(read(Some("1"), None, Zxid::ZERO).ok(), ok(1, 0));
+        // Transactions of the new epoch were durable before the epoch itself.
+        assert_eq!(read(Some("5"), Some("4"), at(5)).ok(), ok(5, 5));
+        assert_eq!(read(Some("6"), Some("4"), at(5)).ok(), ok(6, 5));
+        for (accepted, current, last) in
+            [(None, Some("4"), at(4)), (Some("3"), Some("4"), at(3)), (Some("4"), Some("4"), at(5))]
+        {
+            let result = read(accepted, current, last);
+            assert!(matches!(result, Err(DiskError::Epochs { .. })), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_line_counts_and_must_be_a_number() {
+        for text in ["7", "7\n", "7\r\n", "7\nrest"] {
+            assert_eq!(read(Some(text), Some("0"), Zxid::ZERO).unwrap().accepted, 7, "{text:?}");
+        }
+        for text in ["", " 7", "7 ", "-7", "+7", "x", "99999999999", "\n7"] {
+            let result = read(Some(text), Some("0"), Zxid::ZERO);
+            assert!(matches!(result, Err(DiskError::Corrupt { .. })), "{text:?}: {result:?}");
+        }
+    }
+}

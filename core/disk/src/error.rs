@@ -93,7 +93,7 @@ pub enum DiskError {
         /// How many there are.
         count: usize,
         /// What is wrong with the newest.
-        newest: Box<DiskError>,
+        newest: Box<Self>,
     },
     /// The epoch files contradict each other or the log.
     #[error("{}: {what}; {REPLACE}", dir.display())]

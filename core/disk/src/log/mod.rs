@@ -1,4 +1,6 @@
 mod cut;
+#[cfg(test)]
+mod cut_tests;
 mod file;
 mod format;
 mod reader;

@@ -61,7 +61,7 @@ impl Compression {
         Ok(match self {
             Self::None => Sink::Plain(file),
             Self::Gzip => Sink::Gzip(GzEncoder::new(file, flate2::Compression::default())),
-            Self::Snappy => Sink::Snappy(XerialWriter::new(file)?),
+            Self::Snappy => Sink::Snappy(Box::new(XerialWriter::new(file)?)),
         })
     }
 }
@@ -71,7 +71,7 @@ impl Compression {
 pub(crate) enum Sink {
     Plain(File),
     Gzip(GzEncoder<File>),
-    Snappy(XerialWriter),
+    Snappy(Box<XerialWriter>),
 }
 
 impl Sink {

@@ -12,6 +12,9 @@ use crate::log::{LogReader, LogRecord, LogTail};
 use crate::names;
 use crate::snapshot::{SnapshotDigest, SnapshotInfo};
 
+#[cfg(test)]
+mod tests;
+
 /// How a directory is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreOptions {

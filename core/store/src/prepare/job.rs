@@ -111,6 +111,7 @@ impl Job<'_> {
         if Owner::from_stored(parent.meta.owner).is_ephemeral() {
             return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
         }
+        self.check_quota(&full_path, create.data.map_or(0, <[u8]>::len), 0, 1)?;
         let parent_cversion = parent.meta.cversion.wrapping_add(1);
         let zxid = self.header.zxid;
         let mut new_parent = parent.clone();
@@ -195,6 +196,7 @@ impl Job<'_> {
         check_path(path)?;
         let node = self.view(path)?;
         self.check_acl(&node, Perms::WRITE)?;
+        self.check_quota(path, data.as_ref().map_or(0, Bytes::len), node.data_len, 0)?;
         let version = next_version(node.meta.version, version)?;
         let mut new = node.clone();
         new.meta.data_set(version, self.header.zxid, self.header.time);
@@ -253,6 +255,13 @@ impl Job<'_> {
             return Ok(());
         }
         Err(ErrorCode::NO_AUTH)
+    }
+
+    fn check_quota(&self, path: &str, len: usize, old_len: usize, count: i64) -> Result<()> {
+        if self.config.enforce_quota && self.draft.quota_forbids(path, len as i64 - old_len as i64, count) {
+            return Err(ErrorCode::QUOTA_EXCEEDED);
+        }
+        Ok(())
     }
 
     fn check_session(&self, for_ephemeral: bool) -> Result<()> {

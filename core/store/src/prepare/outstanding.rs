@@ -119,6 +119,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// [`DataTree::quota_forbids`] of the tree as it is applied.
+    pub(super) fn quota_forbids(&self, path: &str, bytes: i64, count: i64) -> bool {
+        self.tree.quota_forbids(path, bytes, count)
+    }
+
     /// Replaces `old`, which must be [`Draft::view`] of `path`, by `new`.
     pub(super) fn replace(&mut self, path: &str, old: Option<&View>, new: Option<View>) {
         let path = key(path);

@@ -214,6 +214,27 @@ fn times_to_live_can_be_switched_off() {
 }
 
 #[test]
+fn hard_quotas_can_be_enforced() {
+    let mut l = leader_with(PrepareConfig { enforce_quota: true, ..PrepareConfig::default() });
+    let stats = "/zookeeper/quota/q/zookeeper_stats";
+    let limits = "/zookeeper/quota/q/zookeeper_limits";
+    for path in ["/q", "/zookeeper/quota/q", limits, stats] {
+        l.create(path, CreateMode::Persistent);
+    }
+    let text = Some(&b"count=-1,bytes=-1=;byteHardLimit=3;countHardLimit=2"[..]);
+    l.ask(OpCode::SetData, &Request::SetData { path: limits.into(), data: text, version: -1 });
+    l.apply_all();
+    assert_eq!(l.code(OpCode::Create, &create("/q/a", 0)), 0);
+    l.apply_all();
+    assert_eq!(l.code(OpCode::Create, &create("/q/b", 0)), -125);
+    assert_eq!(l.multi(vec![(OpCode::Create, create("/q/b", 0))]), [-125]);
+    assert_eq!(l.code(OpCode::SetData, &set("/q/a", 7)), -125, "before the version");
+    assert_eq!(l.code(OpCode::Delete, &delete("/q/a", -1)), 0);
+    l.apply_all();
+    assert_eq!(l.tree.node(stats).unwrap().data(), Some(&b"count=1,bytes=1"[..]));
+}
+
+#[test]
 fn deletes_are_checked_in_order() {
     let mut l = leader();
     l.create("/p", CreateMode::Persistent);

@@ -175,6 +175,7 @@ impl SnapshotReader {
             tree.acls_mut().release(id);
         }
         tree.ensure_config();
+        tree.restore_quotas();
         Ok(tree)
     }
 }

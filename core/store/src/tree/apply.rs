@@ -85,6 +85,7 @@ impl DataTree {
         let node = Node::new(&c.path, c.data.as_deref(), meta);
         let stat = node.stat();
         self.insert(parent, node);
+        self.quota_created(&c.path, c.data.as_ref().map_or(0, |d| d.len()));
         changes(Change::Created { path: &c.path, acl: self.acls.get(acl) });
         self.tell_children_changed(parent, changes);
         TxnOutcome { error: ErrorCode::OK, result: TxnResult::Created { path: &c.path, stat } }
@@ -122,6 +123,7 @@ impl DataTree {
 
     fn remove(&mut self, id: NodeId, changes: &mut Changes<'_>) {
         if let Some(node) = self.unlink(id) {
+            self.quota_deleted(&node.path, node.data_len());
             changes(Change::Deleted { path: &node.path, acl: self.acls.get(node.meta.acl) });
             self.acls.release(node.meta.acl);
         }
@@ -138,7 +140,9 @@ impl DataTree {
         let Some(id) = self.find(path) else {
             return TxnOutcome::error(ErrorCode::NO_NODE);
         };
+        let old_len = self.get(id).map_or(0, Node::data_len);
         self.replace_data(id, data, |meta| meta.data_set(version, header.zxid, header.time));
+        self.quota_changed(path, data.map_or(0, <[u8]>::len) as i64 - old_len as i64, 0);
         if let Some(node) = self.get(id) {
             changes(Change::DataChanged { path: shown(node), acl: self.acls.get(node.meta.acl) });
         }

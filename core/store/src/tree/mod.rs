@@ -6,6 +6,7 @@ mod edit;
 mod index;
 mod node;
 mod outcome;
+mod quota;
 mod read;
 mod slab;
 
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use palisade_wire::{Acl, SessionId, Zxid};
 
 use index::PathIndex;
+use quota::Quotas;
 use slab::Slab;
 
 /// The znodes that every tree has and nobody may delete, "/" aside.
@@ -47,6 +49,7 @@ pub struct DataTree {
     mortal: BTreeSet<NodeId>,
     /// Global sessions and their timeouts in ms.
     sessions: BTreeMap<SessionId, i32>,
+    quotas: Quotas,
     digest: u64,
     /// Bytes of all paths and data.
     content_bytes: u64,
@@ -63,11 +66,16 @@ impl DataTree {
     /// The tree of a fresh server: "/", /zookeeper, /zookeeper/quota and /zookeeper/config, digest 1371985504.
     pub fn new() -> Self {
         let mut tree = Self::empty();
-        tree.insert(NodeId::ROOT, Node::new("", Some(&[]), Meta::default()));
-        let zookeeper = tree.insert(NodeId::ROOT, Node::new(ZOOKEEPER, Some(&[]), Meta::default()));
-        tree.insert(zookeeper, Node::new(QUOTA, Some(&[]), Meta::default()));
+        let root = tree.insert_built_in(NodeId::ROOT, "", &Acl::open(), 0);
+        let zookeeper = tree.insert_built_in(root, ZOOKEEPER, &Acl::open(), 0);
+        tree.insert_built_in(zookeeper, QUOTA, &Acl::open(), 0);
         tree.ensure_config();
         tree
+    }
+
+    fn insert_built_in(&mut self, parent: NodeId, path: &str, acl: &[Acl], aversion: i32) -> NodeId {
+        let meta = Meta { aversion, acl: self.acls.intern(acl), ..Meta::default() };
+        self.insert(parent, Node::new(path, Some(&[]), meta))
     }
 
     /// No znode at all, not even the root: for a snapshot to fill.
@@ -79,6 +87,7 @@ impl DataTree {
             ephemerals: BTreeSet::new(),
             mortal: BTreeSet::new(),
             sessions: BTreeMap::new(),
+            quotas: Quotas::default(),
             digest: 0,
             content_bytes: 0,
             last_zxid: Zxid::ZERO,
@@ -88,9 +97,7 @@ impl DataTree {
     /// Creates /zookeeper/config if a snapshot (of 3.4) lacks it. Clients may read but not write it.
     pub(crate) fn ensure_config(&mut self) {
         if let (Some(parent), None) = (self.find(ZOOKEEPER), self.find(CONFIG)) {
-            let acl = self.acls.intern(&Acl::read_only());
-            let meta = Meta { aversion: -1, acl, ..Meta::default() };
-            self.insert(parent, Node::new(CONFIG, Some(&[]), meta));
+            self.insert_built_in(parent, CONFIG, &Acl::read_only(), -1);
         }
     }
 

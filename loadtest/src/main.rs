@@ -52,6 +52,8 @@ async fn run(args: &Args) -> Result<Report<'_>, Box<dyn Error + Send + Sync>> {
         data: vec![b'x'; args.size as usize],
     });
     let first = args.target.first().ok_or("no target is given")?;
+    // A process that does not exist is found now rather than in the middle.
+    cpu::total(&args.pid)?;
     set_up(Client::connect(first).await?, &plan).await?;
     // Whatever happens, the znodes go again; but the first error is the one to report.
     let outcome = measure(args, &plan).await;

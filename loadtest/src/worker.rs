@@ -122,3 +122,91 @@ pub(crate) async fn run(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::BytesMut;
+    use palisade_wire::connect::{ConnectResponse, session_password};
+    use palisade_wire::reply::ReplyHeader;
+    use palisade_wire::request::RequestHeader;
+    use palisade_wire::{ErrorCode, OpCode, Reader, Zxid, frame};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::args::Scenario;
+    use crate::scenario::Plan;
+
+    /// Serves one connection until its session is closed: deletes fail, the rest succeeds. Returns the operations.
+    async fn server(listener: TcpListener) -> Vec<i32> {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (mut input, mut ops) = (BytesMut::new(), Vec::new());
+        let mut greeted = false;
+        while ops.last() != Some(&OpCode::CloseSession.as_i32()) {
+            let mut output = BytesMut::new();
+            while let Some(request) = frame::split(&mut input, 1 << 20).unwrap() {
+                if !std::mem::replace(&mut greeted, true) {
+                    let answer = ConnectResponse {
+                        protocol_version: 0,
+                        timeout_ms: 10_000,
+                        session: 5,
+                        password: session_password(5),
+                        read_only: Some(false),
+                    };
+                    frame::write(&mut output, |b| answer.encode(b));
+                    continue;
+                }
+                let header = RequestHeader::decode(&mut Reader::new(&request)).unwrap();
+                let fails = header.op == OpCode::Delete.as_i32();
+                let err = if fails { ErrorCode::NO_NODE } else { ErrorCode::OK };
+                frame::write(&mut output, |b| ReplyHeader { xid: header.xid, zxid: Zxid(1), err }.encode(b));
+                ops.push(header.op);
+            }
+            stream.write_all(&output).await.unwrap();
+            stream.read_buf(&mut input).await.unwrap();
+        }
+        ops
+    }
+
+    async fn measure(pace: Pace) -> (Measured, Vec<i32>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap().to_string();
+        let plan = Arc::new(Plan {
+            scenario: Scenario::CreateDelete,
+            reads: 0,
+            root: "/r".into(),
+            znodes: vec!["/r/0".into()],
+            data: vec![1],
+        });
+        let client = async {
+            let client = Client::connect(&target).await.unwrap();
+            let start = Instant::now();
+            let schedule = Schedule { start, measure: start, end: start + Duration::from_millis(50) };
+            run(client, Requests::new(plan, 0), pace, schedule).await.unwrap()
+        };
+        tokio::join!(client, server(listener))
+    }
+
+    #[tokio::test]
+    async fn a_closed_loop_counts_what_was_answered_and_leaves_nothing_behind() {
+        let (measured, ops) = measure(Pace { pipeline: 3, open: None }).await;
+        let count = |wanted: OpCode| ops.iter().filter(|op| **op == wanted.as_i32()).count();
+        let (creates, deletes) = (count(OpCode::Create), count(OpCode::Delete));
+        assert!(creates > 0);
+        assert_eq!(creates, deletes);
+        assert!(measured.latency.len() <= (ops.len() - 1) as u64);
+        assert!(measured.errors[&ErrorCode::NO_NODE.0] <= deletes as u64);
+    }
+
+    #[tokio::test]
+    async fn an_open_loop_sends_what_is_due_and_no_more() {
+        let apart = Duration::from_millis(5);
+        let (measured, ops) = measure(Pace { pipeline: 100, open: Some((Duration::ZERO, apart)) }).await;
+        // Due at 0, 5, … 45 ms; a request that waited for the end is not sent at all.
+        assert!((2..=11).contains(&ops.len()), "{ops:?}");
+        assert!(measured.latency.len() <= 10);
+        assert!(measured.latency.max() >= 1);
+    }
+}

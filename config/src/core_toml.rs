@@ -10,7 +10,7 @@ use crate::section::{Document, Section};
 
 /// Reads `text`; what is wrong goes to `report`. `None` if it is not TOML at all.
 pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
-    let mut config = Config::new(0, ensemble::stand_in().to_text(), "");
+    let mut config = Config::new(0, ensemble::stand_in(), "");
     let document = Document::parse(text, report)?;
     let mut root = document.root();
     root.require("id", "give this voter's number in the member list, such as id = 1");
@@ -23,7 +23,7 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
         Line { key: key.trim().to_owned(), value: value.trim().to_owned(), origin }
     };
     let lines: Vec<Line> = section.strings("members").into_iter().map(line).collect();
-    config.ensemble = ensemble::parse(&lines, report, "ensemble.members").to_text();
+    config.ensemble = ensemble::parse(&lines, report, "ensemble.members");
     section.finish();
 
     let mut section = root.section("bind");

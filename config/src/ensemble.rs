@@ -1,6 +1,5 @@
 //! The member list, however it was written down.
 
-use palisade_wire::Sid;
 use palisade_zab::{Ensemble, EnsembleError, Member, MemberRole};
 
 use crate::mistake::Origin;
@@ -40,7 +39,7 @@ pub(crate) fn parse(lines: &[Line], report: &Report, field: &str) -> Ensemble {
     let mut readable = true;
     for line in lines {
         let Some(sid) = line.key.strip_prefix("server.") else { continue };
-        let problem = match sid.parse::<Sid>() {
+        let problem = match sid.parse() {
             Ok(sid) => Member::parse(sid, &line.value).err().map(|error| error.to_string()),
             Err(_) => Some("must be server.N, where N is the member's number".to_owned()),
         };
@@ -94,11 +93,6 @@ fn warn_about_size(ensemble: &Ensemble, lines: &[Line], report: &Report) {
         let place = Place { origin: line.origin.clone(), key: "members".into(), given: None };
         report.warning(place, format!("{voters} voters: {why}"));
     }
-}
-
-/// The quorum and election port of member `sid`.
-pub(crate) fn own_ports(ensemble: &Ensemble, sid: Sid) -> Option<(u16, u16)> {
-    ensemble.member(sid).map(|member| (member.quorum_port, member.election_port))
 }
 
 #[cfg(test)]

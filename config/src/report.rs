@@ -52,6 +52,11 @@ impl Report {
         self.places.borrow().contains_key(field)
     }
 
+    /// Whether the field has a mistake already.
+    pub(crate) fn has_failed(&self, field: &str) -> bool {
+        self.failed.borrow().contains(field)
+    }
+
     /// A mistake that belongs to no field.
     pub(crate) fn mistake(&self, place: Place, problem: impl Into<String>) {
         self.mistakes.borrow_mut().push(found(place, problem));
@@ -71,7 +76,7 @@ impl Report {
 
     /// What a tier's own checks found about `field`; `key` is its name if it was not given.
     pub(crate) fn invalid(&self, field: &str, key: impl FnOnce() -> String, problem: impl Into<String>) {
-        if self.failed.borrow().contains(field) {
+        if self.has_failed(field) {
             return;
         }
         let place = self.places.borrow().get(field).cloned();

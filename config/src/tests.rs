@@ -140,7 +140,7 @@ fn every_key_of_zoo_cfg_takes_effect() {
 #[test]
 fn zoo_cfg_tells_all_mistakes_at_once() {
     let folder = Folder::new();
-    folder.write("myid", " 2\n");
+    folder.write("myid", "2 \n");
     let text = format!(
         "dataDir={}\ntickTime=fast\ninitLimit=10\nsslQuorum=true\nserver.1=a:1\nserver.2=b:1:2\n\
          minSessionTimeout=9\nmaxSessionTimeout=8\nextendedTypesEnabled=yes\n",
@@ -155,7 +155,7 @@ fn zoo_cfg_tells_all_mistakes_at_once() {
         "zoo.cfg:7: minSessionTimeout = 9: ",
         "zoo.cfg:9: extendedTypesEnabled = yes: must be true or false",
         "zoo.cfg: syncLimit: is missing",
-        "myid:1: myid =  2: must be a whole number",
+        "myid:1: myid = 2 : must be a whole number",
     ];
     assert_eq!(messages.len(), starts.len(), "{messages:#?}");
     for (message, start) in messages.iter().zip(starts) {
@@ -172,6 +172,23 @@ fn without_myid_or_members_a_voter_does_not_start() {
     assert_eq!(messages.len(), 2, "{messages:?}");
     assert!(messages[0].starts_with("zoo.cfg: server.N: is missing"));
     assert!(messages[1].starts_with("myid: myid: cannot be read"));
+}
+
+#[test]
+fn a_voter_must_be_a_participant_of_its_own_list() {
+    let folder = Folder::new();
+    let path = folder.zoo("");
+    folder.write("myid", "4\n");
+    let messages = folder.messages(&core(&path).unwrap_err());
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].starts_with("myid:1: myid = 4: "), "{messages:?}");
+
+    // But not if the list itself is wrong.
+    let path = folder.zoo("server.5=nonsense\n");
+    folder.write("myid", "4\n");
+    let messages = folder.messages(&core(&path).unwrap_err());
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("server.5 = nonsense"), "{messages:?}");
 }
 
 #[test]
@@ -298,4 +315,27 @@ fn the_ending_of_the_name_decides() {
         missing.contains("cannot read the configuration") && missing.contains("nowhere.toml"),
         "{missing}"
     );
+}
+
+/// The fenced blocks of the README in one language.
+fn readme_blocks(language: &str) -> Vec<String> {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let fence = format!("```{language}\n");
+    readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_readmes_configurations_can_be_used() {
+    let folder = Folder::new();
+    folder.write("myid", "1");
+    let [zoo] = &readme_blocks("properties")[..] else { panic!("one zoo.cfg") };
+    let overrides = CoreOverrides { data_dir: Some(folder.path().into()), admin_address: None };
+    let voter = load_core(&folder.write("zoo.cfg", zoo), &overrides).unwrap();
+    assert_eq!(voter.warnings, []);
+    let [voter_toml, gateway_toml] = &readme_blocks("toml")[..] else { panic!("a voter and a gateway") };
+    let same = core(&folder.write("voter.toml", voter_toml)).unwrap();
+    assert_eq!(format!("{:?}", same.config.ensemble), format!("{:?}", voter.config.ensemble));
+    assert_eq!(same.config.timing.tick, voter.config.timing.tick);
+    let gateway = gateway(&folder.write("gateway.toml", gateway_toml)).unwrap();
+    assert_eq!(gateway.config.core.voters.len(), 3);
 }

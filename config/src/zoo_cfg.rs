@@ -53,7 +53,7 @@ pub(crate) fn key_of(field: &str) -> String {
 /// Reads the file's bytes, `myid`, and the dynamic file if there is one. `data_dir` replaces the file's. `None` if
 /// it is not in Java's properties syntax.
 pub(crate) fn read(bytes: &[u8], data_dir: Option<&Path>, report: &Report) -> Option<Config> {
-    let mut config = Config::new(0, ensemble::stand_in().to_text(), "");
+    let mut config = Config::new(0, ensemble::stand_in(), "");
     let mut file = ZooFile::parse(bytes, report)?;
     storage(&mut file, &mut config);
     if let Some(data_dir) = data_dir {
@@ -63,12 +63,11 @@ pub(crate) fn read(bytes: &[u8], data_dir: Option<&Path>, report: &Report) -> Op
     }
     timing(&mut file, &mut config);
     sessions(&mut file, &mut config);
-    let ensemble = members(&mut file);
+    config.ensemble = members(&mut file);
     my_id(&mut config, report);
     if file.flag("quorumListenOnAllIPs") == Some(true) {
-        listen_on_all(&ensemble, &mut config);
+        listen_on_all(&mut config);
     }
-    config.ensemble = ensemble.to_text();
     file.finish();
     Some(config)
 }
@@ -195,9 +194,9 @@ fn my_id(config: &mut Config, report: &Report) {
 }
 
 /// `quorumListenOnAllIPs`: the ports of this server's own line, on every local address.
-fn listen_on_all(ensemble: &Ensemble, config: &mut Config) {
-    if let Some((quorum, election)) = ensemble::own_ports(ensemble, config.sid) {
-        config.bind.quorum = Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, quorum)));
-        config.bind.election = Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, election)));
+fn listen_on_all(config: &mut Config) {
+    if let Some(own) = config.ensemble.member(config.sid) {
+        config.bind.quorum = Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.quorum_port)));
+        config.bind.election = Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, own.election_port)));
     }
 }

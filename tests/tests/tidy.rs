@@ -14,7 +14,8 @@ const FUNCTION_LIMIT: usize = 70;
 
 /// Files and functions that may be longer, each with the reason.
 const LONGER_FILES: [(&str, usize, &str); 0] = [];
-const LONGER_FUNCTIONS: [(&str, &str, &str); 0] = [];
+const LONGER_FUNCTIONS: [(&str, &str, &str); 1] =
+    [("core/zab/src/peer/mod.rs", "handle", "one flat match over all inputs")];
 
 const TOP_LEVEL: [&str; 15] = [
     ".ci",
@@ -64,9 +65,12 @@ const FORBIDDEN: [(&str, &str, &str); 6] = [
 
 /// Packages that are state machines or data structures only, and what they therefore do not touch.
 const PURE: [&str; 3] = ["core/wire/src", "core/store/src", "core/zab/src"];
-const IMPURE: [&str; 8] = [
+const IMPURE: [&str; 11] = [
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "ToSocketAddrs",
     "std::thread",
     "std::env",
     "std::process",

@@ -1,13 +1,19 @@
 //! A running gateway: both halves, wired.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use palisade_disk::DiskError;
 use palisade_wire::{DecodeError, Zxid};
 use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{Config, ConfigMistake};
 use crate::core_link::CoreLink;
+use crate::edge;
+use crate::link::{self, LinkTask};
+use crate::replica::ReplicaObserver;
+use crate::replica::disk::{self, Opened};
 
 /// Ports that the caller has bound already; what is missing is bound as the configuration says.
 #[derive(Debug, Default)]
@@ -34,6 +40,15 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The replica could not be brought to life.
+    #[error(transparent)]
+    Run(#[from] GatewayError),
+}
+
+impl From<DiskError> for StartError {
+    fn from(e: DiskError) -> Self {
+        Self::Run(e.into())
+    }
 }
 
 /// Starts gateways.
@@ -45,17 +60,57 @@ impl Gateway {
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(_config: Config, _listeners: Listeners) -> Result<GatewayHandle, StartError> {
-        todo!()
+    pub async fn start(config: Config, listeners: Listeners) -> Result<GatewayHandle, StartError> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(StartError::Config(mistakes));
+        }
+        // Ports first: a second process on the same port must not touch the first one's files.
+        let listeners = bind(&config, listeners).await?;
+        let opened = open(&config).await?;
+        let hub = edge::Hub::new(&config);
+        let stop = CancellationToken::new();
+        let observer = Arc::clone(&hub) as Arc<dyn ReplicaObserver>;
+        let (replica, core, link) = link::start(&config, opened, observer, stop.clone())?;
+        let edge = edge::start(config, hub, replica, core.clone(), listeners);
+        Ok(GatewayHandle { edge, link, core, stop: stop.drop_guard() })
     }
+}
+
+async fn bind(config: &Config, listeners: Listeners) -> Result<edge::Listeners, StartError> {
+    let client = match listeners.client {
+        Some(bound) => bound,
+        None => listen("client.address", &config.client.address).await?,
+    };
+    let admin = match (listeners.admin, &config.admin.address) {
+        (Some(bound), _) => Some(bound),
+        (None, Some(address)) => Some(listen("admin.address", address).await?),
+        (None, None) => None,
+    };
+    Ok(edge::Listeners { client, admin })
+}
+
+async fn listen(key: &'static str, address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind {
+        key,
+        address: address.to_owned(),
+        source,
+    })
+}
+
+async fn open(config: &Config) -> Result<Opened, StartError> {
+    let (storage, max_record) = (config.storage.clone(), link::max_packet(config));
+    let opened = tokio::task::spawn_blocking(move || disk::open(&storage, max_record)).await;
+    Ok(opened.map_err(|_| GatewayError::Panicked)??)
 }
 
 /// A running gateway. Dropped, it stops without waiting.
 #[derive(Debug)]
 pub struct GatewayHandle {
-    client: SocketAddr,
-    admin: Option<SocketAddr>,
+    edge: edge::EdgeHandle,
+    link: LinkTask,
     core: CoreLink,
+    stop: DropGuard,
 }
 
 /// Why a gateway ended by itself.
@@ -73,6 +128,9 @@ pub enum GatewayError {
     /// The thread that writes the data directory ended without a word.
     #[error("the disk thread has ended; see the log")]
     DiskGone,
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
     /// A transaction that is history cannot be applied.
     #[error("transaction {zxid} cannot be decoded: {source}; this version is too old for the core")]
     Txn {
@@ -91,13 +149,13 @@ pub enum GatewayError {
 
 impl GatewayHandle {
     /// Where clients connect.
-    pub const fn client_address(&self) -> SocketAddr {
-        self.client
+    pub fn client_address(&self) -> SocketAddr {
+        self.edge.client_address()
     }
 
     /// Where monitoring connects, if anywhere.
-    pub const fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.edge.admin_address()
     }
 
     /// The link to the core: to see or to wait whether there is a leader.
@@ -105,11 +163,20 @@ impl GatewayHandle {
         &self.core
     }
 
-    /// Waits until the gateway ends by itself, which it does only when it cannot go on.
+    /// Waits until the gateway ends by itself, which it does only when it cannot go on. Call [`Self::stop`] then.
+    /// Cancel-safe.
     pub async fn wait(&mut self) -> GatewayError {
-        std::future::pending().await
+        match self.link.join().await {
+            Some(e) => e,
+            None => std::future::pending().await,
+        }
     }
 
     /// Closes the ports and the connections, makes the replica durable, and ends.
-    pub async fn stop(self) {}
+    pub async fn stop(self) {
+        let Self { edge, mut link, stop, .. } = self;
+        edge.stop().await;
+        drop(stop);
+        link.join().await;
+    }
 }

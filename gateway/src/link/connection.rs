@@ -11,7 +11,8 @@ use tokio::net::TcpStream;
 use tokio::time::sleep_until;
 
 use crate::link::dial::Found;
-use crate::link::follower::{Follower, LinkError};
+use crate::link::error::LinkError;
+use crate::link::follower::Follower;
 use crate::link::snap::SnapStream;
 
 /// Bytes read at once; what they hold is applied under one lock.

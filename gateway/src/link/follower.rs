@@ -2,7 +2,6 @@
 //!
 //! Does no I/O: the connection hands in packets and takes out bytes, the disk thread has its queue.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,57 +9,27 @@ use bytes::{Bytes, BytesMut};
 use palisade_store::{DataTree, Timestamp};
 use palisade_wire::quorum::{self, LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPacket};
 use palisade_wire::txn::TxnRecord;
-use palisade_wire::{DecodeError, SessionId, Sid, Zxid};
+use palisade_wire::{SessionId, Sid, Zxid};
 use palisade_zab::{
-    CloseReason, Ensemble, Learner, LearnerConfig, LearnerInput, LearnerOutput, LinkId, Recovered, Timing,
+    Ensemble, Learner, LearnerConfig, LearnerInput, LearnerOutput, LinkId, Recovered, Timing,
 };
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::config::Config;
-use crate::core_link::{Answer, LinkState};
+use crate::core_link::LinkState;
 use crate::gateway::GatewayError;
-use crate::link::in_flight::InFlight;
-use crate::link::queue::{Outgoing, Queue};
-use crate::replica::disk::{Disk, DiskGone, Done};
+use crate::link::error::LinkError;
+use crate::link::in_flight::Settled;
+use crate::link::queue::Queue;
+use crate::link::up::Link;
+use crate::replica::disk::{Disk, Done};
 use crate::replica::{Replica, check_digest};
 
 /// Transactions that are applied under one lock.
 const MAX_BATCH: usize = 1_024;
-/// Bytes towards the leader beyond which no more requests are taken.
-const MAX_OUT: usize = 256 << 10;
 /// The learner counts its limits in ticks; the gateway is told spans.
 const SYNC_LIMIT_TICKS: u32 = 5;
-
-/// Why a connection to a leader ends.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LinkError {
-    #[error("closed by the leader")]
-    Closed,
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    #[error("cannot be decoded: {0}")]
-    Garbled(#[from] DecodeError),
-    #[error("transaction {zxid} cannot be decoded: {source}")]
-    Txn { zxid: Zxid, source: DecodeError },
-    #[error("bad snapshot: {0}")]
-    Snapshot(#[from] super::snap::SnapError),
-    #[error("the snapshot stalled for {0:?}")]
-    Stalled(Duration),
-    #[error("{0}")]
-    Refused(CloseReason),
-    #[error("the greeting that was sent is not that of this learner")]
-    Greeting,
-    /// Not this connection only: the gateway cannot go on.
-    #[error("{0}")]
-    Fatal(#[from] GatewayError),
-}
-
-impl From<DiskGone> for LinkError {
-    fn from(_: DiskGone) -> Self {
-        Self::Fatal(GatewayError::DiskGone)
-    }
-}
 
 /// What the learner's outputs mean for replica and edge, in order.
 #[derive(Debug)]
@@ -69,6 +38,17 @@ enum Step {
     Synced,
     Revalidated { session: SessionId, valid: bool },
     Serving { epoch: u32 },
+}
+
+/// A tree that takes the place of the replica, on disk first.
+#[derive(Debug)]
+enum Aside {
+    Nothing,
+    /// The disk thread is at it.
+    OnItsWay,
+    /// It is on disk. It may hold parts of transactions that the learner has yet to deliver, so it is shown only when
+    /// the learner is in sync.
+    Hidden(Box<DataTree>),
 }
 
 /// See the module.
@@ -88,30 +68,15 @@ pub(crate) struct Follower {
     link: Option<Link>,
     /// Read behind SNAP; not the replica before the learner says so.
     received: Option<Box<DataTree>>,
+    aside: Aside,
     steps: Vec<Step>,
     since_snapshot: u64,
     snap_count: u64,
 }
 
-/// The connection that is up.
-#[derive(Debug)]
-struct Link {
-    id: LinkId,
-    voter: String,
-    greeted: bool,
-    serving: bool,
-    out: BytesMut,
-    in_flight: InFlight,
-    taken: VecDeque<Outgoing>,
-    /// Of the packet handed in last: decoded once to see that it can be.
-    decoded: Option<TxnRecord>,
-    closed: Option<CloseReason>,
-}
-
 /// What a follower starts with.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) recovered: Recovered,
     pub(crate) replica: Replica,
     pub(crate) disk: Disk,
     pub(crate) queue: Arc<Queue>,
@@ -121,13 +86,15 @@ pub(crate) struct Parts {
 }
 
 impl Follower {
-    pub(crate) fn new(config: &Config, parts: Parts) -> Result<Self, GatewayError> {
+    pub(crate) fn new(config: &Config, recovered: Recovered, parts: Parts) -> Result<Self, GatewayError> {
         let tick = config.core.sync_timeout / SYNC_LIMIT_TICKS;
         let init_limit = config.core.init_timeout.div_duration_f64(tick).ceil() as u32;
         let timing = Timing { tick, init_limit, sync_limit: SYNC_LIMIT_TICKS };
         let learner = LearnerConfig { timing, ..LearnerConfig::new(config.id) };
-        let Parts { recovered, replica, disk, queue, state, since_snapshot } = parts;
-        let accepted_epoch = recovered.accepted_epoch;
+        let Parts { replica, disk, queue, state, since_snapshot } = parts;
+        // As the learner: an observer may have lost the file, never the transactions.
+        let accepted_epoch =
+            recovered.accepted_epoch.max(recovered.current_epoch).max(recovered.last_zxid.epoch());
         Ok(Self {
             id: config.id,
             learner: Learner::new(learner, recovered).map_err(|e| GatewayError::Learner(e.to_string()))?,
@@ -140,6 +107,7 @@ impl Follower {
             links: 0,
             link: None,
             received: None,
+            aside: Aside::Nothing,
             steps: Vec::new(),
             since_snapshot,
             snap_count: config.storage.snap_count,
@@ -158,6 +126,11 @@ impl Follower {
         self.accepted_epoch
     }
 
+    /// Whether the disk is replacing what this learner tells a leader that it has: no leader is to be told now.
+    pub(crate) const fn is_replacing(&self) -> bool {
+        matches!(self.aside, Aside::OnItsWay)
+    }
+
     /// When [`Self::timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let due = self.learner.next_timeout()?;
@@ -173,17 +146,7 @@ impl Follower {
         self.links += 1;
         let id = LinkId(self.links);
         self.state.send_replace(LinkState::Synchronising { leader: voter.clone() });
-        self.link = Some(Link {
-            id,
-            voter,
-            greeted: false,
-            serving: false,
-            out: BytesMut::new(),
-            in_flight: InFlight::default(),
-            taken: VecDeque::new(),
-            decoded: None,
-            closed: None,
-        });
+        self.link = Some(Link::new(id, voter));
         self.input(LearnerInput::LinkUp { link: id })
     }
 
@@ -195,13 +158,14 @@ impl Follower {
         let unsent = self.queue.close();
         self.state.send_replace(LinkState::Searching);
         // In order of acceptance: what was sent, what was taken to be sent, what was not.
+        let served = link.serving;
         drop(link.in_flight);
         drop(link.taken);
         drop(unsent);
         self.received = None;
         self.input(LearnerInput::LinkDown { link: link.id })?;
         self.settle();
-        Ok(link.serving)
+        Ok(served)
     }
 
     /// The leader said something. Its effects are there after [`Self::settle`].
@@ -249,14 +213,17 @@ impl Follower {
             Done::CurrentEpoch(epoch) => LearnerInput::CurrentEpochWritten { epoch },
             Done::Truncated(tree) => {
                 let zxid = tree.last_zxid();
-                return self.begin_anew(tree, LearnerInput::Truncated { zxid });
+                self.aside = Aside::Hidden(tree);
+                LearnerInput::Truncated { zxid }
             }
             Done::Installed(tree) => {
                 let zxid = tree.last_zxid();
-                return self.begin_anew(tree, LearnerInput::SnapshotInstalled { zxid });
+                self.aside = Aside::Hidden(tree);
+                LearnerInput::SnapshotInstalled { zxid }
             }
             Done::NotTruncated(e) => {
                 warn!(error = %e, "asking the leader for a snapshot instead");
+                self.aside = Aside::Nothing;
                 LearnerInput::TruncateFailed
             }
             Done::Failed(e) => return Err(GatewayError::Disk(e).into()),
@@ -266,32 +233,17 @@ impl Follower {
         Ok(())
     }
 
-    /// Another tree than the present one is now on disk. It may hold parts of the transactions that the learner
-    /// delivers next, so it is shown only with them.
-    fn begin_anew(&mut self, mut tree: Box<DataTree>, input: LearnerInput) -> Result<(), LinkError> {
-        self.since_snapshot = 0;
-        self.input(input)?;
-        let mut rest = Vec::new();
-        for step in self.steps.drain(..) {
-            match step {
-                Step::Apply(record) => {
-                    tree.apply(&record.header, &record.txn, &mut |_| {});
-                    check_digest(&tree, record.header.zxid, record.digest);
-                    self.since_snapshot += 1;
-                }
-                other => rest.push(other),
-            }
-        }
-        self.steps = rest;
+    /// Shows the tree that was kept aside.
+    fn show(&mut self) {
+        let Aside::Hidden(tree) = std::mem::replace(&mut self.aside, Aside::Nothing) else { return };
         let (old, new) = (self.replica.last_zxid(), tree.last_zxid());
         if new < old {
-            warn!(%old, %new, "the core's history is behind this replica: transactions that clients may have seen are lost");
+            warn!(%old, %new, "the core's history is behind this replica: clients may have seen what is lost now");
         } else {
             info!(%old, %new, "the replica was replaced as a whole");
         }
+        self.since_snapshot = 0;
         drop(self.replica.replace(*tree));
-        self.settle();
-        Ok(())
     }
 
     fn input(&mut self, input: LearnerInput) -> Result<(), LinkError> {
@@ -328,11 +280,15 @@ impl Follower {
                 }
             }
             LearnerOutput::Append { zxid, payload } => self.disk.append(zxid, payload)?,
-            LearnerOutput::Truncate { to } => self.disk.truncate(to)?,
-            LearnerOutput::InstallSnapshot { zxid } => match self.received.take() {
-                Some(tree) => self.disk.install(tree)?,
-                None => return Err(GatewayError::Learner(format!("no tree for snapshot {zxid}")).into()),
-            },
+            LearnerOutput::Truncate { to } => {
+                self.aside = Aside::OnItsWay;
+                self.disk.truncate(to)?;
+            }
+            LearnerOutput::InstallSnapshot { zxid } => {
+                let no_tree = || GatewayError::Learner(format!("no tree for snapshot {zxid}"));
+                self.aside = Aside::OnItsWay;
+                self.disk.install(self.received.take().ok_or_else(no_tree)?)?;
+            }
             LearnerOutput::WriteAcceptedEpoch { epoch } => {
                 self.accepted_epoch = epoch;
                 self.disk.write_accepted_epoch(epoch)?;
@@ -385,64 +341,56 @@ impl Follower {
 
     /// Carries out what the packets handed in so far mean for replica and edge.
     pub(crate) fn settle(&mut self) {
-        let mut steps = std::mem::take(&mut self.steps);
-        let mut pending = steps.drain(..).peekable();
-        while pending.peek().is_some() {
+        let steps = std::mem::take(&mut self.steps);
+        let mut rest = steps.as_slice();
+        if let Aside::Hidden(tree) = &mut self.aside {
+            let synchronised = rest.iter().position(|step| matches!(step, Step::Serving { .. }));
+            let (hidden, shown) = rest.split_at(synchronised.unwrap_or(rest.len()));
+            rest = shown;
+            apply_hidden(tree, hidden);
+            if synchronised.is_some() {
+                self.show();
+            }
+        }
+        self.carry_out(rest);
+        self.steps = steps;
+        self.since_snapshot +=
+            self.steps.drain(..).filter(|step| matches!(step, Step::Apply(_))).count() as u64;
+        // A snapshot is made of the tree that is shown.
+        let shown = matches!(self.aside, Aside::Nothing);
+        if shown && self.since_snapshot >= self.snap_count && self.disk.snapshot().is_ok() {
+            self.since_snapshot = 0;
+        }
+    }
+
+    fn carry_out(&mut self, steps: &[Step]) {
+        for some in steps.chunks(MAX_BATCH) {
             let mut batch = self.replica.write();
-            for step in pending.by_ref().take(MAX_BATCH) {
-                let link = self.link.as_mut();
-                match step {
-                    Step::Apply(record) => {
-                        let ticket = link.and_then(|l| l.in_flight.take_write(&record.header, &record.txn));
-                        batch.apply(&record, ticket);
-                        self.since_snapshot += 1;
+            for step in some {
+                match (step, &mut self.link) {
+                    (Step::Apply(record), link) => {
+                        let ticket = link.as_mut().and_then(|link| link.in_flight.take_write(record));
+                        batch.apply(record, ticket);
                     }
-                    Step::Synced => {
-                        if let Some(ticket) = link.and_then(|l| l.in_flight.take_sync()) {
-                            ticket.answer(Answer::Synced { zxid: batch.last_zxid() });
-                        }
-                    }
-                    Step::Revalidated { session, valid } => {
-                        if let Some(ticket) = link.and_then(|l| l.in_flight.take_revalidation(session)) {
-                            ticket.answer(Answer::Revalidated { valid });
-                        }
-                    }
-                    Step::Serving { epoch } => {
-                        if let Some(link) = link {
-                            link.serve(epoch, &self.queue, &self.state);
-                        }
-                    }
+                    (Step::Synced, Some(link)) => link.synced(batch.last_zxid()),
+                    (Step::Revalidated { session, valid }, Some(link)) => link.revalidated(*session, *valid),
+                    (Step::Serving { epoch }, Some(link)) => link.serve(*epoch, &self.queue, &self.state),
+                    (_, None) => {}
                 }
             }
         }
-        drop(pending);
-        self.steps = steps;
         if let Some(link) = &mut self.link {
-            let settled = link.in_flight.take_settled();
-            if settled.requests > 0 {
-                self.queue.settle(settled.requests, settled.bytes);
+            let Settled { requests, bytes } = link.in_flight.take_settled();
+            if requests > 0 {
+                self.queue.settle(requests, bytes);
             }
-        }
-        if self.since_snapshot >= self.snap_count && self.disk.snapshot().is_ok() {
-            self.since_snapshot = 0;
         }
     }
 
     /// Moves requests that wait into the bytes to be sent, as far as there is room.
     pub(crate) fn take_requests(&mut self) {
-        let Some(link) = &mut self.link else { return };
-        if !link.serving || link.out.len() >= MAX_OUT {
-            return;
-        }
-        if link.taken.is_empty() {
-            self.queue.take(&mut link.taken);
-        }
-        while link.out.len() < MAX_OUT
-            && let Some(outgoing) = link.taken.pop_front()
-        {
-            let cost = outgoing.cost();
-            outgoing.packet.encode(&mut link.out);
-            link.in_flight.sent(outgoing.expect, outgoing.ticket, cost);
+        if let Some(link) = &mut self.link {
+            link.take_requests(&self.queue);
         }
     }
 
@@ -461,12 +409,12 @@ impl Follower {
     }
 }
 
-impl Link {
-    fn serve(&mut self, epoch: u32, queue: &Queue, state: &watch::Sender<LinkState>) {
-        self.serving = true;
-        queue.open();
-        info!(leader = self.voter, epoch, "following the leader");
-        state.send_replace(LinkState::Connected { leader: self.voter.clone(), epoch: epoch.into() });
+fn apply_hidden(tree: &mut DataTree, steps: &[Step]) {
+    for step in steps {
+        if let Step::Apply(record) = step {
+            tree.apply(&record.header, &record.txn, &mut |_| {});
+            check_digest(tree, record.header.zxid, record.digest);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use palisade_wire::txn::{Txn, TxnHeader};
+use palisade_wire::txn::{Txn, TxnHeader, TxnRecord};
 use palisade_wire::{OpCode, SessionId};
 use rustc_hash::FxHashMap;
 use tracing::warn;
@@ -74,7 +74,8 @@ impl InFlight {
     ///
     /// Writes that were sent before it and should have been answered before it never will be: their tickets answer
     /// [`Lost`](crate::core_link::Answer::Lost).
-    pub(crate) fn take_write(&mut self, header: &TxnHeader, txn: &Txn) -> Option<Ticket> {
+    pub(crate) fn take_write(&mut self, record: &TxnRecord) -> Option<Ticket> {
+        let TxnRecord { header, txn, .. } = record;
         if !self.keys.contains_key(&(header.session, header.cxid)) {
             return None;
         }
@@ -152,6 +153,10 @@ mod tests {
         flight.sent(expect, edge.ticket(tag), 10);
     }
 
+    const fn record(header: TxnHeader, txn: Txn) -> TxnRecord {
+        TxnRecord { header, txn, digest: None }
+    }
+
     fn delete() -> Txn {
         Txn::Delete("/a".to_owned())
     }
@@ -161,11 +166,14 @@ mod tests {
         let (edge, mut flight) = (Edge::new(), InFlight::default());
         sent(&mut flight, &edge, 1, 7, OpCode::Delete);
         sent(&mut flight, &edge, 2, 8, OpCode::Delete);
-        assert!(flight.take_write(&header(SESSION, 9, 1), &delete()).is_none(), "another gateway's");
-        assert!(flight.take_write(&header(SESSION + 1, 7, 2), &delete()).is_none(), "another session's");
-        flight.take_write(&header(SESSION, 7, 3), &delete()).unwrap().answer(Answer::Lost);
+        assert!(flight.take_write(&record(header(SESSION, 9, 1), delete())).is_none(), "another gateway's");
+        assert!(
+            flight.take_write(&record(header(SESSION + 1, 7, 2), delete())).is_none(),
+            "another session's"
+        );
+        flight.take_write(&record(header(SESSION, 7, 3), delete())).unwrap().answer(Answer::Lost);
         let error = Txn::Error(ErrorCode::NO_NODE);
-        flight.take_write(&header(SESSION, 8, 4), &error).unwrap().answer(Answer::Lost);
+        flight.take_write(&record(header(SESSION, 8, 4), error)).unwrap().answer(Answer::Lost);
         assert_eq!(edge.take(), ["answer 1: lost", "answer 2: lost"]);
         assert_eq!(flight.take_settled(), Settled { requests: 2, bytes: 20 });
         assert_eq!(flight.take_settled(), Settled::default());
@@ -177,10 +185,10 @@ mod tests {
         for (tag, cxid) in [(1, 7), (2, 8), (3, 9)] {
             sent(&mut flight, &edge, tag, cxid, OpCode::Delete);
         }
-        let ticket = flight.take_write(&header(SESSION, 8, 1), &delete()).unwrap();
+        let ticket = flight.take_write(&record(header(SESSION, 8, 1), delete())).unwrap();
         assert_eq!(edge.take(), ["answer 1: lost"]);
         ticket.answer(Answer::Synced { zxid: palisade_wire::Zxid(1) });
-        assert!(flight.take_write(&header(SESSION, 7, 2), &delete()).is_none());
+        assert!(flight.take_write(&record(header(SESSION, 7, 2), delete())).is_none());
         drop(flight);
         assert_eq!(edge.take(), ["answer 2: synced 0x1", "answer 3: lost"]);
     }
@@ -191,11 +199,11 @@ mod tests {
         sent(&mut flight, &edge, 1, 5, OpCode::Delete);
         sent(&mut flight, &edge, 2, 0, OpCode::CreateSession);
         sent(&mut flight, &edge, 3, 0, OpCode::CloseSession);
-        let closed = flight.take_write(&header(SESSION, 0, 1), &Txn::CloseSession(None)).unwrap();
+        let closed = flight.take_write(&record(header(SESSION, 0, 1), Txn::CloseSession(None))).unwrap();
         closed.answer(Answer::Lost);
         assert_eq!(edge.take(), ["answer 3: lost"]);
-        flight.take_write(&header(SESSION, 5, 2), &delete()).unwrap().void();
-        flight.take_write(&header(SESSION, 0, 3), &Txn::CreateSession(4_000)).unwrap().void();
+        flight.take_write(&record(header(SESSION, 5, 2), delete())).unwrap().void();
+        flight.take_write(&record(header(SESSION, 0, 3), Txn::CreateSession(4_000))).unwrap().void();
         assert_eq!(edge.take(), [""; 0]);
     }
 

@@ -4,12 +4,16 @@
 
 mod connection;
 mod dial;
+mod error;
 mod follower;
 mod in_flight;
 pub(crate) mod queue;
 mod snap;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod up;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,12 +31,12 @@ use tracing::{error, info};
 use crate::config::{self, Config};
 use crate::core_link::{CoreLink, LinkState};
 use crate::gateway::GatewayError;
-use crate::link::connection::until;
 use crate::link::dial::{Backoff, Found, find_leader};
-use crate::link::follower::{Follower, LinkError, Parts};
+use crate::link::error::LinkError;
+use crate::link::follower::{Follower, Parts};
 use crate::link::queue::Queue;
-use crate::replica::Replica;
-use crate::replica::disk::Disk;
+use crate::replica::disk::{Disk, DiskGone, Done, Opened};
+use crate::replica::{Replica, ReplicaObserver};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -41,6 +45,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct LinkTask {
     task: JoinHandle<Option<GatewayError>>,
+    ended: bool,
 }
 
 /// Bytes that one packet's data, one logged transaction and one znode may have: Apache's limit is `jute.maxbuffer`
@@ -49,33 +54,46 @@ pub(crate) fn max_packet(config: &Config) -> usize {
     2 * config.limits.max_frame.max(DEFAULT_MAX_FRAME)
 }
 
-/// Starts the link's task. It ends when `stop` is cancelled, or by itself when it cannot go on.
+/// Brings what was on disk to life and starts the link's task. It ends when `stop` is cancelled, or by itself when it
+/// cannot go on.
 pub(crate) fn start(
     config: &Config,
-    recovered: Recovered,
-    since_snapshot: u64,
-    replica: Replica,
-    disk: Disk,
+    opened: Opened,
+    observer: Arc<dyn ReplicaObserver>,
     stop: CancellationToken,
-) -> Result<(CoreLink, LinkTask), GatewayError> {
+) -> Result<(Replica, CoreLink, LinkTask), GatewayError> {
+    let recovered = Recovered {
+        accepted_epoch: opened.epochs.accepted,
+        current_epoch: opened.epochs.current,
+        last_zxid: opened.tree.last_zxid(),
+        recent: Vec::new(),
+    };
+    let since_snapshot = opened.replayed;
+    let (tree, log) = opened.split();
+    let replica = Replica::new(tree, observer);
+    let disk = Disk::start(log, replica.clone()).map_err(GatewayError::Thread)?;
     let limits = queue::Limits { requests: config.limits.in_flight, bytes: config.limits.in_flight_bytes };
     let queue = Arc::new(Queue::new(limits));
     let (state, watched) = watch::channel(LinkState::Searching);
-    let parts = Parts { recovered, replica, disk, queue: Arc::clone(&queue), state, since_snapshot };
+    let parts = Parts { replica: replica.clone(), disk, queue: Arc::clone(&queue), state, since_snapshot };
     let link = Link {
-        follower: Follower::new(config, parts)?,
+        follower: Follower::new(config, recovered, parts)?,
         core: config.core.clone(),
         limits: connection::Limits { max_packet: max_packet(config), stall: config.core.init_timeout },
     };
-    let task = tokio::spawn(async move { link.run(stop).await });
-    Ok((CoreLink::new(queue, watched), LinkTask { task }))
+    let task = tokio::spawn(link.run(stop));
+    Ok((replica, CoreLink::new(queue, watched), LinkTask { task, ended: false }))
 }
 
 impl LinkTask {
-    /// Waits for the task's end; what ended it, unless it was stopped. Cancel-safe; must not be called again after
-    /// it returned.
-    pub(crate) async fn ended(&mut self) -> Option<GatewayError> {
-        (&mut self.task).await.unwrap_or(Some(GatewayError::Panicked))
+    /// Waits for the task's end; what ended it, `None` if it was stopped or that was told before. Cancel-safe.
+    pub(crate) async fn join(&mut self) -> Option<GatewayError> {
+        if self.ended {
+            return None;
+        }
+        let error = (&mut self.task).await.unwrap_or(Some(GatewayError::Panicked));
+        self.ended = true;
+        error
     }
 }
 
@@ -120,28 +138,31 @@ impl Link {
 
     /// Pauses, then dials until a leader answers; what the disk does meanwhile is taken in.
     async fn find(&mut self, pause: Duration) -> Result<Found, GatewayError> {
+        while self.follower.is_replacing() {
+            let done = self.follower.disk.done().await;
+            self.take_in(done)?;
+        }
         let mut greeting = BytesMut::new();
         self.follower.greeting().encode(&mut greeting);
         let (greeting, accepted) = (greeting.freeze(), self.follower.accepted_epoch());
+        let core = self.core.clone();
         let mut search = pin!(async {
             sleep(pause).await;
-            find_leader(&self.core, &greeting, accepted).await
+            find_leader(&core, &greeting, accepted).await
         });
         loop {
-            let deadline = self.follower.deadline();
-            let outcome = tokio::select! {
+            tokio::select! {
                 found = &mut search => return Ok(found),
-                done = self.follower.disk.done() => match done {
-                    Ok(done) => self.follower.disk_done(done),
-                    Err(gone) => Err(gone.into()),
-                },
-                () = until(deadline) => self.follower.timeout(),
-            };
-            match outcome {
-                Err(LinkError::Fatal(e)) => return Err(e),
-                // Without a connection, nothing else can fail.
-                Ok(()) | Err(_) => {}
+                done = self.follower.disk.done() => self.take_in(done)?,
             }
+        }
+    }
+
+    /// Without a connection, nothing but the disk can fail.
+    fn take_in(&mut self, done: Result<Done, DiskGone>) -> Result<(), GatewayError> {
+        match done.map_err(LinkError::from).and_then(|done| self.follower.disk_done(done)) {
+            Err(LinkError::Fatal(e)) => Err(e),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 }

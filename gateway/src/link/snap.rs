@@ -8,7 +8,6 @@ use palisade_wire::quorum::SNAP_SIGNATURE;
 /// Reads one as its bytes arrive.
 #[derive(Debug)]
 pub(crate) struct SnapStream {
-    zxid: Zxid,
     reader: SnapshotReader,
     tree: Option<Box<DataTree>>,
     max_field: usize,
@@ -26,14 +25,13 @@ pub(crate) enum SnapError {
 impl SnapStream {
     /// The stream behind a SNAP packet of this zxid. No field of it may exceed `max_field` bytes.
     pub(crate) fn new(zxid: Zxid, max_field: usize) -> Self {
-        Self { zxid, reader: SnapshotReader::new(), tree: None, max_field }
+        Self { reader: SnapshotReader::new(zxid), tree: None, max_field }
     }
 
     /// Consumes what has arrived; the tree, at the packet's zxid, once all of it has.
     pub(crate) fn feed(&mut self, input: &mut BytesMut) -> Result<Option<Box<DataTree>>, SnapError> {
         if self.tree.is_none() {
-            let Some(mut tree) = self.reader.feed(input, self.max_field)? else { return Ok(None) };
-            tree.set_last_zxid(self.zxid);
+            let Some(tree) = self.reader.feed(input, self.max_field)? else { return Ok(None) };
             self.tree = Some(Box::new(tree));
         }
         let signature = SNAP_SIGNATURE.as_bytes();

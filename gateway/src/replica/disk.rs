@@ -52,7 +52,10 @@ pub(crate) fn open(storage: &config::Storage, max_record: usize) -> Result<Opene
     if let Some(zxid) = restored.digest_mismatch {
         error!(%zxid, "after this transaction, the restored replica's digest differs from the recorded one");
     }
-    let log = dir.open_log(&restored.tail, LogOptions { preallocate: PREALLOCATE, max_record })?;
+    let log = dir.open_log(
+        &restored.tail,
+        LogOptions { preallocate: PREALLOCATE, max_record, ..LogOptions::default() },
+    )?;
     Ok(Opened {
         tree: restored.tree,
         epochs: restored.epochs,
@@ -291,7 +294,7 @@ impl Worker {
     fn truncate(&mut self, to: Zxid) -> Result<Done, DiskError> {
         self.snapshot = None;
         match self.opened.log.truncate(to) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(e @ DiskError::CannotTruncate { .. }) => return Ok(Done::NotTruncated(e)),
             Err(e) => return Err(e),
         }
@@ -357,3 +360,7 @@ impl Worker {
 fn digest_of(tree: &DataTree) -> SnapshotDigest {
     SnapshotDigest { zxid: tree.last_zxid(), digest: tree.digest() }
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

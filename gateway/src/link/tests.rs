@@ -1,0 +1,376 @@
+//! The whole link, from socket to disk, against a leader that speaks recorded and hand-made bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use palisade_wire::quorum::{self, ForwardedRequest, PacketType, QuorumPacket};
+use palisade_wire::request::Request;
+use palisade_wire::txn::{CreateTxn, Txn, TxnRecord};
+use palisade_wire::{Acl, ErrorCode, OpCode, Zxid};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use super::testing::{Edge, header};
+use super::{LinkTask, max_packet, start};
+use crate::config::Config;
+use crate::core_link::{CoreLink, LinkState, Refused};
+use crate::gateway::GatewayError;
+use crate::replica::{Replica, disk};
+
+/// A 3.8.0 leader to an observer without history: SNAP at 0x10000000b.
+const SNAP: &[u8] = include_bytes!("../../testdata/learner-observer-snap.leader-to-learner.bin");
+/// What that observer, sid 5, said.
+const SNAP_LEARNER: &[u8] = include_bytes!("../../testdata/learner-observer-snap.learner-to-leader.bin");
+/// A 3.8.0 leader to an observer at 0x100000001: DIFF, INFORM, INFORMANDACTIVATE, pings.
+const DIFF: &[u8] = include_bytes!("../../testdata/learner-observer-diff-inform.leader-to-learner.bin");
+
+const LEARNER_ID: i64 = 5;
+const SESSION: i64 = 0x0500_0000_0000_0001;
+
+struct Leader {
+    listener: TcpListener,
+}
+
+impl Leader {
+    async fn new() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    fn config(&self, dir: &Path) -> Config {
+        let mut config = Config { id: LEARNER_ID, ..Config::default() };
+        config.core.voters = vec![self.listener.local_addr().unwrap().to_string()];
+        config.storage.data_dir = dir.to_owned();
+        config
+    }
+
+    async fn accept(&self) -> Peer {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        Peer { stream, input: BytesMut::new() }
+    }
+}
+
+/// The leader's end of a connection.
+struct Peer {
+    stream: TcpStream,
+    input: BytesMut,
+}
+
+impl Peer {
+    async fn say(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    async fn send(&mut self, kind: PacketType, zxid: i64, data: Option<Bytes>) {
+        let mut bytes = BytesMut::new();
+        QuorumPacket::new(kind, Zxid(zxid), data).encode(&mut bytes);
+        self.say(&bytes).await;
+    }
+
+    async fn inform(&mut self, record: &TxnRecord) {
+        self.send(PacketType::Inform, record.header.zxid.0, Some(record.encode())).await;
+    }
+
+    async fn hear(&mut self) -> QuorumPacket {
+        loop {
+            if let Some(packet) = QuorumPacket::split(&mut self.input, 1 << 20).unwrap() {
+                return packet;
+            }
+            assert_ne!(self.stream.read_buf(&mut self.input).await.unwrap(), 0, "closed by the gateway");
+        }
+    }
+
+    async fn hear_bytes(&mut self, n: usize) -> Vec<u8> {
+        let mut bytes = vec![0; n];
+        self.stream.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    /// Synchronises an observer that needs these transactions, in a new epoch.
+    async fn synchronise(&mut self, epoch: u32, records: &[TxnRecord]) -> QuorumPacket {
+        let greeting = self.hear().await;
+        let start = Zxid::new(epoch, 0).0;
+        self.send(PacketType::LeaderInfo, start, Some(Bytes::from_static(&[0, 1, 0, 0]))).await;
+        let accepted = self.hear().await;
+        assert_eq!(accepted.packet_type(), Some(PacketType::AckEpoch));
+        self.send(PacketType::Diff, records.last().map_or(accepted.zxid.0, |r| r.header.zxid.0), None).await;
+        for record in records {
+            self.send(PacketType::Proposal, record.header.zxid.0, Some(record.encode())).await;
+            self.send(PacketType::Commit, record.header.zxid.0, None).await;
+        }
+        self.send(
+            PacketType::NewLeader,
+            start,
+            Some(Bytes::from_static(b"server.1=a:1:2:participant\nversion=0")),
+        )
+        .await;
+        assert_eq!(self.hear().await.packet_type(), Some(PacketType::Ack));
+        self.send(PacketType::UpToDate, -1, None).await;
+        assert_eq!(self.hear().await.packet_type(), Some(PacketType::Ack));
+        greeting
+    }
+}
+
+struct Gateway {
+    edge: Arc<Edge>,
+    replica: Replica,
+    core: CoreLink,
+    task: LinkTask,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    fn start(config: &Config) -> Self {
+        let edge = Edge::new();
+        let stop = CancellationToken::new();
+        let opened = disk::open(&config.storage, max_packet(config)).unwrap();
+        let (replica, core, task) = start(config, opened, Arc::clone(&edge) as _, stop.clone()).unwrap();
+        Self { edge, replica, core, task, stop }
+    }
+
+    async fn connected(&self) {
+        self.core.state().wait_for(LinkState::is_connected).await.unwrap();
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        assert!(self.task.join().await.is_none());
+        assert_eq!(*self.core.state().borrow(), LinkState::Stopped);
+    }
+}
+
+fn create(cxid: i32, zxid: i64, path: &str) -> TxnRecord {
+    let create = CreateTxn { path: path.to_owned(), data: None, acl: Acl::open(), parent_cversion: -1 };
+    TxnRecord { header: header(SESSION, cxid, zxid), txn: Txn::Create(create, false), digest: None }
+}
+
+fn request(cxid: i32) -> ForwardedRequest {
+    let mut body = BytesMut::new();
+    Request::Delete { path: "/a".into(), version: -1 }.encode(&mut body);
+    ForwardedRequest { session: SESSION, cxid, op: OpCode::Delete.as_i32(), body: body.freeze() }
+}
+
+fn delete(cxid: i32, zxid: i64) -> TxnRecord {
+    TxnRecord { header: header(SESSION, cxid, zxid), txn: Txn::Delete("/a".to_owned()), digest: None }
+}
+
+#[tokio::test]
+async fn a_recorded_snapshot_is_taken_over_byte_for_byte_as_apache_expects() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let config = leader.config(dir.path());
+    let gateway = Gateway::start(&config);
+    let mut peer = leader.accept().await;
+    peer.say(SNAP).await;
+    assert_eq!(peer.hear_bytes(SNAP_LEARNER.len()).await, SNAP_LEARNER);
+    gateway.connected().await;
+    assert_eq!(gateway.edge.take(), ["replaced 0x0 by 0x10000000b"]);
+    assert_eq!(gateway.replica.read().node("/a").unwrap().data(), Some(&b"z"[..]));
+    gateway.stop().await;
+
+    // The disk has it: reads need no core, and the next leader is asked for the rest only.
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.replica.last_zxid(), Zxid(0x1_0000_000b));
+    assert_eq!(gateway.replica.read().node("/a").unwrap().data(), Some(&b"z"[..]));
+    let mut peer = leader.accept().await;
+    let greeting = peer.synchronise(2, &[create(1, 0x2_0000_0001, "/b")]).await;
+    assert_eq!(greeting.zxid, Zxid::new(1, 0));
+    gateway.connected().await;
+    assert!(gateway.replica.read().node("/b").is_some());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_recorded_diff_is_applied_logged_and_found_again() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let config = leader.config(dir.path());
+    let gateway = Gateway::start(&config);
+    let before = TxnRecord {
+        header: header(0x300_0026_b6f0_0000, 0, 0x1_0000_0001),
+        txn: Txn::CreateSession(30_000),
+        digest: None,
+    };
+    leader.accept().await.synchronise(1, &[before]).await;
+    gateway.connected().await;
+    gateway.edge.take();
+
+    let mut peer = leader.accept().await;
+    peer.say(DIFF).await;
+    gateway.edge.until("0x100000004 Reconfig").await;
+    let seen = gateway.edge.take();
+    assert_eq!(seen.iter().filter(|s| s.contains(" created ")).count(), 2, "{seen:?}");
+    let digest = gateway.replica.read().digest();
+    assert_eq!(digest, 0x2_90eb_e7c8, "the leader's");
+    for kind in ["ObserverInfo", "AckEpoch", "Ack", "Ack", "Ping", "Ping"] {
+        assert_eq!(format!("{:?}", peer.hear().await.packet_type().unwrap()), kind);
+    }
+    gateway.stop().await;
+
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.replica.last_zxid(), Zxid(0x1_0000_0004));
+    assert_eq!(gateway.replica.read().digest(), digest);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn answers_come_with_their_transactions_after_the_events() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&leader.config(dir.path()));
+    let (edge, core) = (&gateway.edge, &gateway.core);
+    assert_eq!(core.forward(request(1), Vec::new(), edge.ticket(1)), Err(Refused::NotConnected));
+    let mut peer = leader.accept().await;
+    peer.synchronise(1, &[]).await;
+    gateway.connected().await;
+
+    core.forward(request(1), Vec::new(), edge.ticket(1)).unwrap();
+    core.sync(SESSION, 2, "/", edge.ticket(2)).unwrap();
+    core.forward(request(3), Vec::new(), edge.ticket(3)).unwrap();
+    core.revalidate(SESSION, 4_000, edge.ticket(4)).unwrap();
+    core.touch(SESSION, 4_000);
+    for cxid in 1..=3 {
+        let packet = peer.hear().await;
+        let sent = ForwardedRequest::decode(&packet.data.unwrap()).unwrap();
+        assert_eq!((sent.session, sent.cxid), (SESSION, cxid));
+    }
+    assert_eq!(quorum::decode_revalidate(peer.hear().await.data()), Ok((SESSION, 4_000)));
+
+    peer.inform(&create(9, 0x1_0000_0001, "/a")).await;
+    peer.inform(&delete(1, 0x1_0000_0002)).await;
+    peer.send(PacketType::Sync, 0, None).await;
+    let failed = Txn::Error(ErrorCode::NO_NODE);
+    peer.inform(&TxnRecord { header: header(SESSION, 3, 0x1_0000_0003), txn: failed, digest: None }).await;
+    let mut valid = BytesMut::new();
+    valid.put_i64(SESSION);
+    valid.put_u8(1);
+    peer.send(PacketType::Revalidate, -1, Some(valid.freeze())).await;
+    edge.until("answer 4").await;
+    assert_eq!(
+        edge.take(),
+        [
+            "0x100000001 created /a",
+            "0x100000001 children /",
+            "0x100000001 Create",
+            "0x100000002 deleted /a",
+            "0x100000002 children /",
+            "0x100000002 Delete",
+            "answer 1: 0x100000002 OK",
+            "answer 2: synced 0x100000002",
+            "0x100000003 Error",
+            "answer 3: 0x100000003 NO_NODE",
+            "answer 4: valid true",
+        ]
+    );
+    peer.send(PacketType::Ping, 0x1_0000_0003, None).await;
+    let pong = peer.hear().await;
+    assert_eq!(pong.zxid, Zxid(0x1_0000_0003));
+    assert_eq!(quorum::decode_touched(pong.data()), Ok(vec![(SESSION, 4_000)]));
+    assert!(core.last_contact().is_some());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn when_the_leader_goes_what_was_in_flight_is_lost_and_the_next_one_gets_none_of_it() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&leader.config(dir.path()));
+    let (edge, core) = (&gateway.edge, &gateway.core);
+    let mut peer = leader.accept().await;
+    peer.synchronise(1, &[]).await;
+    gateway.connected().await;
+    core.forward(request(1), Vec::new(), edge.ticket(1)).unwrap();
+    peer.hear().await;
+    core.forward(request(2), Vec::new(), edge.ticket(2)).unwrap();
+    drop(peer);
+    edge.until("answer 2").await;
+    assert_eq!(edge.take(), ["answer 1: lost", "answer 2: lost"]);
+    assert_eq!(core.in_flight(), 0);
+
+    // The first write had been committed all the same: it comes with the next leader, as anybody's.
+    let mut peer = leader.accept().await;
+    peer.synchronise(2, &[delete(1, 0x1_0000_0001)]).await;
+    gateway.connected().await;
+    assert_eq!(edge.take(), ["0x100000001 Delete"]);
+    core.forward(request(3), Vec::new(), edge.ticket(3)).unwrap();
+    let sent = ForwardedRequest::decode(&peer.hear().await.data.unwrap()).unwrap();
+    assert_eq!(sent.cxid, 3);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_core_that_lost_history_is_followed_and_the_edge_is_told() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&leader.config(dir.path()));
+    let history: Vec<_> =
+        (1..=3).map(|n| create(n, 0x1_0000_0000 + i64::from(n), &format!("/{n}"))).collect();
+    leader.accept().await.synchronise(1, &history).await;
+    gateway.connected().await;
+    gateway.edge.take();
+
+    let mut peer = leader.accept().await;
+    peer.hear().await;
+    peer.send(PacketType::LeaderInfo, 0x2_0000_0000, Some(Bytes::from_static(&[0, 1, 0, 0]))).await;
+    peer.hear().await;
+    peer.send(PacketType::Trunc, 0x1_0000_0002, None).await;
+    peer.send(PacketType::NewLeader, 0x2_0000_0000, None).await;
+    peer.hear().await;
+    peer.send(PacketType::UpToDate, -1, None).await;
+    gateway.edge.until("replaced").await;
+    assert_eq!(gateway.edge.take(), ["replaced 0x100000003 by 0x100000002"]);
+    gateway.connected().await;
+    assert!(gateway.replica.read().node("/2").is_some());
+    assert!(gateway.replica.read().node("/3").is_none());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn under_a_voters_id_the_gateway_ends() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let mut gateway = Gateway::start(&leader.config(dir.path()));
+    let mut peer = leader.accept().await;
+    peer.hear().await;
+    peer.send(PacketType::LeaderInfo, 0x1_0000_0000, Some(Bytes::from_static(&[0, 1, 0, 0]))).await;
+    peer.hear().await;
+    peer.send(PacketType::Diff, 0, None).await;
+    let config = Bytes::from_static(b"server.1=a:1:2:participant\nserver.5=b:1:2:participant\nversion=0");
+    peer.send(PacketType::NewLeader, 0x1_0000_0000, Some(config)).await;
+    let error = gateway.task.join().await;
+    assert!(matches!(error, Some(GatewayError::IdIsVoter { id: LEARNER_ID })), "{error:?}");
+}
+
+#[tokio::test]
+async fn garbage_and_cut_snapshots_cost_the_connection_only() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&leader.config(dir.path()));
+    let first = 20 + 4;
+    for garbage in [
+        [&SNAP[..first], &[0xff; 64]].concat(),
+        [&SNAP[..first], &[0, 0, 0, 8, 0, 0, 0, 1, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff]].concat(),
+        SNAP[..300].to_vec(),
+        SNAP[..SNAP.len() / 2].iter().chain(&[0xff; 400]).copied().collect(),
+    ] {
+        let mut peer = leader.accept().await;
+        peer.say(&garbage).await;
+    }
+    leader.accept().await.synchronise(2, &[create(1, 0x1_0000_0001, "/a")]).await;
+    gateway.connected().await;
+    assert_eq!(gateway.replica.last_zxid(), Zxid(0x1_0000_0001));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn snapshots_are_taken_while_transactions_go_on() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let mut config = leader.config(dir.path());
+    config.storage.snap_count = 10;
+    let gateway = Gateway::start(&config);
+    let mut peer = leader.accept().await;
+    peer.synchronise(1, &[]).await;
+    for n in 1..=95 {
+        peer.inform(&create(n, 0x1_0000_0000 + i64::from(n), &format!("/{n}"))).await;
+    }
+    gateway.edge.until("0x10000005f Create").await;
+    let digest = gateway.replica.read().digest();
+    gateway.stop().await;
+    let opened = disk::open(&config.storage, max_packet(&config)).unwrap();
+    assert_eq!(opened.tree.digest(), digest);
+    assert!(opened.replayed < 95, "no snapshot was taken");
+}

@@ -1,0 +1,152 @@
+use std::path::Path;
+
+use palisade_wire::Acl;
+use palisade_wire::txn::{CreateTxn, Txn, TxnRecord};
+
+use super::*;
+use crate::link::testing::{Edge, header};
+
+const MAX_RECORD: usize = 2 << 20;
+
+fn storage(dir: &Path) -> config::Storage {
+    config::Storage { data_dir: dir.to_owned(), ..config::Storage::default() }
+}
+
+fn start(dir: &Path) -> (Disk, Replica) {
+    let (tree, log) = open(&storage(dir), MAX_RECORD).unwrap().split();
+    let replica = Replica::new(tree, Edge::new());
+    (Disk::start(log, replica.clone()).unwrap(), replica)
+}
+
+fn create(n: u32) -> TxnRecord {
+    let create = CreateTxn {
+        path: format!("/{n}"),
+        data: Some(vec![7; 1_000].into()),
+        acl: Acl::open(),
+        parent_cversion: -1,
+    };
+    TxnRecord { header: header(1, 0, Zxid::new(1, n).0), txn: Txn::Create(create, false), digest: None }
+}
+
+/// As the link does: first to the log, then to the tree.
+fn write(disk: &mut Disk, replica: &Replica, n: u32) {
+    let record = create(n);
+    disk.append(record.header.zxid, record.encode()).unwrap();
+    replica.write().apply(&record, None);
+}
+
+async fn flushed(disk: &mut Disk, zxid: Zxid) {
+    while !matches!(disk.done().await.unwrap(), Done::Flushed(durable) if durable >= zxid) {}
+}
+
+#[tokio::test]
+async fn what_was_appended_is_found_again_whatever_the_snapshot_did_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, replica) = start(dir.path());
+    disk.write_accepted_epoch(1).unwrap();
+    for n in 1..=2_000 {
+        write(&mut disk, &replica, n);
+        if n % 500 == 0 {
+            disk.snapshot().unwrap();
+        }
+    }
+    flushed(&mut disk, Zxid::new(1, 2_000)).await;
+    assert!(!disk.is_backlogged());
+    disk.stop();
+    let opened = open(&storage(dir.path()), MAX_RECORD).unwrap();
+    assert_eq!(opened.tree, *replica.read());
+    assert_eq!(opened.epochs.accepted, 1);
+}
+
+#[tokio::test]
+async fn a_finished_snapshot_replaces_what_is_older() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, replica) = start(dir.path());
+    disk.write_accepted_epoch(1).unwrap();
+    for n in 1..=50 {
+        write(&mut disk, &replica, n);
+        if n % 10 == 0 {
+            flushed(&mut disk, Zxid::new(1, n)).await;
+            // So small a tree is one chunk, written before the next command is taken.
+            disk.snapshot().unwrap();
+        }
+    }
+    disk.stop();
+    let opened = open(&storage(dir.path()), MAX_RECORD).unwrap();
+    assert_eq!(opened.tree, *replica.read());
+    assert_eq!(opened.replayed, 0);
+    let files = std::fs::read_dir(dir.path().join("version-2")).unwrap();
+    let snapshots =
+        files.filter(|f| f.as_ref().unwrap().file_name().to_string_lossy().starts_with("snapshot."));
+    assert_eq!(snapshots.count(), 3);
+}
+
+#[tokio::test]
+async fn a_tree_from_the_leader_takes_the_place_of_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, replica) = start(dir.path());
+    disk.write_accepted_epoch(2).unwrap();
+    for n in 1..=10 {
+        write(&mut disk, &replica, n);
+    }
+    let mut tree = DataTree::new();
+    let record = create(5);
+    tree.apply(&record.header, &record.txn, &mut |_| {});
+    disk.install(Box::new(tree.clone())).unwrap();
+    let installed = loop {
+        if let Done::Installed(tree) = disk.done().await.unwrap() {
+            break tree;
+        }
+    };
+    assert_eq!(*installed, tree);
+    let next = create(6);
+    disk.append(next.header.zxid, next.encode()).unwrap();
+    tree.apply(&next.header, &next.txn, &mut |_| {});
+    disk.stop();
+    assert_eq!(open(&storage(dir.path()), MAX_RECORD).unwrap().tree, tree);
+}
+
+#[tokio::test]
+async fn the_log_is_cut_and_goes_on_from_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, replica) = start(dir.path());
+    disk.write_accepted_epoch(1).unwrap();
+    for n in 1..=10 {
+        write(&mut disk, &replica, n);
+    }
+    disk.truncate(Zxid::new(1, 7)).unwrap();
+    let mut tree = loop {
+        if let Done::Truncated(tree) = disk.done().await.unwrap() {
+            break tree;
+        }
+    };
+    assert_eq!(tree.last_zxid(), Zxid::new(1, 7));
+    assert!(tree.node("/7").is_some() && tree.node("/8").is_none());
+    let next = create(8);
+    disk.append(next.header.zxid, next.encode()).unwrap();
+    tree.apply(&next.header, &next.txn, &mut |_| {});
+    disk.truncate(Zxid::new(9, 1)).unwrap();
+    while !matches!(disk.done().await.unwrap(), Done::NotTruncated(_)) {}
+    disk.stop();
+    assert_eq!(open(&storage(dir.path()), MAX_RECORD).unwrap().tree, *tree);
+}
+
+#[tokio::test]
+async fn a_gap_ends_the_thread_and_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut disk, _replica) = start(dir.path());
+    let record = create(7);
+    disk.append(record.header.zxid, record.encode()).unwrap();
+    let done = disk.done().await.unwrap();
+    assert!(matches!(done, Done::Failed(DiskError::NotContiguous { .. })), "{done:?}");
+    assert!(disk.done().await.is_err());
+    disk.stop();
+}
+
+#[test]
+fn a_voters_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("myid"), "3\n").unwrap();
+    let error = open(&storage(dir.path()), MAX_RECORD).unwrap_err();
+    assert!(error.to_string().contains("gateway"), "{error}");
+}

@@ -118,6 +118,11 @@ impl History {
         self.want_snapshot = true;
     }
 
+    /// The history was made equal to a leader's: nothing needs repair any more.
+    pub(crate) fn repaired(&mut self) {
+        self.want_snapshot = false;
+    }
+
     pub(crate) fn append<O: From<HistoryOp>>(
         &mut self,
         zxid: Zxid,

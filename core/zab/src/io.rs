@@ -60,6 +60,9 @@ pub enum CloseReason {
     /// The learner follows under this leader's own id.
     #[error("learner claims this server's id")]
     OwnSid,
+    /// This observer's id is a voter's in the leader's configuration: what it acknowledged would be counted.
+    #[error("this observer's id is that of a voter: choose another")]
+    VoterSid,
     /// The same voter has connected again.
     #[error("replaced by a newer connection of the same voter")]
     Replaced,
@@ -424,7 +427,8 @@ pub enum LearnerOutput {
         /// Header, record and digest.
         payload: Bytes,
     },
-    /// Cut the log behind `to` and rebuild the tree. Nothing else is emitted until it is answered, except packets.
+    /// Cut the log behind `to` and rebuild the tree. Nothing else is emitted until it is answered, except packets. Answered
+    /// with another zxid, or as failed, the link is closed and the next one gets a snapshot.
     Truncate {
         /// What to keep, inclusive.
         to: Zxid,

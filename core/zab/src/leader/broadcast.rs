@@ -35,16 +35,16 @@ impl Leader {
         for follower in self.links.values_mut().filter(|l| l.is_live() && l.follower) {
             follower.propose(zxid, payload.clone(), ctx.now, ctx.out);
         }
-        self.shed(ctx);
         self.advance(ctx)
     }
 
     /// Commits what a quorum holds durably, admits who has waited for that, and answers barriers.
     pub(super) fn advance_broadcast(&mut self, ctx: &mut Ctx<'_>) -> Office {
-        self.commit(ctx);
-        self.admit(ctx);
+        if self.commit(ctx) || std::mem::take(&mut self.newly_synced) {
+            self.admit(ctx);
+            self.trim(ctx);
+        }
         self.answer_syncs(ctx);
-        self.trim(ctx);
         if self.committed.counter() >= Zxid::MAX_COUNTER && self.committed.epoch() == self.epoch {
             return Office::Resign("the counter of this epoch is used up");
         }
@@ -52,10 +52,10 @@ impl Leader {
     }
 
     /// TLA+ `LeaderProcessACK`: in order, and only on a quorum's durable acknowledgements.
-    fn commit(&mut self, ctx: &mut Ctx<'_>) {
+    fn commit(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let quorum = self.quorum_acked(ctx);
         if quorum <= self.committed {
-            return;
+            return false;
         }
         let from = std::mem::replace(&mut self.committed, quorum);
         for (zxid, payload) in ctx.history.log().after(from).take_while(|(zxid, _)| *zxid <= quorum) {
@@ -69,6 +69,7 @@ impl Leader {
             }
         }
         ctx.history.deliver(quorum, ctx.out);
+        true
     }
 
     /// The greatest zxid of this epoch's log that a quorum holds durably.
@@ -100,7 +101,7 @@ impl Leader {
     }
 
     /// Disconnects learners that have confirmed too little of what was sent to them.
-    fn shed(&mut self, ctx: &mut Ctx<'_>) {
+    pub(super) fn shed(&mut self, ctx: &mut Ctx<'_>) {
         let limit = ctx.config.max_backlog as u64;
         let slow = self.links.values().filter(|l| l.is_live() && l.backlog() > limit).map(|l| l.id());
         for link in slow.collect::<Vec<_>>() {

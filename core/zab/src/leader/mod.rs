@@ -73,6 +73,8 @@ pub(crate) struct Leader {
     /// Everything up to here is committed; meaningful in broadcast.
     committed: Zxid,
     links: BTreeMap<LinkId, LearnerLink>,
+    /// Whether a learner may have become fit to be admitted.
+    newly_synced: bool,
     barrier: Barrier,
     next_ping: Timestamp,
     /// Whether the next ping completes a tick.
@@ -92,6 +94,7 @@ impl Leader {
             initial_epoch: ctx.history.current_epoch(),
             committed: Zxid::ZERO,
             links: BTreeMap::new(),
+            newly_synced: false,
             barrier: Barrier::default(),
             next_ping: ctx.now + ctx.config.timing.tick / 2,
             half_tick: false,
@@ -147,10 +150,10 @@ impl Leader {
             }
             (Stage::Live, Some(PacketType::Request | PacketType::Revalidate)) => {
                 ctx.out.push_back(Output::LearnerPacket { link, sid: learner.sid, packet });
-                Ok(())
+                return Office::Keep;
             }
             // As Apache: what is unknown after UPTODATE is ignored.
-            (Stage::Live, _) => Ok(()),
+            (Stage::Live, _) => return Office::Keep,
             _ => Err(CloseReason::Protocol("out of turn before synchronisation")),
         };
         if let Err(reason) = result {

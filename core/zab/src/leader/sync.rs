@@ -67,6 +67,7 @@ impl Leader {
             // Some Apache versions acknowledge what they were synchronised with first.
             if zxid == Zxid::new(self.epoch, 0) {
                 learner.stage = Stage::Synced;
+                self.newly_synced = true;
                 learner.acked = learner.synced_to;
             }
         } else if zxid.counter() != 0 {
@@ -87,6 +88,7 @@ impl Leader {
         }
         self.enter(Phase::Broadcast, ctx);
         self.committed = self.initial;
+        self.newly_synced = true;
         ctx.history.deliver(self.committed, ctx.out);
         ctx.out.push_back(Output::Serving { epoch: self.epoch });
     }

@@ -41,6 +41,7 @@ impl Leader {
         if self.phase != Phase::Broadcast {
             return Office::Keep;
         }
+        self.shed(ctx);
         let last = ctx.history.last();
         let mut pinged = Vec::new();
         for learner in self.links.values_mut().filter(|l| l.is_live()) {

@@ -111,6 +111,11 @@ impl Learner {
         self.history.last()
     }
 
+    /// The newest epoch in which it was synchronised: what it tells the next leader in OBSERVERINFO.
+    pub fn accepted_epoch(&self) -> u32 {
+        self.history.accepted_epoch()
+    }
+
     /// Runs a step of the session, and ends the session if that closed its link.
     fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut History, &mut VecDeque<LearnerOutput>)) {
         if let Some(session) = &mut self.session {

@@ -8,6 +8,7 @@ use palisade_wire::quorum::{LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPac
 use palisade_wire::{Sid, Zxid};
 
 use crate::config::Timing;
+use crate::ensemble::Ensemble;
 use crate::history::History;
 use crate::io::{CloseReason, LearnerOutput, LinkId};
 
@@ -83,6 +84,8 @@ pub(crate) struct Session {
     held_bytes: usize,
     /// The last proposal acknowledged. Counts from UPTODATE on.
     acked: Zxid,
+    /// Whether the log is being cut or replaced at this session's request, not at a former one's.
+    replacing: bool,
     deadline: Option<Timestamp>,
 }
 
@@ -110,6 +113,7 @@ impl Session {
             held: VecDeque::new(),
             held_bytes: 0,
             acked: history.last(),
+            replacing: false,
             deadline: Some(now + config.timing.init()),
         };
         let kind = match config.kind {
@@ -167,7 +171,7 @@ impl Session {
         }
         self.phase = Phase::Sync;
         if self.config.kind == Kind::Follower {
-            history.install(zxid, out);
+            self.replace_history(history, out);
         }
         self.finish(Ok(()), now, history, out);
     }
@@ -178,7 +182,8 @@ impl Session {
             Plan::Trunc(zxid) | Plan::Snap(zxid) => zxid,
             Plan::Diff => history.last(),
         };
-        let result = if history.last() == start { Ok(()) } else { Err(CloseReason::Gap) };
+        let replaced = std::mem::take(&mut self.replacing);
+        let result = if !replaced || history.last() == start { Ok(()) } else { Err(CloseReason::Gap) };
         self.finish(result, now, history, out);
     }
 
@@ -227,7 +232,7 @@ impl Session {
             (Phase::Epoch | Phase::EpochWritten { .. } | Phase::Plan | Phase::Snapshot { .. }, _) => {
                 Err(CloseReason::Protocol("out of turn before synchronisation"))
             }
-            (Phase::Sync, P::NewLeader) => self.on_new_leader(packet.zxid),
+            (Phase::Sync, P::NewLeader) => self.on_new_leader(&packet),
             (Phase::UpToDate, P::UpToDate) => {
                 self.on_up_to_date(history, out);
                 Ok(())
@@ -278,15 +283,29 @@ impl Session {
         self.phase = Phase::Sync;
         match plan {
             Plan::Snap(zxid) => self.phase = Phase::Snapshot { zxid },
-            Plan::Trunc(to) if self.config.kind == Kind::Follower => history.truncate(to, out),
+            Plan::Trunc(_) if self.config.kind == Kind::Follower => self.replace_history(history, out),
             Plan::Trunc(_) | Plan::Diff => {}
         }
         Ok(())
     }
 
-    fn on_new_leader(&mut self, zxid: Zxid) -> Step {
-        if zxid != Zxid::new(self.epoch, 0) {
+    /// Has the log cut, or replaced by the snapshot received.
+    fn replace_history(&mut self, history: &mut History, out: &mut Out) {
+        self.replacing = self.plan != Plan::Diff;
+        match self.plan {
+            Plan::Diff => {}
+            Plan::Trunc(to) => history.truncate(to, out),
+            Plan::Snap(zxid) => history.install(zxid, out),
+        }
+    }
+
+    fn on_new_leader(&mut self, packet: &QuorumPacket) -> Step {
+        if packet.zxid != Zxid::new(self.epoch, 0) {
             return Err(CloseReason::Protocol("NEWLEADER of another epoch"));
+        }
+        let config = std::str::from_utf8(packet.data()).ok().and_then(|text| Ensemble::parse(text).ok());
+        if self.config.kind == Kind::Observer && config.is_some_and(|c| c.is_voter(self.config.sid)) {
+            return Err(CloseReason::VoterSid);
         }
         // Proposals not committed by now are acknowledged one by one after UPTODATE (ZOOKEEPER-4646, 4685).
         self.acked = self.committed;
@@ -303,11 +322,9 @@ impl Session {
                 self.held.pop_back();
             }
             self.tail = self.committed;
-            match self.plan {
-                Plan::Diff => {}
-                Plan::Trunc(to) => history.truncate(to, out),
-                Plan::Snap(zxid) => history.install(zxid, out),
-            }
+            // First, so that a crash leaves no transaction of an epoch later than the accepted one.
+            history.write_accepted(self.epoch, out);
+            self.replace_history(history, out);
         }
     }
 
@@ -330,6 +347,9 @@ impl Session {
         // A synchronised observer is informed; what is meant for followers is not for it.
         if self.config.kind == Kind::Observer && synchronised && proposed != committed {
             return Ok(());
+        }
+        if matches!(kind, PacketType::CommitAndActivate | PacketType::InformAndActivate) {
+            tracing::warn!(%zxid, "the ensemble was reconfigured; this server keeps the members it was started with");
         }
         if proposed && !self.is_in_snapshot(zxid) {
             let data = packet.data.filter(|d| d.len() > skip);
@@ -404,6 +424,7 @@ impl Session {
     fn advance(&mut self, history: &mut History, out: &mut Out) {
         let follower = self.config.kind == Kind::Follower;
         if let Phase::EpochWritten { vote } = self.phase
+            && !history.is_fenced()
             && (!follower || history.is_accepted(self.epoch))
         {
             self.phase = Phase::Plan;
@@ -424,9 +445,9 @@ impl Session {
         if self.phase == Phase::Replacing && !history.is_fenced() {
             self.phase = Phase::Active;
             if !follower {
-                history.write_accepted(self.epoch, out);
                 history.write_current(self.epoch, out);
             }
+            history.repaired();
             out.push_back(LearnerOutput::Serving { link: self.link, epoch: self.epoch });
         }
         if self.phase == Phase::Active && follower {

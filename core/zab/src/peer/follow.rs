@@ -13,7 +13,7 @@ use crate::io::{CloseReason, LearnerOutput, LinkId, Output};
 use crate::learner::{Kind, Session, SessionConfig};
 
 /// Bounds of the pause between two attempts to connect; in between it is a quarter of a tick.
-const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 
 /// A follower, from the election to its end.
 #[derive(Debug)]

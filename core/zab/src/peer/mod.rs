@@ -1,5 +1,7 @@
 //! A voter.
 
+#[cfg(test)]
+mod chaos_tests;
 mod elect;
 mod follow;
 mod lead;

@@ -163,8 +163,10 @@ impl Net {
         self.cut.insert(sid);
     }
 
+    /// Ends the cuts. Connections that stalled break, as bytes were lost.
     pub(crate) fn heal(&mut self) {
-        self.cut.clear();
+        let cut = std::mem::take(&mut self.cut);
+        self.drop_conns(|c| cut.contains(&c.leader) || cut.contains(&c.learner));
     }
 
     pub(crate) fn slow_disk(&mut self, sid: Sid, delay: Duration) {
@@ -176,6 +178,12 @@ impl Net {
         let leads = |n: &Node| n.peer.as_ref().is_some_and(|p| p.role() == Role::Leading);
         let serving = self.nodes.iter().filter(|(_, n)| leads(n) && n.serving.is_some());
         serving.max_by_key(|(_, n)| n.serving).map(|(sid, _)| *sid)
+    }
+
+    /// All who lead and may propose, deposed ones included.
+    pub(crate) fn leaders(&self) -> Vec<Sid> {
+        let leads = |n: &Node| n.peer.as_ref().is_some_and(|p| p.next_zxid().is_some());
+        self.nodes.iter().filter(|(_, n)| leads(n)).map(|(sid, _)| *sid).collect()
     }
 
     /// Proposes at a peer, which must lead.

@@ -164,7 +164,7 @@ async fn a_recorded_snapshot_is_taken_over_byte_for_byte_as_apache_expects() {
     peer.say(SNAP).await;
     let mut expected = SNAP_LEARNER.to_vec();
     // ACKEPOCH: an Apache observer names its epoch as if it voted; this one says that it does not.
-    expected[52..56].copy_from_slice(&(-1i32).to_be_bytes());
+    expected[56..60].copy_from_slice(&(-1i32).to_be_bytes());
     assert_eq!(peer.hear_bytes(expected.len()).await, expected);
     gateway.connected().await;
     assert_eq!(gateway.edge.take(), ["replaced 0x0 by 0x10000000b"]);

@@ -133,3 +133,6 @@ impl ElectionPort {
         Entry { outbox: Arc::new(outbox), handover, connected }
     }
 }
+
+#[cfg(test)]
+mod tests;

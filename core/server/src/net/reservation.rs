@@ -49,3 +49,22 @@ impl Reservation {
         Ok(self.socket.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_reserved_port_refuses_until_it_listens_and_nobody_else_gets_it() {
+        let reserved = Reservation::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = reserved.address();
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let listener = reserved.listen().unwrap();
+        TcpStream::connect(address).unwrap();
+        assert_eq!(Reservation::bind(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        assert_eq!(Reservation::bind(address).unwrap().address(), address);
+    }
+}

@@ -16,3 +16,6 @@ pub(crate) use reader::Admission;
 
 /// Bytes read from one link and not yet dealt with.
 const MAX_UNHANDLED: usize = 8 << 20;
+
+#[cfg(test)]
+mod tests;

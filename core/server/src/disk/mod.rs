@@ -9,3 +9,6 @@ mod thread;
 
 pub(crate) use queue::{Job, JobQueue};
 pub(crate) use thread::{DiskThread, Done};
+
+#[cfg(test)]
+mod tests;

@@ -119,10 +119,7 @@ impl Leading {
                 return Some(Next::Sync { token });
             }
             Work::Request { link, request, .. } => self.prepare(tree, link, &request, zxid, now, wall_ms),
-            Work::Expire(session) => {
-                self.sessions.set_closing(session);
-                self.preparer.prepare_close_session(tree, session, 0, zxid, wall_ms)
-            }
+            Work::Expire(session) => self.close(tree, session, 0, zxid, wall_ms),
             Work::Reap(path) => self.preparer.prepare_delete_container(tree, &path, zxid, wall_ms),
         };
         let payload = record.encode();
@@ -148,28 +145,37 @@ impl Leading {
                     return self.preparer.prepare_create_session(tree, session, timeout_ms, zxid, wall_ms);
                 }
             }
-            Some(OpCode::CloseSession) => {
-                self.sessions.set_closing(session);
-                return self.preparer.prepare_close_session(tree, session, request.cxid, zxid, wall_ms);
-            }
+            Some(OpCode::CloseSession) => return self.close(tree, session, request.cxid, zxid, wall_ms),
             _ => {}
         }
         let state = self.session_state(session, link);
         self.preparer.prepare(tree, request, state, zxid, wall_ms)
     }
 
+    /// Ends a session, tracked or not: whatever comes of it from now on is refused.
+    fn close(
+        &mut self,
+        tree: &DataTree,
+        session: SessionId,
+        cxid: i32,
+        zxid: Zxid,
+        wall_ms: i64,
+    ) -> TxnRecord {
+        self.sessions.set_closing(session);
+        self.closed.remember(session);
+        self.preparer.prepare_close_session(tree, session, cxid, zxid, wall_ms)
+    }
+
     /// The session as seen from a link (Apache `LeaderSessionTracker.checkSession`).
     fn session_state(&mut self, session: SessionId, link: LinkId) -> SessionState {
         let state = self.sessions.check(session, owner(link));
         let issued_here = (session >> 56) & 0xff == self.sid & 0xff;
-        if state == SessionState::Unknown
-            && self.local_sessions
-            && !issued_here
-            && !self.closed.contains(session)
-        {
-            return SessionState::Local;
+        let may_be_local = self.local_sessions && !issued_here;
+        match state {
+            SessionState::Unknown if self.closed.contains(session) => SessionState::Closing,
+            SessionState::Unknown if may_be_local => SessionState::Local,
+            known => known,
         }
-        state
     }
 
     /// The record proposed as `zxid`, if it was proposed here.
@@ -182,7 +188,6 @@ impl Leading {
         self.preparer.applied(record.header.zxid);
         if let Txn::CloseSession(_) = record.txn {
             self.sessions.remove(record.header.session);
-            self.closed.remember(record.header.session);
         }
     }
 

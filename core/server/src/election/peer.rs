@@ -21,6 +21,10 @@ const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause. Short, because an election waits for it.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
+/// Time that a peer with a larger sid has to dial back before it is asked again: asking ends the connection that it
+/// may be about to make.
+const DIAL_BACK_WAIT: Duration = Duration::from_millis(250);
+
 /// The other side of a [`Peer`].
 #[derive(Clone)]
 pub(super) struct Entry {
@@ -98,7 +102,7 @@ impl Peer {
                 dialed = dial_peer(&self.shared, self.sid, self.address.as_deref(), pause), if wanted => {
                     match dialed {
                         Ok(ControlFlow::Break(connection)) => return Some(connection),
-                        Ok(ControlFlow::Continue(())) => {}
+                        Ok(ControlFlow::Continue(())) => pause = DIAL_BACK_WAIT,
                         Err(error) if pause.is_zero() => {
                             tracing::warn!(peer = self.sid, %error, "cannot dial; trying again");
                         }

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::disk::{DiskThread, JobQueue};
 use crate::driver::{Clock, Driver, Inputs, LeadingConfig, Links, Schedule, Sources};
 use crate::election::{ElectionConfig, ElectionPort};
-use crate::net::{Listener, PortStats, Reservation, resolve};
+use crate::net::{Listener, Opening, PortStats, Reservation, resolve};
 use crate::quorum::{LeaderPort, LearnerPort};
 use crate::state::SharedTree;
 use crate::status::Shared;
@@ -91,6 +91,11 @@ fn reserve(port: &'static str, address: SocketAddr) -> Result<Reservation, Start
     Reservation::bind(address).map_err(|source| StartError::Port { port, address, source })
 }
 
+fn open(port: &'static str, reserved: Reservation) -> Result<Opening, StartError> {
+    let address = reserved.address();
+    reserved.listen().map(Opening::Open).map_err(|source| StartError::Port { port, address, source })
+}
+
 /// What a voter finds on its disk.
 pub(crate) struct Files {
     dir: DataDir,
@@ -159,7 +164,7 @@ pub(crate) fn assemble(
         tasks: tasks.clone(),
     };
     let listening = Listening { shared: &shared, stats: &stats, shutdown, tasks };
-    listening.start(ports, &election, &sources, leading);
+    listening.start(ports, &election, &sources, leading)?;
     let disk = DiskThread {
         dir,
         log,
@@ -293,21 +298,21 @@ impl Listening<'_> {
         election: &ElectionPort,
         sources: &Sources,
         leading: watch::Receiver<bool>,
-    ) {
+    ) -> Result<(), StartError> {
         let limits = &self.shared.config.limits;
-        let (_, always) = watch::channel(true);
         let port = election.clone();
-        let listener =
-            self.listener(&self.stats.election, &ports.election, always.clone(), limits.max_unidentified);
+        let listener = self.listener(&self.stats.election, &ports.election, None, limits.max_unidentified);
+        let opening = open("election", ports.election)?;
         self.tasks.spawn(
-            listener
-                .run(ports.election, move |stream, from, permit| port.clone().serve(stream, from, permit)),
+            listener.run(opening, move |stream, from, permit| port.clone().serve(stream, from, permit)),
         );
 
         let port = self.learner_port(sources);
-        let listener = self.listener(&self.stats.quorum, &ports.quorum, leading, limits.max_unidentified);
+        let listener =
+            self.listener(&self.stats.quorum, &ports.quorum, Some(leading), limits.max_unidentified);
+        let opening = Opening::Reserved(ports.quorum);
         self.tasks.spawn(
-            listener.run(ports.quorum, move |stream, from, permit| port.clone().serve(stream, from, permit)),
+            listener.run(opening, move |stream, from, permit| port.clone().serve(stream, from, permit)),
         );
 
         if let Some(reserved) = ports.admin {
@@ -316,24 +321,27 @@ impl Listening<'_> {
                 stats: self.stats.admin.clone(),
                 open: Arc::default(),
             };
-            let listener = self.listener(&self.stats.admin, &reserved, always, limits.max_admin_connections);
+            let listener = self.listener(&self.stats.admin, &reserved, None, limits.max_admin_connections);
+            let opening = open("admin", reserved)?;
             self.tasks.spawn(
-                listener.run(reserved, move |stream, from, permit| port.clone().serve(stream, from, permit)),
+                listener.run(opening, move |stream, from, permit| port.clone().serve(stream, from, permit)),
             );
         }
+        Ok(())
     }
 
     fn listener(
         &self,
         stats: &Arc<PortStats>,
         reserved: &Reservation,
-        open: watch::Receiver<bool>,
+        open: Option<watch::Receiver<bool>>,
         max_unidentified: usize,
     ) -> Listener {
         Listener {
             stats: stats.clone(),
             address: reserved.address(),
-            open,
+            // Without a sender the value stays as it is.
+            open: open.unwrap_or_else(|| watch::channel(true).1),
             max_unidentified,
             shutdown: self.shutdown.clone(),
             tasks: self.tasks.clone(),

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::assemble::{Bound, Files, assemble};
 use crate::config::Config;
+use crate::disk::JobQueue;
 use crate::driver::Fatal;
 use crate::net::Reservation;
 use crate::validate::Mistake;
@@ -93,7 +94,7 @@ impl Voter {
             .map_err(|error| StartError::Internal(error.to_string()))??;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let driver = assemble(config, ports, files, &shutdown, &tasks)?;
-        let end = shutdown.clone();
+        let (end, jobs) = (shutdown.clone(), driver.jobs.clone());
         let running = tokio::spawn(async move {
             let outcome = driver.run(end.clone()).await;
             if let Err(error) = &outcome {
@@ -104,7 +105,7 @@ impl Voter {
             tasks.wait().await;
             outcome
         });
-        Ok(VoterHandle { addresses, shutdown, running })
+        Ok(VoterHandle { addresses, jobs, shutdown, running })
     }
 }
 
@@ -112,6 +113,7 @@ impl Voter {
 #[derive(Debug)]
 pub struct VoterHandle {
     addresses: Addresses,
+    jobs: JobQueue,
     shutdown: CancellationToken,
     running: JoinHandle<Result<(), Fatal>>,
 }
@@ -140,6 +142,15 @@ impl VoterHandle {
     pub async fn stop(mut self) -> Result<(), Fatal> {
         self.shutdown.cancel();
         self.wait().await
+    }
+
+    /// Ends it as a crash of its process would: what is queued for the disk is forgotten. For tests.
+    pub async fn kill(mut self) {
+        self.jobs.abandon();
+        self.shutdown.cancel();
+        if let Err(error) = self.wait().await {
+            tracing::debug!(%error, "killed");
+        }
     }
 }
 

@@ -25,6 +25,8 @@ impl Driver {
                 self.links.received = None;
             }
             Output::SendToLeader { link, packet } => self.send_to_leader(link, packet),
+            // A voter has no sessions of its own, so it asks for nothing that these would answer.
+            Output::LeaderPacket { .. } => {}
 
             Output::SendToLearner { link, packet } => self.send_to_learner(link, packet),
             Output::SendSnapshot { link, zxid } => self.send_snapshot(link, zxid),
@@ -108,10 +110,6 @@ impl Driver {
     }
 
     fn deliver(&mut self, zxid: Zxid, payload: &Bytes) -> Result<(), Fatal> {
-        // Having lost its leader, a peer delivers the rest of its log, committed or not.
-        if self.peer.role() == Role::Looking {
-            self.shared.tree.unsettle();
-        }
         let prepared = self.links.leading.as_mut().and_then(|leading| leading.take_proposed(zxid));
         let record = match prepared {
             Some(record) => record,

@@ -8,7 +8,7 @@ use palisade_wire::frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::net::{Listener, Reservation};
+use crate::net::{Listener, Opening, Reservation};
 
 struct Node {
     port: ElectionPort,
@@ -29,7 +29,7 @@ fn reserve() -> Reservation {
 }
 
 /// A node that takes part under `sid`; of the others only the addresses are given.
-async fn start(sid: Sid, reserved: Reservation, peers: &[(Sid, SocketAddr)]) -> Node {
+fn start(sid: Sid, reserved: Reservation, peers: &[(Sid, SocketAddr)]) -> Node {
     let (events_in, events) = mpsc::channel(16);
     let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (open, wanted) = watch::channel(true);
@@ -51,12 +51,9 @@ async fn start(sid: Sid, reserved: Reservation, peers: &[(Sid, SocketAddr)]) -> 
         tasks: tasks.clone(),
     };
     let serving = port.clone();
-    tasks.spawn(
-        listener.run(reserved, move |stream, from, permit| serving.clone().serve(stream, from, permit)),
-    );
-    while !stats.up.load(Ordering::Relaxed) {
-        tokio::task::yield_now().await;
-    }
+    tasks.spawn(listener.run(Opening::Open(reserved.listen().unwrap()), move |stream, from, permit| {
+        serving.clone().serve(stream, from, permit)
+    }));
     Node { port, events, stats, _open: open, shutdown }
 }
 
@@ -93,15 +90,15 @@ impl Node {
     }
 }
 
-async fn pair() -> (Node, Node, SocketAddr) {
+fn pair() -> (Node, Node, SocketAddr) {
     let (one, two) = (reserve(), reserve());
     let (one_at, two_at) = (one.address(), two.address());
-    (start(1, one, &[(2, two_at)]).await, start(2, two, &[(1, one_at)]).await, two_at)
+    (start(1, one, &[(2, two_at)]), start(2, two, &[(1, one_at)]), two_at)
 }
 
 #[tokio::test]
 async fn the_larger_sid_dials_and_both_use_the_connection() {
-    let (mut one, mut two, _) = pair().await;
+    let (mut one, mut two, _) = pair();
     two.port.send(1, vote(7));
     one.hears(2, 7).await;
     one.port.send(2, vote(8));
@@ -110,7 +107,7 @@ async fn the_larger_sid_dials_and_both_use_the_connection() {
 
 #[tokio::test]
 async fn the_smaller_sid_has_itself_dialed_back() {
-    let (one, mut two, _) = pair().await;
+    let (one, mut two, _) = pair();
     one.port.send(2, vote(3));
     two.hears(1, 3).await;
 }
@@ -119,9 +116,9 @@ async fn the_smaller_sid_has_itself_dialed_back() {
 async fn a_vote_reaches_a_peer_that_comes_up_later_and_again_after_it_was_restarted() {
     let (one, two) = (reserve(), reserve());
     let (one_at, two_at) = (one.address(), two.address());
-    let two_node = start(2, two, &[(1, one_at)]).await;
+    let two_node = start(2, two, &[(1, one_at)]);
     two_node.port.send(1, vote(4));
-    let mut first = start(1, one, &[(2, two_at)]).await;
+    let mut first = start(1, one, &[(2, two_at)]);
     first.hears(2, 4).await;
     drop(first);
     let reserved = loop {
@@ -130,14 +127,14 @@ async fn a_vote_reaches_a_peer_that_comes_up_later_and_again_after_it_was_restar
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    let mut again = start(1, reserved, &[(2, two_at)]).await;
+    let mut again = start(1, reserved, &[(2, two_at)]);
     again.port.send(2, vote(1));
     again.hears(2, 4).await;
 }
 
 #[tokio::test]
 async fn garbage_costs_its_connection_only() {
-    let (mut one, two, two_at) = pair().await;
+    let (mut one, two, two_at) = pair();
     two.port.send(1, vote(1));
     one.hears(2, 1).await;
     let mut claims_to_be_me = BytesMut::new();
@@ -153,7 +150,7 @@ async fn garbage_costs_its_connection_only() {
         let mut stream = TcpStream::connect(two_at).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         // Closed, if need be by a reset.
-        let _ = stream.read(&mut [0; 16]).await;
+        let _ = stream.read(&mut [0; 16]);
         two.refuses(sent as u64 + 1).await;
     }
     two.port.send(1, vote(2));
@@ -162,7 +159,7 @@ async fn garbage_costs_its_connection_only() {
 
 #[tokio::test]
 async fn silent_strangers_are_bounded_and_do_not_keep_peers_out() {
-    let (mut one, two, two_at) = pair().await;
+    let (mut one, two, two_at) = pair();
     let mut silent = Vec::new();
     for _ in 0..6 {
         silent.push(TcpStream::connect(two_at).await.unwrap());
@@ -178,8 +175,8 @@ async fn silent_strangers_are_bounded_and_do_not_keep_peers_out() {
 async fn a_stranger_with_a_peers_sid_does_not_take_its_place_without_a_vote() {
     let (one, two) = (reserve(), reserve());
     let (one_at, two_at) = (one.address(), two.address());
-    let mut one = start(1, one, &[(2, two_at)]).await;
-    let two = start(2, two, &[(1, one_at)]).await;
+    let mut one = start(1, one, &[(2, two_at)]);
+    let two = start(2, two, &[(1, one_at)]);
     two.port.send(1, vote(1));
     one.hears(2, 1).await;
     let mut stranger = TcpStream::connect(one_at).await.unwrap();
@@ -193,7 +190,7 @@ async fn a_stranger_with_a_peers_sid_does_not_take_its_place_without_a_vote() {
 async fn a_larger_unlisted_sid_is_heard_and_answered() {
     let reserved = reserve();
     let at = reserved.address();
-    let mut one = start(1, reserved, &[]).await;
+    let mut one = start(1, reserved, &[]);
     let mut guest = TcpStream::connect(at).await.unwrap();
     let mut hello = BytesMut::new();
     InitialMessage { sid: 77, addresses: vec!["127.0.0.1:9".to_owned()] }.encode(&mut hello);

@@ -58,6 +58,14 @@ impl PortStats {
     }
 }
 
+/// What a [`Listener`] starts with.
+pub(crate) enum Opening {
+    /// A port to be opened when it is wanted.
+    Reserved(Reservation),
+    /// A port that is open already.
+    Open(std::net::TcpListener),
+}
+
 /// A port, whether or not it is open.
 pub(crate) struct Listener {
     pub(crate) stats: Arc<PortStats>,
@@ -73,16 +81,16 @@ pub(crate) struct Listener {
 impl Listener {
     /// Serves until shutdown. Each connection is handed to `serve` in a task of its own, with a permit to be
     /// dropped as soon as the other end has said who it is.
-    pub(crate) async fn run<S, F>(mut self, reserved: Reservation, serve: S)
+    pub(crate) async fn run<S, F>(mut self, opening: Opening, serve: S)
     where
         S: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut reserved = Some(reserved);
+        let mut opening = Some(opening);
         let mut pause = MIN_PAUSE;
         let shutdown = self.shutdown.clone();
         loop {
-            let round = self.round(&mut reserved, &serve);
+            let round = self.round(&mut opening, &serve);
             let Some(outcome) = shutdown.run_until_cancelled(round).await else { break };
             self.stats.up.store(false, Ordering::Relaxed);
             match outcome {
@@ -104,26 +112,32 @@ impl Listener {
     }
 
     /// From closed to open to closed again.
-    async fn round<S, F>(&mut self, reserved: &mut Option<Reservation>, serve: &S) -> io::Result<()>
+    async fn round<S, F>(&mut self, opening: &mut Option<Opening>, serve: &S) -> io::Result<()>
     where
         S: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let reservation = reserved.take().map_or_else(|| Reservation::bind(self.address), Ok)?;
-        if self.open.wait_for(|open| *open).await.is_err() {
-            return std::future::pending().await;
-        }
-        let listener = TcpListener::from_std(reservation.listen()?)?;
+        let listener = match opening.take() {
+            Some(Opening::Open(listener)) => listener,
+            Some(Opening::Reserved(reservation)) => self.wait_and_listen(reservation).await?,
+            None => self.wait_and_listen(Reservation::bind(self.address)?).await?,
+        };
+        let listener = TcpListener::from_std(listener)?;
         self.stats.up.store(true, Ordering::Relaxed);
         tracing::info!(port = self.stats.name, address = %self.address, "port is open");
         let mut open = self.open.clone();
         tokio::select! {
-            _ = open.wait_for(|open| !*open) => {
+            () = until(&mut open, false) => {
                 tracing::info!(port = self.stats.name, address = %self.address, "port is closed");
                 Ok(())
             }
             failed = self.accept(listener, serve) => failed,
         }
+    }
+
+    async fn wait_and_listen(&mut self, reservation: Reservation) -> io::Result<std::net::TcpListener> {
+        until(&mut self.open, true).await;
+        reservation.listen()
     }
 
     async fn accept<S, F>(&self, listener: TcpListener, serve: &S) -> io::Result<()>
@@ -153,6 +167,13 @@ impl Listener {
                 shutdown.run_until_cancelled(served).await;
             });
         }
+    }
+}
+
+/// Waits until the port is wanted or not; for ever once nobody is left who could change that.
+async fn until(open: &mut watch::Receiver<bool>, wanted: bool) {
+    if open.wait_for(|open| *open == wanted).await.is_err() {
+        std::future::pending().await
     }
 }
 

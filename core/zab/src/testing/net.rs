@@ -84,10 +84,12 @@ pub(crate) struct Net {
     conns: BTreeMap<LinkId, Conn>,
     cut: BTreeSet<Sid>,
     slow_disks: BTreeMap<Sid, Duration>,
+    /// Ends of connections that a peer learns of when it is reachable again.
+    unnoticed: Vec<(Sid, Input)>,
     /// What leaders have committed, in order.
     pub(crate) committed: Tree,
     /// Everything put out, for assertions.
-    pub(crate) trace: VecDeque<(Sid, Output)>,
+    pub(crate) trace: VecDeque<(Timestamp, Sid, Output)>,
 }
 
 impl Net {
@@ -105,6 +107,7 @@ impl Net {
             conns: BTreeMap::new(),
             cut: BTreeSet::new(),
             slow_disks: BTreeMap::new(),
+            unnoticed: Vec::new(),
             committed: Vec::new(),
             trace: VecDeque::new(),
         };
@@ -167,6 +170,9 @@ impl Net {
     pub(crate) fn heal(&mut self) {
         let cut = std::mem::take(&mut self.cut);
         self.drop_conns(|c| cut.contains(&c.leader) || cut.contains(&c.learner));
+        for (sid, down) in std::mem::take(&mut self.unnoticed) {
+            self.input(sid, down);
+        }
     }
 
     pub(crate) fn slow_disk(&mut self, sid: Sid, delay: Duration) {
@@ -213,8 +219,19 @@ impl Net {
     pub(crate) fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let until = self.now + Duration::from_secs(60);
         while !done(self) {
-            assert!(self.step(until), "nothing left to do, but not: {what}");
+            assert!(self.step(until), "in vain waited until {what}; the end of it:\n{}", self.recent(200));
         }
+    }
+
+    /// What was put out last, pings left out.
+    fn recent(&self, count: usize) -> String {
+        let telling = |o: &Output| match o {
+            Output::SendToLearner { packet, .. } | Output::SendToLeader { packet, .. } => packet.kind != 5,
+            _ => true,
+        };
+        let lines = self.trace.iter().rev().filter(|(_, _, o)| telling(o)).take(count);
+        let lines = lines.map(|(at, sid, output)| format!("{at:?} {sid} {output:?}\n"));
+        lines.collect::<Vec<_>>().into_iter().rev().collect()
     }
 
     /// Starts all, and waits until all serve.
@@ -342,9 +359,17 @@ impl Net {
     fn drop_conns(&mut self, which: impl Fn(&Conn) -> bool) {
         let dropped = self.conns.extract_if(.., |_, c| which(c)).collect::<Vec<_>>();
         for (at, conn) in dropped {
-            if self.connected(conn.leader, conn.learner) {
-                self.input(conn.leader, Input::LearnerDown { link: at });
-                self.input(conn.learner, Input::LeaderLinkDown { link: conn.learner_link });
+            let connected = self.connected(conn.leader, conn.learner);
+            let downs = [
+                (conn.leader, Input::LearnerDown { link: at }),
+                (conn.learner, Input::LeaderLinkDown { link: conn.learner_link }),
+            ];
+            for (sid, down) in downs {
+                if connected {
+                    self.input(sid, down);
+                } else {
+                    self.unnoticed.push((sid, down));
+                }
             }
         }
     }
@@ -356,7 +381,7 @@ impl Net {
     /// Carries out what a peer wants done.
     fn drain(&mut self, sid: Sid) {
         while let Some(output) = self.node(sid).peer.as_mut().and_then(Peer::poll_output) {
-            self.trace.push_back((sid, output.clone()));
+            self.trace.push_back((self.now, sid, output.clone()));
             let node = self.node(sid);
             let staged = std::mem::take(&mut node.staged);
             let for_disk = node.disk.submit(&output, &staged);

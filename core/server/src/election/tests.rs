@@ -150,7 +150,7 @@ async fn garbage_costs_its_connection_only() {
         let mut stream = TcpStream::connect(two_at).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         // Closed, if need be by a reset.
-        let _ = stream.read(&mut [0; 16]);
+        let _ = stream.read(&mut [0; 16]).await;
         two.refuses(sent as u64 + 1).await;
     }
     two.port.send(1, vote(2));

@@ -173,7 +173,7 @@ impl Listener {
 /// Waits until the port is wanted or not; for ever once nobody is left who could change that.
 async fn until(open: &mut watch::Receiver<bool>, wanted: bool) {
     if open.wait_for(|open| *open == wanted).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

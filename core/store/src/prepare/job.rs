@@ -1,7 +1,5 @@
 //! The checks of each kind of write, in Apache's order, and what they let through.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use palisade_wire::request::{Create, Request};
 use palisade_wire::txn::{CreateTxn, Txn, TxnHeader};
@@ -119,7 +117,7 @@ impl Job<'_> {
         new_parent.children += 1;
         self.draft.replace(parent_path, Some(&parent), Some(new_parent));
         let meta = Meta::created(zxid, self.header.time, owner, AclId::default());
-        let view = View::new(&full_path, create.data, meta, Arc::from(&*acl));
+        let view = View::new(&full_path, create.data, meta, self.draft.share_acl(&acl));
         self.draft.replace(&full_path, None, Some(view));
         let data = create.data.map(|d| body.slice_ref(d));
         let txn = CreateTxn { path: full_path, data, acl, parent_cversion };
@@ -214,7 +212,7 @@ impl Job<'_> {
         let version = next_version(node.meta.aversion, version)?;
         let mut new = node.clone();
         new.meta.aversion = version;
-        new.acl = Arc::from(&*acl);
+        new.acl = self.draft.share_acl(&acl);
         self.draft.replace(path, Some(&node), Some(new));
         Ok(Txn::SetAcl { path: path.into(), acl, version })
     }

@@ -119,6 +119,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// `acl` as a [`View`] holds it.
+    pub(super) fn share_acl(&self, acl: &[Acl]) -> Arc<[Acl]> {
+        self.tree.acls().share(acl)
+    }
+
     /// [`DataTree::quota_forbids`] of the tree as it is applied.
     pub(super) fn quota_forbids(&self, path: &str, bytes: i64, count: i64) -> bool {
         self.tree.quota_forbids(path, bytes, count)

@@ -151,6 +151,29 @@ fn znodes_created_meanwhile_are_left_to_the_replay() {
     assert_eq!(loaded.digest(), tree.digest());
 }
 
+/// While a learner catches up, it replays transactions that its tree already had when the cursor began.
+#[test]
+fn a_znode_in_the_place_of_another_is_not_taken_for_it() {
+    let mut tree = DataTree::new();
+    apply(&mut tree, 1, &create("/b", 1));
+    tree.set_last_zxid(Zxid(9));
+    let mut cursor = SnapshotCursor::new(&tree);
+    let mut out = BytesMut::new();
+    while root_is_pending(&out) {
+        assert!(!cursor.write_chunk(&tree, &mut out, 1));
+    }
+    apply(&mut tree, 5, &Txn::Delete("/b".into()));
+    apply(&mut tree, 6, &create("/zookeeper/y", 1));
+    assert!(cursor.write_chunk(&tree, &mut out, usize::MAX));
+    let (loaded, _) = read_at(cursor.zxid(), &out);
+    assert!(loaded.node("/b").is_none());
+}
+
+/// Until the root was written, which is the first thing longer than the counts and an ACL.
+fn root_is_pending(out: &BytesMut) -> bool {
+    out.len() < 8 + NODE_FIXED
+}
+
 fn node_record(out: &mut BytesMut, path: &str, acl: i64) {
     out.write_string(path);
     out.write_opt_buffer(None);

@@ -65,6 +65,11 @@ impl AclTable {
         id
     }
 
+    /// `list` itself, shared with the table if it is there.
+    pub(crate) fn share(&self, list: &[Acl]) -> Arc<[Acl]> {
+        self.ids.get_key_value(list).map_or_else(|| list.into(), |(shared, _)| shared.clone())
+    }
+
     /// One more user.
     pub(crate) fn retain(&mut self, id: AclId) {
         if let Some(Some(entry)) = self.entries.get_mut(id.0 as usize) {

@@ -248,6 +248,14 @@ fn replaying_a_create_fixes_the_acl_and_the_parent() {
 }
 
 #[test]
+fn a_parent_learns_of_the_deletion_of_what_a_snapshot_missed() {
+    let mut b = bench();
+    b.create("/p");
+    assert_eq!(b.run(&Txn::Delete("/p/gone".into())).error, ErrorCode::NO_NODE);
+    assert_eq!((b.stat("/p").pzxid, b.stat("/p").cversion, b.changes.len()), (Zxid(2), 0, 0));
+}
+
+#[test]
 fn replaying_a_delete_takes_a_later_znodes_children_along() {
     let mut b = bench();
     for path in ["/a", "/a/b", "/a/b/c", "/a/d"] {

@@ -36,17 +36,15 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     logging::start(cli.log.as_deref(), cli.command.default_log())?;
-    let Command::CheckConfig(check) = cli.command else {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::runtime("cannot start threads", &error))?;
-        return runtime.block_on(async {
-            match cli.command {
-                Command::Dev(args) => dev::run(args).await,
-                Command::Core(args) => serve::core(args).await,
-                Command::Gateway(args) => serve::gateway(args).await,
-                Command::CheckConfig(_) => Ok(()),
-            }
-        });
-    };
-    serve::check_config(&check.file)
+    match cli.command {
+        Command::Dev(args) => block_on(dev::run(args)),
+        Command::Core(args) => block_on(serve::core(args)),
+        Command::Gateway(args) => block_on(serve::gateway(args)),
+        Command::CheckConfig(args) => serve::check_config(&args.file),
+    }
+}
+
+fn block_on(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::runtime("cannot start threads", &error))?.block_on(main)
 }

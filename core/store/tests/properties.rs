@@ -273,6 +273,46 @@ proptest! {
         assert_same(&loaded, &leader.tree);
     }
 
+    /// Whatever bytes a gateway forwards, they become one transaction that every replica can read and apply.
+    #[test]
+    fn any_request_becomes_a_transaction(
+        requests in prop::collection::vec((op(), any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..40),
+        noise in prop::collection::vec((-12..110i32, prop::collection::vec(any::<u8>(), 0..60)), 0..40),
+    ) {
+        let mut leader = Leader::new();
+        let damaged = requests.iter().map(|(op, at, byte, cut)| {
+            let (op, request) = request(op);
+            let mut body = forwarded(1, op, &request).body.to_vec();
+            let at = at.index(body.len());
+            body[at] = *byte;
+            if *cut {
+                body.truncate(at);
+            }
+            (op.as_i32(), body)
+        });
+        for (op, body) in damaged.chain(noise) {
+            leader.zxid += 1;
+            let request = PrepareRequest { body: body.into(), op, ..forwarded(1, OpCode::Sync, &Request::Sync(None)) };
+            let Leader { tree, preparer, zxid, .. } = &mut leader;
+            let record = preparer.prepare(tree, &request, SessionState::Open, Zxid(*zxid), 0);
+            leader.pending.push_back(record);
+            leader.apply(usize::from(leader.zxid % 3 == 0) * 3);
+        }
+        leader.apply(usize::MAX);
+        assert_eq!(leader.tree.digest(), leader.tree.recompute_digest());
+    }
+
+    /// Random bytes are refused or waited for, and never more than a record of them.
+    #[test]
+    fn any_bytes_are_read_safely(bytes in prop::collection::vec(any::<u8>(), 0..600), at in 0..600usize) {
+        let mut input = BytesMut::from(&bytes[..at.min(bytes.len())]);
+        let mut reader = SnapshotReader::new(Zxid(1));
+        if matches!(reader.feed(&mut input, 100), Ok(None)) {
+            input.extend_from_slice(&bytes[at.min(bytes.len())..]);
+            let _ = reader.feed(&mut input, 100).map(|tree| tree.map(|tree| tree.recompute_digest()));
+        }
+    }
+
     /// A tree that stands still survives the round trip.
     #[test]
     fn a_snapshot_holds_the_whole_tree(steps in prop::collection::vec(step(), 1..80)) {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hashbrown::HashSet;
 use palisade_wire::{Acl, ErrorCode, Id, Perms};
 use sha1::{Digest, Sha1};
 
@@ -46,8 +47,9 @@ fn is_anybody_of(subject: &Id, ids: &[Id]) -> bool {
 /// [`ErrorCode::INVALID_ACL`].
 pub fn fix_up(acl: &[Acl], ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
     let mut fixed = Vec::with_capacity(acl.len());
-    for (i, entry) in acl.iter().enumerate() {
-        if acl[..i].contains(entry) {
+    let mut seen = HashSet::with_capacity(acl.len());
+    for entry in acl {
+        if !seen.insert(entry) {
             continue;
         }
         if entry.id.scheme == "auth" {
@@ -64,6 +66,11 @@ pub fn fix_up(acl: &[Acl], ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
         }
     }
     if fixed.is_empty() { Err(ErrorCode::INVALID_ACL) } else { Ok(fixed) }
+}
+
+/// Bytes that a list takes in a transaction.
+pub(crate) fn encoded_len(acl: &[Acl]) -> usize {
+    4 + acl.iter().map(|entry| 12 + entry.id.scheme.len() + entry.id.id.len()).sum::<usize>()
 }
 
 fn is_valid(id: &Id) -> bool {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use palisade_wire::request::{Create, Request};
 use palisade_wire::txn::{CreateTxn, Txn, TxnHeader};
-use palisade_wire::{Acl, CreateMode, ErrorCode, Id, OpCode, Perms, path};
+use palisade_wire::{Acl, CreateMode, DEFAULT_MAX_FRAME, ErrorCode, Id, OpCode, Perms, path};
 
 use super::outstanding::{Draft, View};
 use super::{PrepareConfig, PrepareRequest};
@@ -20,6 +20,8 @@ pub(super) struct Job<'a> {
     pub(super) header: TxnHeader,
     pub(super) state: SessionState,
     pub(super) auth: Option<&'a [Id]>,
+    /// Bytes of all ACLs so far.
+    pub(super) acl_bytes: usize,
 }
 
 impl Job<'_> {
@@ -94,8 +96,7 @@ impl Job<'_> {
         let owner = self.owner(op, mode, create.ttl_ms)?;
         self.check_session(mode.is_ephemeral())?;
         let parent_path = parent_of(&create.path)?;
-        let auth = self.auth()?;
-        let acl = acl::fix_up(&create.acl, auth)?;
+        let acl = self.fix_up(&create.acl)?;
         let parent = self.view(parent_path)?;
         self.check_acl(&parent, Perms::CREATE)?;
         let mut full_path = create.path.to_string();
@@ -206,7 +207,7 @@ impl Job<'_> {
     fn set_acl(&mut self, path: &str, acl: &[Acl], version: i32) -> Result<Txn> {
         self.check_session(false)?;
         check_path(path)?;
-        let acl = acl::fix_up(acl, self.auth()?)?;
+        let acl = self.fix_up(acl)?;
         let node = self.view(path)?;
         self.check_acl(&node, Perms::ADMIN)?;
         let version = next_version(node.meta.aversion, version)?;
@@ -245,6 +246,14 @@ impl Job<'_> {
 
     fn auth(&self) -> Result<&'_ [Id]> {
         self.auth.ok_or(ErrorCode::MARSHALLING_ERROR)
+    }
+
+    /// Each `auth` entry grows by as many identities as the connection has. A transaction must not grow beyond what
+    /// other servers accept.
+    fn fix_up(&mut self, acl: &[Acl]) -> Result<Vec<Acl>> {
+        let acl = acl::fix_up(acl, self.auth()?)?;
+        self.acl_bytes += acl::encoded_len(&acl);
+        if self.acl_bytes > DEFAULT_MAX_FRAME { Err(ErrorCode::INVALID_ACL) } else { Ok(acl) }
     }
 
     fn check_acl(&self, node: &View, wanted: Perms) -> Result<()> {

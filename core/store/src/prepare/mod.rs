@@ -147,7 +147,7 @@ impl Preparer {
         make: impl FnOnce(&mut Job<'_>) -> Result<Txn, ErrorCode>,
     ) -> TxnRecord {
         let draft = Draft::new(&mut self.outstanding, tree, header.zxid);
-        let mut job = Job { draft, config: self.config, header, state, auth };
+        let mut job = Job { draft, config: self.config, header, state, auth, acl_bytes: 0 };
         match make(&mut job) {
             Ok(txn) => TxnRecord { header, txn, digest: Some(job.draft.commit()) },
             Err(code) => TxnRecord { header, txn: Txn::Error(code), digest: None },

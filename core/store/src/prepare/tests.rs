@@ -317,6 +317,21 @@ fn auth_is_expanded_from_the_connections_identities() {
 }
 
 #[test]
+fn auth_cannot_make_a_transaction_that_nobody_can_read() {
+    let mut l = leader();
+    l.auth = Some((0..100).map(|i| digest_id(format!("user-{i}:secret").as_bytes())).collect());
+    let auth = |perms: i32| Acl { perms: Perms(perms), id: Id::new("auth", "") };
+    assert_eq!(l.code(OpCode::Create, &create_acl("/a", (0..80).map(auth).collect())), 0);
+    assert_eq!(l.code(OpCode::Create, &create_acl("/b", (0..400).map(auth).collect())), -114);
+    let parts = (0..4).map(|_| (OpCode::Create, create_acl("/c", (0..80).map(auth).collect())));
+    assert_eq!(l.multi(parts.collect()), [0, -110, -2, -2]);
+    let paths =
+        ["/d", "/e", "/f", "/g"].map(|path| (OpCode::Create, create_acl(path, (0..80).map(auth).collect())));
+    assert_eq!(l.multi(paths.into()), [0, 0, -114, -2]);
+    l.apply_all();
+}
+
+#[test]
 fn sessions_are_checked() {
     let mut l = leader();
     l.state = SessionState::Local;

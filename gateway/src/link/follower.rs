@@ -11,7 +11,7 @@ use palisade_wire::quorum::{self, LearnerInfo, PROTOCOL_VERSION, PacketType, Quo
 use palisade_wire::txn::TxnRecord;
 use palisade_wire::{SessionId, Sid, Zxid};
 use palisade_zab::{
-    Ensemble, Learner, LearnerConfig, LearnerInput, LearnerOutput, LinkId, Recovered, Timing,
+    CloseReason, Learner, LearnerConfig, LearnerInput, LearnerOutput, LinkId, Recovered, Timing,
 };
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -57,7 +57,6 @@ pub(crate) struct Follower {
     id: Sid,
     learner: Learner,
     start: Instant,
-    accepted_epoch: u32,
     replica: Replica,
     /// The thread that makes it durable.
     pub(crate) disk: Disk,
@@ -92,14 +91,10 @@ impl Follower {
         let timing = Timing { tick, init_limit, sync_limit: SYNC_LIMIT_TICKS };
         let learner = LearnerConfig { timing, ..LearnerConfig::new(config.id) };
         let Parts { replica, disk, queue, state, since_snapshot } = parts;
-        // As the learner: an observer may have lost the file, never the transactions.
-        let accepted_epoch =
-            recovered.accepted_epoch.max(recovered.current_epoch).max(recovered.last_zxid.epoch());
         Ok(Self {
             id: config.id,
             learner: Learner::new(learner, recovered).map_err(|e| GatewayError::Learner(e.to_string()))?,
             start: Instant::now(),
-            accepted_epoch,
             replica,
             disk,
             queue,
@@ -117,13 +112,13 @@ impl Follower {
     /// The first packet of a connection: this is an observer, of this id, that accepted this epoch.
     pub(crate) fn greeting(&self) -> QuorumPacket {
         let info = LearnerInfo { sid: self.id, protocol_version: PROTOCOL_VERSION, config_version: 0 };
-        let zxid = Zxid::new(self.accepted_epoch, 0);
+        let zxid = Zxid::new(self.accepted_epoch(), 0);
         QuorumPacket::new(PacketType::ObserverInfo, zxid, Some(info.encode()))
     }
 
     /// Leaders of epochs before this one are not followed.
-    pub(crate) const fn accepted_epoch(&self) -> u32 {
-        self.accepted_epoch
+    pub(crate) fn accepted_epoch(&self) -> u32 {
+        self.learner.accepted_epoch()
     }
 
     /// Whether the disk is replacing what this learner tells a leader that it has: no leader is to be told now.
@@ -172,7 +167,6 @@ impl Follower {
     pub(crate) fn packet(&mut self, packet: QuorumPacket) -> Result<(), LinkError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         match packet.packet_type() {
-            Some(PacketType::NewLeader) => refuse_voter_id(self.id, packet.data())?,
             // A transaction that cannot be understood must not reach the log.
             Some(PacketType::Proposal | PacketType::Inform) => {
                 link.decoded = Some(decode_txn(packet.zxid, &packet.data.clone().unwrap_or_default())?);
@@ -257,6 +251,7 @@ impl Follower {
             self.output(output)?;
         }
         match self.link.as_mut().and_then(|link| link.closed.take()) {
+            Some(CloseReason::VoterSid) => Err(GatewayError::IdIsVoter { id: self.id }.into()),
             Some(reason) => Err(LinkError::Refused(reason)),
             None => Ok(()),
         }
@@ -289,10 +284,7 @@ impl Follower {
                 self.aside = Aside::OnItsWay;
                 self.disk.install(self.received.take().ok_or_else(no_tree)?)?;
             }
-            LearnerOutput::WriteAcceptedEpoch { epoch } => {
-                self.accepted_epoch = epoch;
-                self.disk.write_accepted_epoch(epoch)?;
-            }
+            LearnerOutput::WriteAcceptedEpoch { epoch } => self.disk.write_accepted_epoch(epoch)?,
             LearnerOutput::WriteCurrentEpoch { epoch } => self.disk.write_current_epoch(epoch)?,
             LearnerOutput::Deliver { zxid, payload } => {
                 let record = self.take_decoded(zxid, &payload)?;
@@ -420,18 +412,4 @@ fn apply_hidden(tree: &mut DataTree, steps: &[Step]) {
 
 fn decode_txn(zxid: Zxid, payload: &Bytes) -> Result<TxnRecord, LinkError> {
     TxnRecord::decode(payload).map_err(|source| LinkError::Txn { zxid, source })
-}
-
-/// An observer under a voter's id would vote, by its greeting alone (Apache `Leader.getEpochToPropose`).
-fn refuse_voter_id(id: Sid, config: &[u8]) -> Result<(), GatewayError> {
-    let Ok(text) = std::str::from_utf8(config) else { return Ok(()) };
-    match Ensemble::parse(text) {
-        Ok(ensemble) if ensemble.is_voter(id) => Err(GatewayError::IdIsVoter { id }),
-        Ok(_) => Ok(()),
-        // Leaders of 3.4 send none.
-        Err(e) => {
-            debug!(error = %e, "the leader's configuration is not understood");
-            Ok(())
-        }
-    }
 }

@@ -57,10 +57,10 @@ impl Id {
         Self { scheme: scheme.into(), id: id.into() }
     }
 
-    /// Reads one. A null subject reads as empty: kazoo encodes "" as null.
+    /// Reads one. Null reads as empty: kazoo encodes "" so, and an empty scheme is as invalid as none.
     pub fn decode(r: &mut Reader<'_>) -> Result<Self> {
         Ok(Self {
-            scheme: r.string("id scheme")?.into_owned(),
+            scheme: r.opt_string("id scheme")?.unwrap_or_default().into_owned(),
             id: r.opt_string("id")?.unwrap_or_default().into_owned(),
         })
     }

@@ -136,7 +136,7 @@ impl Notification {
         let leader = r.i64("leader")?;
         let zxid = Zxid(r.i64("zxid")?);
         let round = r.i64("election epoch")?;
-        let peer_epoch = if r.is_empty() { zxid.epoch().into() } else { r.i64("peer epoch")? };
+        let peer_epoch = if r.is_empty() { zxid.0 >> 32 } else { r.i64("peer epoch")? };
         let mut version = if r.is_empty() { 0 } else { r.i32("version")? };
         let mut config = None;
         if body.len() == Self::V1_LEN {

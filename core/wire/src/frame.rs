@@ -4,10 +4,14 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::jute::DecodeError;
 
+/// Room that is made for the rest of a frame without further evidence that it will come, in bytes.
+const MIN_RESERVE: usize = 4096;
+
 /// Splits the next whole frame off `buf`.
 ///
 /// Returns `None` while it is incomplete. A length that is negative or above `max` is an error before any of
-/// the body is waited for, so `buf` never needs to hold more than `max + 4` bytes.
+/// the body is waited for, so `buf` never needs to hold more than `max + 4` bytes. Room is made for at most twice
+/// what has arrived, whatever the length claims.
 pub fn split(buf: &mut BytesMut, max: usize) -> Result<Option<Bytes>, DecodeError> {
     let Some(len) = peek_len(buf) else { return Ok(None) };
     let body = usize::try_from(len)
@@ -15,7 +19,7 @@ pub fn split(buf: &mut BytesMut, max: usize) -> Result<Option<Bytes>, DecodeErro
         .filter(|n| *n <= max)
         .ok_or(DecodeError::Length { field: "frame", len: len.into() })?;
     if buf.len() < 4 + body {
-        buf.reserve(4 + body - buf.len());
+        buf.reserve((4 + body - buf.len()).min(buf.len().max(MIN_RESERVE)));
         return Ok(None);
     }
     buf.advance(4);

@@ -55,6 +55,9 @@ pub enum DecodeError {
 /// Result of decoding.
 pub type Result<T> = std::result::Result<T, DecodeError>;
 
+/// Elements for which room is made on the word of a count alone.
+const MAX_RESERVED_ITEMS: usize = 64;
+
 /// Reads jute primitives from a byte slice without copying.
 ///
 /// Every length is checked against the bytes that are really there, so no allocation can exceed the input.
@@ -136,9 +139,9 @@ impl<'a> Reader<'a> {
         self.opt_buffer(field)?.ok_or(DecodeError::Null { field })
     }
 
-    /// A string, `None` if null. Malformed UTF-8 becomes U+FFFD, as in Java.
+    /// A string, `None` if null. Malformed UTF-8 becomes U+FFFD, exactly as in Java.
     pub fn opt_string(&mut self, field: &'static str) -> Result<Option<Cow<'a, str>>> {
-        Ok(self.opt_buffer(field)?.map(String::from_utf8_lossy))
+        Ok(self.opt_buffer(field)?.map(decode_utf8))
     }
 
     /// A string that must not be null.
@@ -148,7 +151,8 @@ impl<'a> Reader<'a> {
 
     /// A vector, `None` if null (count −1); any other negative count is empty, as in Java.
     ///
-    /// Each element takes at least one byte of input, so a claimed count cannot reserve more than is there.
+    /// Each element takes at least one byte of input, so a claimed count ends with the input. Room is made as elements
+    /// are read.
     pub fn opt_vec<T>(
         &mut self,
         field: &'static str,
@@ -159,7 +163,7 @@ impl<'a> Reader<'a> {
             return Ok(None);
         }
         let count = usize::try_from(count).unwrap_or(0);
-        let mut items = Vec::with_capacity(count.min(self.rest.len() / 4));
+        let mut items = Vec::with_capacity(count.min(self.rest.len() / 4).min(MAX_RESERVED_ITEMS));
         for _ in 0..count {
             items.push(element(self)?);
         }
@@ -221,6 +225,31 @@ pub trait Writer: BufMut {
 
 impl<B: BufMut + ?Sized> Writer for B {}
 
+/// Decodes UTF-8 as Java does, so that replicas agree: as Rust, except that a surrogate in three bytes is one
+/// U+FFFD and not three. Java's own encoder writes such pairs for what is outside the basic plane.
+fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(valid) => Cow::Borrowed(valid),
+        Err(_) => Cow::Owned(decode_malformed_utf8(bytes)),
+    }
+}
+
+fn decode_malformed_utf8(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let Some(chunk) = rest.utf8_chunks().next() else { break };
+        text.push_str(chunk.valid());
+        rest = &rest[chunk.valid().len()..];
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+            let surrogate = matches!(rest, [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..]);
+            rest = &rest[if surrogate { 3 } else { chunk.invalid().len() }..];
+        }
+    }
+    text
+}
+
 /// The part of `whole` that `part` (a slice of it) covers, shared by reference.
 pub(crate) fn share(whole: &Bytes, part: &[u8]) -> Bytes {
     whole.slice_ref(part)
@@ -231,4 +260,50 @@ pub fn encode(write: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut buf = BytesMut::with_capacity(128);
     write(&mut buf);
     buf.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(bytes: &[u8]) -> String {
+        let mut buf = Vec::new();
+        buf.write_buffer(bytes);
+        Reader::new(&buf).string("s").unwrap().into_owned()
+    }
+
+    #[test]
+    fn malformed_text_is_replaced_as_java_does() {
+        assert_eq!(string("aé日😀".as_bytes()), "aé日😀");
+        // U+1F600 as Java writes it: two surrogates of three bytes each.
+        assert_eq!(string(b"a\xed\xa0\xbd\xed\xb8\x80b"), "a\u{fffd}\u{fffd}b");
+        assert_eq!(string(b"\xed\xa0"), "\u{fffd}\u{fffd}");
+        assert_eq!(string(b"\xe2\x82A\xff\xc0\x80"), "\u{fffd}A\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(string(b"\xf0\x9f\x98"), "\u{fffd}");
+    }
+
+    #[test]
+    fn null_and_empty_are_distinct() {
+        let mut buf = Vec::new();
+        buf.write_opt_string(None);
+        buf.write_opt_string(Some(""));
+        buf.put_i32(-1);
+        buf.put_i32(-2);
+        buf.put_i32(0);
+        let mut r = Reader::new(&buf);
+        assert_eq!(r.opt_string("s"), Ok(None));
+        assert_eq!(r.opt_string("s"), Ok(Some("".into())));
+        assert_eq!(r.opt_vec("v", |r| r.u8("e")), Ok(None));
+        assert_eq!(r.opt_vec("v", |r| r.u8("e")), Ok(Some(vec![])), "a negative count is empty");
+        assert_eq!(r.opt_vec("v", |r| r.u8("e")), Ok(Some(vec![])));
+        assert!(r.is_empty());
+    }
+
+    #[test]
+    fn bad_lengths_are_named() {
+        let length = |len: i32| Reader::new(&len.to_be_bytes()).buffer("b").unwrap_err();
+        assert_eq!(length(-1), DecodeError::Null { field: "b" });
+        assert_eq!(length(-2), DecodeError::Length { field: "b", len: -2 });
+        assert_eq!(length(5), DecodeError::Truncated { field: "b", needed: 5, left: 0 });
+    }
 }

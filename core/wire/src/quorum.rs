@@ -193,13 +193,13 @@ pub struct LearnerInfo {
 }
 
 impl LearnerInfo {
-    /// Reads one; later fields may be missing.
+    /// Reads one; later fields may be missing, or cut short, which counts as missing.
     pub fn decode(data: &[u8]) -> Result<Self> {
         let mut r = Reader::new(data);
         Ok(Self {
             sid: r.i64("learner sid")?,
-            protocol_version: if r.is_empty() { 1 } else { r.i32("protocol version")? },
-            config_version: if r.is_empty() { 0 } else { r.i64("config version")? },
+            protocol_version: r.i32("protocol version").unwrap_or(1),
+            config_version: r.i64("config version").unwrap_or(0),
         })
     }
 

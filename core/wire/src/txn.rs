@@ -209,9 +209,9 @@ impl Txn {
             OpCode::Check => Self::Check { path: string(r, "path")?, version: r.i32("version")? },
             OpCode::Multi => Self::Multi(r.vec("multi", |r| decode_part(whole, r))?),
             OpCode::CreateSession => Self::CreateSession(r.i32("timeOut")?),
-            OpCode::CloseSession if r.is_empty() => Self::CloseSession(None),
+            OpCode::CloseSession if !has_paths(r) => Self::CloseSession(None),
             OpCode::CloseSession => {
-                Self::CloseSession(Some(r.vec("paths2Delete", |r| string(r, "path2Delete"))?))
+                Self::CloseSession(r.opt_vec("paths2Delete", |r| string(r, "path2Delete"))?)
             }
             OpCode::Error => Self::Error(ErrorCode(r.i32("err")?)),
             _ => {
@@ -221,6 +221,14 @@ impl Txn {
     }
 }
 
+/// Whether the list of a closeSession is there. Without it the body ends at once, or a digest follows (servers with
+/// `zookeeper.closeSessionTxn.enabled=false`): no list of two paths, which begins alike, is as short as that.
+fn has_paths(r: &Reader<'_>) -> bool {
+    const DIGEST_LEN: usize = 12;
+    let is_digest = r.rest().len() == DIGEST_LEN && r.rest().starts_with(&DIGEST_VERSION.to_be_bytes());
+    !r.is_empty() && !is_digest
+}
+
 fn string(r: &mut Reader<'_>, field: &'static str) -> Result<String> {
     Ok(r.string(field)?.into_owned())
 }
@@ -228,10 +236,26 @@ fn string(r: &mut Reader<'_>, field: &'static str) -> Result<String> {
 fn decode_part(whole: &Bytes, r: &mut Reader<'_>) -> Result<Txn> {
     let op = r.i32("sub txn type")?;
     let mut body = Reader::new(r.buffer("sub txn")?);
-    if matches!(OpCode::from_i32(op), Some(OpCode::Multi | OpCode::CreateSession | OpCode::CloseSession)) {
+    if !OpCode::from_i32(op).is_some_and(may_be_part) {
         return Err(DecodeError::Unknown { field: "sub txn type", value: op.into() });
     }
     Txn::decode(op, whole, &mut body)
+}
+
+/// What Apache applies inside a multi (`DataTree.processTxn`).
+const fn may_be_part(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::DeleteContainer
+            | OpCode::SetData
+            | OpCode::Check
+            | OpCode::Error
+    )
 }
 
 fn encode_create(c: &CreateTxn, buf: &mut BytesMut) {
@@ -298,6 +322,8 @@ impl TxnRecord {
     }
 
     /// Writes one.
+    ///
+    /// The digest of a closeSession without its list is left out: Apache's readers would take it for the list.
     pub fn encode(&self) -> Bytes {
         crate::jute::encode(|buf| {
             buf.put_i64(self.header.session);
@@ -306,7 +332,7 @@ impl TxnRecord {
             buf.put_i64(self.header.time);
             buf.put_i32(self.txn.op().as_i32());
             self.txn.encode(buf);
-            if let Some(digest) = self.digest {
+            if let Some(digest) = self.digest.filter(|_| self.txn != Txn::CloseSession(None)) {
                 buf.put_i32(DIGEST_VERSION);
                 buf.put_u64(digest);
             }

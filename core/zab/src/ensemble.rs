@@ -276,3 +276,7 @@ impl Member {
         format!("server.{}={host}:{}:{}:{role}{client}", self.sid, self.quorum_port, self.election_port)
     }
 }
+
+#[cfg(test)]
+#[path = "ensemble_tests.rs"]
+mod tests;

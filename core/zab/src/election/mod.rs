@@ -1,5 +1,7 @@
 //! Fast leader election (Apache `FastLeaderElection`).
 
+#[cfg(test)]
+mod tests;
 mod vote;
 
 use std::collections::{BTreeMap, BTreeSet};

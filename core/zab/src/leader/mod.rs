@@ -6,6 +6,8 @@ mod discovery;
 mod link;
 mod plan;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod tick;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

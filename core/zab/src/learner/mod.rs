@@ -2,6 +2,8 @@
 //! `Follower`, `Observer`).
 
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

@@ -232,6 +232,14 @@ impl Peer {
         (self.history.accepted_epoch(), self.history.current_epoch())
     }
 
+    /// Pretends that the log ends at `zxid`, durably.
+    #[cfg(test)]
+    pub(crate) fn skip_to(&mut self, zxid: Zxid) {
+        self.history.truncate(zxid, &mut self.out);
+        self.history.on_truncated(zxid);
+        self.out.clear();
+    }
+
     /// Ends the present role. Links have been closed.
     fn go_looking(&mut self, now: Timestamp) {
         self.out.push_back(Output::RoleChanged(Role::Looking));

@@ -2,6 +2,7 @@
 
 mod disk;
 mod net;
+pub(crate) mod script;
 
 pub(crate) use net::Net;
 

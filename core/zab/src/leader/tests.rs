@@ -51,7 +51,7 @@ fn the_epoch_is_durable_before_it_is_offered() {
     let mut script = elected();
     script.disk_works = false;
     script.feed(Input::LearnerUp { link: LinkId(1) });
-    let outputs = script.from_learner(1, info(P::FollowerInfo, 1, 7));
+    let outputs = script.learner_says(1, info(P::FollowerInfo, 1, 7));
     assert_eq!(
         outputs,
         [Output::WriteAcceptedEpoch { epoch: 8 }],
@@ -59,7 +59,7 @@ fn the_epoch_is_durable_before_it_is_offered() {
     );
     let outputs = script.feed(Input::AcceptedEpochWritten { epoch: 8 });
     assert_eq!(sent_to(1, &outputs), [(P::LeaderInfo, z(8, 0))]);
-    let outputs = script.from_learner(1, ack_epoch(5, z(5, 9)));
+    let outputs = script.learner_says(1, ack_epoch(5, z(5, 9)));
     assert_eq!(
         outputs,
         [Output::WriteCurrentEpoch { epoch: 8 }],
@@ -84,7 +84,7 @@ fn a_learner_is_brought_up_to_date_in_pairs_of_proposal_and_commit() {
     ];
     assert_eq!(sent_to(1, &outputs), expected);
     assert_eq!(script.peer.next_zxid(), None, "not established");
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 0)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 0)));
     assert_eq!(sent_to(1, &outputs), [(P::UpToDate, Zxid(-1))]);
     assert_eq!(script.peer.next_zxid(), Some(z(6, 1)));
 }
@@ -118,13 +118,13 @@ fn commits_follow_a_quorum_of_flushes_in_order() {
     propose(&mut script, z(6, 1));
     let outputs = propose(&mut script, z(6, 2));
     assert_eq!(sent_to(1, &outputs), [(P::Proposal, z(6, 2))]);
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 1)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 1)));
     assert!(delivered(&outputs).is_empty(), "its own flush is missing");
     let outputs = script.feed(Input::Flushed { zxid: z(6, 2) });
     assert_eq!(delivered(&outputs), [z(6, 1)]);
     assert_eq!(sent_to(1, &outputs), [(P::Commit, z(6, 1))]);
     assert_eq!(script.peer.in_flight(), 1);
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 2)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 2)));
     assert_eq!(delivered(&outputs), [z(6, 2)]);
     assert_eq!(script.peer.in_flight(), 0);
 }
@@ -135,7 +135,7 @@ fn observers_are_informed_when_followers_are_told_to_commit() {
     script.join_fully(2, P::ObserverInfo, 77);
     let outputs = propose(&mut script, z(6, 1));
     assert!(sent_to(2, &outputs).is_empty());
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 1)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 1)));
     assert_eq!(sent_to(1, &outputs), [(P::Commit, z(6, 1))]);
     assert_eq!(sent_to(2, &outputs), [(P::Inform, z(6, 1))]);
 }
@@ -147,25 +147,25 @@ fn observers_and_unlisted_followers_never_count() {
     let impostors = [(1, info(P::ObserverInfo, 1, 0)), (2, info(P::FollowerInfo, 9, 0))];
     for (link, hello) in impostors {
         script.feed(Input::LearnerUp { link: LinkId(link) });
-        script.from_learner(link, hello);
+        script.learner_says(link, hello);
     }
     assert_eq!(script.peer.epochs(), (5, 5), "no epoch is fixed");
     script.feed(Input::LearnerUp { link: LinkId(3) });
-    let outputs = script.from_learner(3, info(P::FollowerInfo, 2, 0));
+    let outputs = script.learner_says(3, info(P::FollowerInfo, 2, 0));
     assert_eq!(sent_to(1, &outputs), [(P::LeaderInfo, z(6, 0))]);
-    script.from_learner(1, ack_epoch(5, z(5, 9)));
-    script.from_learner(2, ack_epoch(5, z(5, 9)));
+    script.learner_says(1, ack_epoch(5, z(5, 9)));
+    script.learner_says(2, ack_epoch(5, z(5, 9)));
     assert_eq!(script.peer.epochs(), (6, 5), "the epoch is not accepted");
-    script.from_learner(3, ack_epoch(5, z(5, 9)));
-    script.from_learner(1, packet(P::Ack, z(6, 0)));
-    script.from_learner(2, packet(P::Ack, z(6, 0)));
+    script.learner_says(3, ack_epoch(5, z(5, 9)));
+    script.learner_says(1, packet(P::Ack, z(6, 0)));
+    script.learner_says(2, packet(P::Ack, z(6, 0)));
     assert_eq!(script.peer.serving_epoch(), None, "the history is not acknowledged");
-    script.from_learner(3, packet(P::Ack, z(6, 0)));
+    script.learner_says(3, packet(P::Ack, z(6, 0)));
     let outputs = propose(&mut script, z(6, 1));
     assert_eq!(sent_to(2, &outputs), [(P::Proposal, z(6, 1))], "it is served like a follower");
-    let outputs = script.from_learner(2, packet(P::Ack, z(6, 1)));
+    let outputs = script.learner_says(2, packet(P::Ack, z(6, 1)));
     assert!(delivered(&outputs).is_empty());
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 1)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 1)));
     assert_eq!(closes(&outputs), [(1, CloseReason::Protocol("ACK of what was not sent"))]);
     assert!(delivered(&outputs).is_empty());
 }
@@ -180,11 +180,11 @@ fn proposals_not_committed_follow_after_uptodate_only() {
     let outputs = script.join(3, P::FollowerInfo, 2, -1, z(5, 9));
     assert_eq!(closes(&outputs), [(2, CloseReason::Replaced)]);
     assert_eq!(sent_to(3, &outputs)[1..], [(P::Diff, z(5, 9)), (P::NewLeader, z(6, 0))]);
-    let outputs = script.from_learner(3, packet(P::Ack, z(6, 0)));
+    let outputs = script.learner_says(3, packet(P::Ack, z(6, 0)));
     assert_eq!(sent_to(3, &outputs), [(P::UpToDate, Zxid(-1)), (P::Proposal, z(6, 1))]);
     // Then its acknowledgement counts.
-    script.from_learner(3, packet(P::Ack, z(6, 1)));
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 1)));
+    script.learner_says(3, packet(P::Ack, z(6, 1)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 1)));
     assert_eq!(delivered(&outputs), [z(6, 1)]);
 }
 
@@ -196,7 +196,7 @@ fn a_follower_that_returns_with_uncommitted_proposals_counts_but_waits_for_their
     propose(&mut script, z(6, 2));
     let outputs = script.join(2, P::FollowerInfo, 1, -1, z(6, 2));
     assert_eq!(sent_to(2, &outputs)[1..], [(P::Diff, z(6, 2)), (P::NewLeader, z(6, 0))]);
-    let outputs = script.from_learner(2, packet(P::Ack, z(6, 0)));
+    let outputs = script.learner_says(2, packet(P::Ack, z(6, 0)));
     assert!(sent_to(2, &outputs).is_empty(), "UPTODATE would let it show what is not committed");
     let outputs = script.feed(Input::Flushed { zxid: z(6, 2) });
     assert_eq!(delivered(&outputs), [z(6, 1), z(6, 2)]);
@@ -208,7 +208,7 @@ fn the_handshake_is_strict() {
     let mut script = established();
     let mut refused = |link: u64, packets: &[palisade_wire::quorum::QuorumPacket], reason| {
         script.feed(Input::LearnerUp { link: LinkId(link) });
-        let outputs = packets.iter().flat_map(|p| script.from_learner(link, p.clone())).collect::<Vec<_>>();
+        let outputs = packets.iter().flat_map(|p| script.learner_says(link, p.clone())).collect::<Vec<_>>();
         assert_eq!(closes(&outputs), [(link, reason)]);
     };
     let turn = CloseReason::Protocol("out of turn before synchronisation");
@@ -231,7 +231,7 @@ fn links_that_are_gone_are_ignored() {
     let mut script = established();
     propose(&mut script, z(6, 1));
     script.feed(Input::LearnerDown { link: LinkId(1) });
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 1)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 1)));
     assert!(outputs.is_empty());
 }
 
@@ -254,7 +254,7 @@ fn a_follower_that_answers_pings_keeps_the_leader_in_office() {
     for at in (300..3000).step_by(50) {
         for (kind, zxid) in sent_to(1, &script.at(at)) {
             assert_eq!(kind, P::Ping);
-            script.from_learner(1, packet_with(P::Ping, zxid, b""));
+            script.learner_says(1, packet_with(P::Ping, zxid, b""));
         }
     }
     assert_eq!(script.peer.role(), Role::Leading);
@@ -269,7 +269,7 @@ fn a_follower_that_does_not_acknowledge_in_time_is_closed() {
         let outputs = script.at(at);
         closed.extend(closes(&outputs));
         for (_, zxid) in sent_to(1, &outputs) {
-            script.from_learner(1, packet_with(P::Ping, zxid, b""));
+            script.learner_says(1, packet_with(P::Ping, zxid, b""));
         }
     }
     assert_eq!(closed[0], (1, CloseReason::Timeout));
@@ -283,11 +283,11 @@ fn a_learner_that_confirms_too_little_is_closed() {
     script.join_fully(2, P::ObserverInfo, 77);
     for counter in 1..100 {
         propose(&mut script, z(6, counter));
-        script.from_learner(1, packet(P::Ack, z(6, counter)));
+        script.learner_says(1, packet(P::Ack, z(6, counter)));
         if counter % 10 == 0 {
             let outputs = script.at(300 + u64::from(counter) * 5);
             for (_, zxid) in sent_to(1, &outputs).into_iter().filter(|(kind, _)| *kind == P::Ping) {
-                script.from_learner(1, packet_with(P::Ping, zxid, b""));
+                script.learner_says(1, packet_with(P::Ping, zxid, b""));
             }
             if closes(&outputs).contains(&(2, CloseReason::Slow)) {
                 return;
@@ -302,21 +302,21 @@ fn requests_are_handed_up_once_the_learner_is_synchronised() {
     let mut script = established();
     script.join(2, P::ObserverInfo, 77, -1, z(5, 9));
     let request = packet_with(P::Request, Zxid(-1), b"request");
-    let outputs = script.from_learner(1, request.clone());
+    let outputs = script.learner_says(1, request.clone());
     assert_eq!(outputs, [Output::LearnerPacket { link: LinkId(1), sid: 1, packet: request.clone() }]);
-    let outputs = script.from_learner(2, request);
+    let outputs = script.learner_says(2, request);
     assert_eq!(closes(&outputs).len(), 1, "before the acknowledgement of NEWLEADER");
     // Unknown kinds are ignored, as by Apache.
     let mut unknown = packet(P::Ping, Zxid::ZERO);
     unknown.kind = 77;
-    assert!(script.from_learner(1, unknown).is_empty());
+    assert!(script.learner_says(1, unknown).is_empty());
 }
 
 #[test]
 fn a_voter_that_has_accepted_a_later_epoch_makes_the_leader_start_anew_above_it() {
     let mut script = established();
     script.feed(Input::LearnerUp { link: LinkId(2) });
-    let outputs = script.from_learner(2, info(P::FollowerInfo, 2, 9));
+    let outputs = script.learner_says(2, info(P::FollowerInfo, 2, 9));
     assert!(outputs.contains(&Output::RoleChanged(Role::Looking)));
     let Some(Output::SendNotification { notification, .. }) = outputs.last() else { panic!() };
     let round = notification.round;
@@ -324,7 +324,7 @@ fn a_voter_that_has_accepted_a_later_epoch_makes_the_leader_start_anew_above_it(
     script.feed(Input::Notification { from: 1, notification: vote });
     script.at(900);
     script.feed(Input::LearnerUp { link: LinkId(3) });
-    let outputs = script.from_learner(3, info(P::FollowerInfo, 1, 6));
+    let outputs = script.learner_says(3, info(P::FollowerInfo, 1, 6));
     assert_eq!(sent_to(3, &outputs), [(P::LeaderInfo, z(10, 0))]);
 }
 
@@ -337,13 +337,13 @@ fn a_barrier_waits_for_a_quorum_and_for_earlier_proposals() {
     assert_eq!(sent_to(1, &outputs), [(P::Ping, z(6, 1))]);
     let outputs = script.feed(Input::Sync { token: 2 });
     assert!(outputs.is_empty(), "one round at a time");
-    let outputs = script.from_learner(1, packet_with(P::Ping, z(6, 1), b""));
+    let outputs = script.learner_says(1, packet_with(P::Ping, z(6, 1), b""));
     assert_eq!(sent_to(1, &outputs), [(P::Ping, z(6, 1))], "the second one's round");
     script.feed(Input::Flushed { zxid: z(6, 1) });
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, 1)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, 1)));
     assert_eq!(outputs.last(), Some(&Output::SyncReady { token: 1 }), "after the commit");
     assert_eq!(delivered(&outputs), [z(6, 1)]);
-    let outputs = script.from_learner(1, packet_with(P::Ping, z(6, 1), b""));
+    let outputs = script.learner_says(1, packet_with(P::Ping, z(6, 1), b""));
     assert_eq!(outputs, [Output::SyncReady { token: 2 }]);
 }
 
@@ -353,7 +353,7 @@ fn a_used_up_counter_ends_the_epoch() {
     script.peer.skip_to(z(6, Zxid::MAX_COUNTER - 1));
     propose(&mut script, z(6, Zxid::MAX_COUNTER));
     assert_eq!(script.peer.next_zxid(), None);
-    let outputs = script.from_learner(1, packet(P::Ack, z(6, Zxid::MAX_COUNTER)));
+    let outputs = script.learner_says(1, packet(P::Ack, z(6, Zxid::MAX_COUNTER)));
     assert_eq!(sent_to(1, &outputs), [(P::Commit, z(6, Zxid::MAX_COUNTER))]);
     assert!(outputs.contains(&Output::RoleChanged(Role::Looking)));
 }
@@ -374,7 +374,7 @@ fn what_apache_followers_said_is_understood() {
                 propose(&mut script, z(6, 1));
                 propose(&mut script, z(6, 2));
             }
-            let outputs = script.from_learner(1, packet);
+            let outputs = script.learner_says(1, packet);
             assert!(closes(&outputs).is_empty(), "{outputs:?}");
             served |= outputs.contains(&Output::Serving { epoch: 6 });
             handed_up.extend(outputs.into_iter().filter_map(|output| match output {

@@ -112,7 +112,7 @@ const fn z(epoch: u32, counter: u32) -> Zxid {
 fn a_follower_promises_an_epoch_only_once_it_is_durable() {
     let mut script = follower();
     script.disk_works = false;
-    assert_eq!(script.from_leader(leader_info(6)), [Output::WriteAcceptedEpoch { epoch: 6 }]);
+    assert_eq!(script.leader_says(leader_info(6)), [Output::WriteAcceptedEpoch { epoch: 6 }]);
     let outputs = script.feed(Input::AcceptedEpochWritten { epoch: 6 });
     let expected = packet_with(P::AckEpoch, z(5, 9), &5_i32.to_be_bytes());
     assert_eq!(outputs, [Output::SendToLeader { link: LinkId(1), packet: expected }]);
@@ -121,11 +121,11 @@ fn a_follower_promises_an_epoch_only_once_it_is_durable() {
 #[test]
 fn an_epoch_is_voted_for_once() {
     let mut script = follower();
-    let outputs = script.from_leader(leader_info(5));
+    let outputs = script.leader_says(leader_info(5));
     let expected = packet_with(P::AckEpoch, z(5, 9), &(-1_i32).to_be_bytes());
     assert_eq!(outputs, [Output::SendToLeader { link: LinkId(1), packet: expected }]);
     let mut script = follower();
-    let outputs = script.from_leader(leader_info(4));
+    let outputs = script.leader_says(leader_info(4));
     assert_eq!(outputs[0], Output::CloseLeader { link: LinkId(1), reason: CloseReason::Ahead });
     assert_eq!(outputs[1], Output::RoleChanged(Role::Looking));
 }
@@ -133,13 +133,13 @@ fn an_epoch_is_voted_for_once() {
 #[test]
 fn newleader_is_acknowledged_after_log_and_current_epoch_are_durable() {
     let mut script = follower();
-    script.from_leader(leader_info(6));
+    script.leader_says(leader_info(6));
     script.disk_works = false;
-    script.from_leader(packet(P::Diff, z(5, 10)));
-    let outputs = script.from_leader(packet_with(P::Proposal, z(5, 10), b"txn"));
+    script.leader_says(packet(P::Diff, z(5, 10)));
+    let outputs = script.leader_says(packet_with(P::Proposal, z(5, 10), b"txn"));
     assert!(matches!(&outputs[..], [Output::Append { zxid, .. }] if *zxid == z(5, 10)));
-    script.from_leader(packet(P::Commit, z(5, 10)));
-    assert!(script.from_leader(packet(P::NewLeader, z(6, 0))).is_empty());
+    script.leader_says(packet(P::Commit, z(5, 10)));
+    assert!(script.leader_says(packet(P::NewLeader, z(6, 0))).is_empty());
     assert_eq!(script.feed(Input::Flushed { zxid: z(5, 10) }), [Output::WriteCurrentEpoch { epoch: 6 }]);
     let outputs = script.feed(Input::CurrentEpochWritten { epoch: 6 });
     assert_eq!(sent_to_leader(&outputs), [(P::Ack, z(6, 0))]);
@@ -148,15 +148,15 @@ fn newleader_is_acknowledged_after_log_and_current_epoch_are_durable() {
 #[test]
 fn proposals_before_newleader_are_acknowledged_after_uptodate_and_may_be_committed_before() {
     let mut script = follower();
-    script.from_leader(leader_info(6));
-    script.from_leader(packet(P::Diff, z(5, 9)));
-    script.from_leader(packet_with(P::Proposal, z(6, 1), b"a"));
-    script.from_leader(packet_with(P::Proposal, z(6, 2), b"b"));
-    let outputs = script.from_leader(packet(P::NewLeader, z(6, 0)));
+    script.leader_says(leader_info(6));
+    script.leader_says(packet(P::Diff, z(5, 9)));
+    script.leader_says(packet_with(P::Proposal, z(6, 1), b"a"));
+    script.leader_says(packet_with(P::Proposal, z(6, 2), b"b"));
+    let outputs = script.leader_says(packet(P::NewLeader, z(6, 0)));
     assert_eq!(sent_to_leader(&outputs), [(P::Ack, z(6, 0))]);
-    let outputs = script.from_leader(packet(P::Commit, z(6, 1)));
+    let outputs = script.leader_says(packet(P::Commit, z(6, 1)));
     assert!(matches!(&outputs[..], [Output::Deliver { zxid, .. }] if *zxid == z(6, 1)));
-    let outputs = script.from_leader(packet(P::UpToDate, Zxid(-1)));
+    let outputs = script.leader_says(packet(P::UpToDate, Zxid(-1)));
     let acks = [(P::Ack, z(6, 0)), (P::Ack, z(6, 1)), (P::Ack, z(6, 2))];
     assert_eq!(sent_to_leader(&outputs), acks);
     assert!(outputs.contains(&Output::Serving { epoch: 6 }));
@@ -165,22 +165,22 @@ fn proposals_before_newleader_are_acknowledged_after_uptodate_and_may_be_committ
 #[test]
 fn each_proposal_is_acknowledged_after_its_flush_and_commits_must_come_in_order() {
     let mut script = follower();
-    script.from_leader(leader_info(6));
+    script.leader_says(leader_info(6));
     for kind in [P::Diff, P::NewLeader, P::UpToDate] {
-        script.from_leader(packet(kind, z(6, 0)));
+        script.leader_says(packet(kind, z(6, 0)));
     }
     script.disk_works = false;
     for counter in 1..=3 {
-        script.from_leader(packet_with(P::Proposal, z(6, counter), b"txn"));
+        script.leader_says(packet_with(P::Proposal, z(6, counter), b"txn"));
     }
     let outputs = script.feed(Input::Flushed { zxid: z(6, 2) });
     assert_eq!(sent_to_leader(&outputs), [(P::Ack, z(6, 1)), (P::Ack, z(6, 2))]);
-    let outputs = script.from_leader(packet(P::Ping, z(6, 3)));
+    let outputs = script.leader_says(packet(P::Ping, z(6, 3)));
     let pong = packet_with(P::Ping, z(6, 3), b"");
     assert_eq!(outputs, [Output::SendToLeader { link: LinkId(1), packet: pong }]);
-    script.from_leader(packet(P::Commit, z(6, 1)));
-    assert!(script.from_leader(packet(P::Commit, z(6, 1))).is_empty(), "a repeated one is harmless");
-    let outputs = script.from_leader(packet(P::Commit, z(6, 3)));
+    script.leader_says(packet(P::Commit, z(6, 1)));
+    assert!(script.leader_says(packet(P::Commit, z(6, 1))).is_empty(), "a repeated one is harmless");
+    let outputs = script.leader_says(packet(P::Commit, z(6, 3)));
     let reason = CloseReason::Protocol("COMMIT out of order");
     assert_eq!(outputs[0], Output::CloseLeader { link: LinkId(1), reason });
     let delivered = outputs.iter().filter(|o| matches!(o, Output::Deliver { .. })).count();
@@ -190,12 +190,12 @@ fn each_proposal_is_acknowledged_after_its_flush_and_commits_must_come_in_order(
 #[test]
 fn a_truncation_is_waited_for_before_the_log_goes_on() {
     let mut script = follower();
-    script.from_leader(leader_info(6));
+    script.leader_says(leader_info(6));
     script.disk_works = false;
-    assert_eq!(script.from_leader(packet(P::Trunc, z(5, 7))), [Output::Truncate { to: z(5, 7) }]);
-    assert!(script.from_leader(packet_with(P::Proposal, z(6, 1), b"txn")).is_empty());
-    assert!(script.from_leader(packet(P::Commit, z(6, 1))).is_empty());
-    assert!(script.from_leader(packet(P::NewLeader, z(6, 0))).is_empty());
+    assert_eq!(script.leader_says(packet(P::Trunc, z(5, 7))), [Output::Truncate { to: z(5, 7) }]);
+    assert!(script.leader_says(packet_with(P::Proposal, z(6, 1), b"txn")).is_empty());
+    assert!(script.leader_says(packet(P::Commit, z(6, 1))).is_empty());
+    assert!(script.leader_says(packet(P::NewLeader, z(6, 0))).is_empty());
     let outputs = script.feed(Input::Truncated { zxid: z(5, 7) });
     assert!(matches!(&outputs[..], [Output::Append { .. }, Output::Deliver { .. }]));
     let outputs = script.feed(Input::Flushed { zxid: z(6, 1) });
@@ -205,9 +205,9 @@ fn a_truncation_is_waited_for_before_the_log_goes_on() {
 #[test]
 fn a_peer_that_loses_its_leader_while_truncating_votes_only_when_it_knows_its_log() {
     let mut script = follower();
-    script.from_leader(leader_info(6));
+    script.leader_says(leader_info(6));
     script.disk_works = false;
-    script.from_leader(packet(P::Trunc, z(5, 7)));
+    script.leader_says(packet(P::Trunc, z(5, 7)));
     let outputs = script.feed(Input::LeaderLinkDown { link: LinkId(1) });
     assert_eq!(outputs, [Output::RoleChanged(Role::Looking)]);
     assert!(script.vote(1, PeerState::Looking, 1, z(5, 9), 5).is_empty());
@@ -222,12 +222,12 @@ fn a_peer_that_loses_its_leader_while_truncating_votes_only_when_it_knows_its_lo
 #[test]
 fn a_snapshot_replaces_the_log() {
     let mut script = follower();
-    script.from_leader(leader_info(6));
-    script.from_leader(packet(P::Snap, z(5, 20)));
+    script.leader_says(leader_info(6));
+    script.leader_says(packet(P::Snap, z(5, 20)));
     script.disk_works = false;
     let outputs = script.feed(Input::LeaderSnapshotReceived { link: LinkId(1), zxid: z(5, 20) });
     assert_eq!(outputs, [Output::InstallSnapshot { zxid: z(5, 20) }]);
-    script.from_leader(packet(P::NewLeader, z(6, 0)));
+    script.leader_says(packet(P::NewLeader, z(6, 0)));
     let outputs = script.feed(Input::SnapshotInstalled { zxid: z(5, 20) });
     assert_eq!(outputs, [Output::WriteCurrentEpoch { epoch: 6 }]);
     assert_eq!(script.peer.last_zxid(), z(5, 20));
@@ -236,7 +236,7 @@ fn a_snapshot_replaces_the_log() {
 #[test]
 fn what_belongs_to_a_former_link_is_ignored() {
     let mut script = follower();
-    script.from_leader(leader_info(6));
+    script.leader_says(leader_info(6));
     let stale = Input::LeaderPacket { link: LinkId(0), packet: packet(P::Diff, z(5, 9)) };
     assert!(script.feed(stale).is_empty());
     assert!(script.feed(Input::LeaderLinkDown { link: LinkId(0) }).is_empty());
@@ -269,7 +269,7 @@ fn a_recorded_leader_is_followed() {
     script.feed(Input::LeaderLinkUp { link: LinkId(1) });
     let mut outputs = Vec::new();
     for packet in recorded(capture).into_iter().flatten() {
-        outputs.extend(script.from_leader(packet));
+        outputs.extend(script.leader_says(packet));
     }
     let sent = sent_to_leader(&outputs);
     let first = [(P::AckEpoch, z(1, 2)), (P::Ack, z(1, 0)), (P::Ack, z(1, 0))];

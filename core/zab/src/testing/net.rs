@@ -404,7 +404,7 @@ impl Net {
                 self.post(LATENCY, Event::Notify { from: sid, to, notification });
             }
             Output::ConnectLeader { link, sid: to } => {
-                self.post(LATENCY, Event::Dial { from: sid, to, link })
+                self.post(LATENCY, Event::Dial { from: sid, to, link });
             }
             Output::CloseLeader { link, reason } => {
                 self.node(sid).closed.push(reason);

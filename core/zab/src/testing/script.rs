@@ -133,11 +133,11 @@ impl Script {
         self.feed(Input::Notification { from, notification })
     }
 
-    pub(crate) fn from_learner(&mut self, link: u64, packet: QuorumPacket) -> Vec<Output> {
+    pub(crate) fn learner_says(&mut self, link: u64, packet: QuorumPacket) -> Vec<Output> {
         self.feed(Input::LearnerPacket { link: LinkId(link), packet })
     }
 
-    pub(crate) fn from_leader(&mut self, packet: QuorumPacket) -> Vec<Output> {
+    pub(crate) fn leader_says(&mut self, packet: QuorumPacket) -> Vec<Output> {
         self.feed(Input::LeaderPacket { link: LinkId(1), packet })
     }
 
@@ -163,8 +163,8 @@ impl Script {
         last: Zxid,
     ) -> Vec<Output> {
         let mut outputs = self.feed(Input::LearnerUp { link: LinkId(link) });
-        outputs.extend(self.from_learner(link, info(kind, sid, 0)));
-        outputs.extend(self.from_learner(link, ack_epoch(current, last)));
+        outputs.extend(self.learner_says(link, info(kind, sid, 0)));
+        outputs.extend(self.learner_says(link, ack_epoch(current, last)));
         outputs
     }
 
@@ -173,7 +173,7 @@ impl Script {
         let last = self.peer.last_zxid();
         let mut outputs = self.join(link, kind, sid, self.peer.epochs().1 as i32, last);
         let epoch = self.peer.epochs().1;
-        outputs.extend(self.from_learner(link, packet(PacketType::Ack, Zxid::new(epoch, 0))));
+        outputs.extend(self.learner_says(link, packet(PacketType::Ack, Zxid::new(epoch, 0))));
         outputs
     }
 }

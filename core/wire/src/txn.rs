@@ -222,10 +222,13 @@ impl Txn {
 }
 
 /// Whether the list of a closeSession is there. Without it the body ends at once, or a digest follows (servers with
-/// `zookeeper.closeSessionTxn.enabled=false`): no list of two paths, which begins alike, is as short as that.
+/// `zookeeper.closeSessionTxn.enabled=false`): of all lists, only that of two empty paths is as short and begins
+/// alike, and its other bytes are zero.
 fn has_paths(r: &Reader<'_>) -> bool {
-    const DIGEST_LEN: usize = 12;
-    let is_digest = r.rest().len() == DIGEST_LEN && r.rest().starts_with(&DIGEST_VERSION.to_be_bytes());
+    let mut digest = r.clone();
+    let is_digest = digest.i32("digest version") == Ok(DIGEST_VERSION)
+        && digest.i64("digest").is_ok_and(|digest| digest != 0)
+        && digest.is_empty();
     !r.is_empty() && !is_digest
 }
 

@@ -272,6 +272,8 @@ fn a_closed_session_of_any_version() {
     assert_eq!(list_disabled.encode(), header, "a reader of Apache would take the digest for the list");
     let no_paths = read([&header[..], &[0; 4], &digest].concat());
     assert_eq!((no_paths.txn, no_paths.digest), (Txn::CloseSession(Some(vec![])), record.digest));
+    let empty_paths = read([&header[..], &[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0]].concat());
+    assert_eq!(empty_paths.txn, Txn::CloseSession(Some(vec![String::new(); 2])));
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn txn() -> impl Strategy<Value = Txn> {
         1 => (path(), acl(), any::<i32>()).prop_map(|(path, acl, version)| Txn::SetAcl { path, acl, version }),
         1 => vec(part(), 0..5).prop_map(Txn::Multi),
         1 => any::<i32>().prop_map(Txn::CreateSession),
-        1 => vec(path(), 0..4).prop_map(|paths| Txn::CloseSession(Some(paths))),
+        1 => vec(text(), 0..4).prop_map(|paths| Txn::CloseSession(Some(paths))),
     ]
 }
 

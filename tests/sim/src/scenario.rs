@@ -1,0 +1,233 @@
+//! Clients, faults, and the end of a run.
+
+use bytes::BytesMut;
+use palisade_store::{PrepareRequest, SessionState};
+use palisade_wire::multi::create_op;
+use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket};
+use palisade_wire::request::{Create, Request};
+use palisade_wire::{Acl, OpCode, Zxid};
+use palisade_zab::Input;
+
+use crate::machine::Machine;
+use crate::network::{Message, NodeId, Way};
+use crate::oracle::{Check, Violation};
+use crate::world::{Event, World};
+
+/// How long everything may take to be well again after the faults have ended, ms.
+const HEALING_TIME: u64 = 60_000;
+
+impl World {
+    /// A client asks for something, at an observer or at a leader directly.
+    pub(crate) fn request(&mut self) -> Check {
+        let pause = self.chance.between(1, 2 * self.params.request_every);
+        self.agenda.plan(self.now + pause, Event::Request);
+        let node = self.chance.index(self.nodes.len());
+        let sync = self.chance.percent(15);
+        if let Some(link) = self.nodes[node].memory.uplink {
+            let Some(conn) = self.network.find(node, link, Way::ToLeader) else { return Ok(()) };
+            let request = if sync { self.sync_request() } else { self.write_request() };
+            if sync {
+                let floor = self.oracle.committed().len();
+                self.nodes[node].memory.sync_floors.push_back(floor);
+            }
+            let mut packet = QuorumPacket::new(
+                PacketType::Request,
+                Zxid(-1),
+                Some(
+                    ForwardedRequest {
+                        session: request.session,
+                        cxid: request.cxid,
+                        op: request.op,
+                        body: request.body,
+                    }
+                    .encode(),
+                ),
+            );
+            packet.auth = Some(Vec::new());
+            self.send(conn, Way::ToLeader, Message::Packet(packet));
+            return Ok(());
+        }
+        let leads = self.nodes[node].machine.as_ref().is_some_and(|m| m.next_zxid().is_some());
+        if leads && self.nodes[node].paused_until <= self.now {
+            for _ in 0..self.chance.between(1, 4) {
+                let request = self.write_request();
+                self.nodes[node].memory.requests.push_back(request);
+            }
+            return self.drain(node);
+        }
+        Ok(())
+    }
+
+    fn sync_request(&mut self) -> PrepareRequest {
+        self.requests += 1;
+        let body = palisade_wire::jute::encode(|b| Request::Sync(Some("/".into())).encode(b));
+        PrepareRequest { session: 1, cxid: self.requests as i32, op: OpCode::Sync.as_i32(), body, auth: None }
+    }
+
+    fn write_request(&mut self) -> PrepareRequest {
+        self.requests += 1;
+        let path = ["/a", "/b", "/c", "/a/x", "/a/y", "/b/x", "/b/x/deep"][self.chance.index(7)];
+        let data = self.requests.to_be_bytes();
+        let version = self.chance.pick(&[-1, -1, 0, 3]);
+        let create = |flags| {
+            Request::Create(Create {
+                path: path.into(),
+                data: Some(&data),
+                acl: Acl::open(),
+                flags,
+                ttl_ms: None,
+            })
+        };
+        let (op, request) = match self.chance.between(0, 9) {
+            0..=2 => (OpCode::Create, create(self.chance.pick(&[0, 1, 2, 3]))),
+            3 => (OpCode::CreateContainer, create(4)),
+            4..=5 => (OpCode::SetData, Request::SetData { path: path.into(), data: Some(&data), version }),
+            6 => (OpCode::Delete, Request::Delete { path: path.into(), version }),
+            7 => (OpCode::SetAcl, Request::SetAcl { path: path.into(), acl: Acl::open(), version }),
+            8 => {
+                let delete = (OpCode::Delete, Request::Delete { path: "/c".into(), version: -1 });
+                let check = (OpCode::Check, Request::Check { path: path.into(), version });
+                (OpCode::Multi, Request::Multi(vec![create_op(path, &data, 2), check, delete]))
+            }
+            _ => (OpCode::CloseSession, Request::CloseSession),
+        };
+        let mut body = BytesMut::new();
+        request.encode(&mut body);
+        PrepareRequest {
+            session: self.chance.between(1, 4) as i64,
+            cxid: self.requests as i32,
+            op: op.as_i32(),
+            body: body.freeze(),
+            auth: Some(Vec::new()),
+        }
+    }
+
+    /// The leader's runtime turns a request into a proposal; nobody else does anything with it.
+    pub(crate) fn propose(&mut self, node: NodeId, request: &PrepareRequest) -> Check {
+        let time = self.now as i64;
+        let this = &mut self.nodes[node];
+        let Some(zxid) = this.machine.as_ref().and_then(Machine::next_zxid) else { return Ok(()) };
+        let tree = &this.state.tree;
+        let preparer = this.memory.preparer();
+        let record = if request.op == OpCode::CloseSession.as_i32() {
+            preparer.prepare_close_session(tree, request.session, request.cxid, zxid, time)
+        } else {
+            preparer.prepare(tree, request, SessionState::Open, zxid, time)
+        };
+        let payload = record.encode();
+        self.oracle.proposed(node, zxid, &payload)?;
+        self.nodes[node].memory.inputs.push_back(Input::Propose { zxid, payload });
+        Ok(())
+    }
+
+    /// Something breaks or mends.
+    pub(crate) fn fault(&mut self) -> Check {
+        if self.calm {
+            return Ok(());
+        }
+        let pause = self.chance.between(1, 2 * self.params.fault_every);
+        self.agenda.plan(self.now + pause, Event::Fault);
+        let any = self.chance.index(self.nodes.len());
+        let leader = (0..self.nodes.len()).find(|n| self.nodes[*n].memory.leading);
+        let victim = if self.chance.percent(40) { leader.unwrap_or(any) } else { any };
+        match self.chance.between(0, 9) {
+            0..=2 => self.crash(victim),
+            3 => (0..self.params.voters).for_each(|node| self.crash(node)),
+            4 => {
+                self.nodes[victim].paused_until = self.now + self.chance.between(50, 4_000);
+            }
+            5..=6 => self.isolate(victim),
+            7 => {
+                let other = self.chance.index(self.nodes.len());
+                self.network.set_cut(victim, other, true);
+            }
+            _ => self.network.heal(),
+        }
+        if self.chance.percent(self.params.snapshot_percent) {
+            self.take_snapshot(any);
+        }
+        Ok(())
+    }
+
+    fn isolate(&mut self, node: NodeId) {
+        for other in 0..self.nodes.len() {
+            if other != node && self.chance.percent(80) {
+                self.network.set_cut(node, other, true);
+            }
+        }
+    }
+
+    fn take_snapshot(&mut self, node: NodeId) {
+        let this = &mut self.nodes[node];
+        if this.machine.is_some() && this.memory.serving {
+            this.disk.snapshot(this.state.image());
+        }
+    }
+
+    /// Power loss.
+    fn crash(&mut self, node: NodeId) {
+        if self.nodes[node].machine.take().is_none() {
+            return;
+        }
+        self.note(|| format!("{} crashes", self.nodes[node].sid));
+        self.nodes[node].life += 1;
+        self.nodes[node].paused_until = 0;
+        self.nodes[node].disk.crash(&mut self.chance);
+        self.nodes[node].memory = crate::node::Memory::default();
+        self.network.leave_election(node);
+        for (conn, way) in self.network.of_node(node) {
+            self.close_conn(conn, way);
+            if self.chance.percent(50) {
+                if let Some(c) = self.network.conn(conn) {
+                    c.queue(way).clear();
+                }
+            }
+            if self.chance.percent(70) {
+                self.send(conn, way, Message::Closed);
+            }
+        }
+        self.network.sweep();
+        let back = self.now + self.chance.between(10, 5_000);
+        self.agenda.plan(back, Event::Restart(node, self.nodes[node].life));
+    }
+
+    /// The faults end: from here on everything must get well by itself.
+    pub(crate) fn calm_down(&mut self) -> Check {
+        self.note(|| "the faults end".to_owned());
+        self.calm = true;
+        self.network.heal();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].paused_until = self.nodes[node].paused_until.min(self.now);
+            if self.nodes[node].machine.is_none() {
+                self.nodes[node].life += 1;
+                self.start(node)?;
+            }
+        }
+        self.agenda.plan(self.now + 1_000, Event::Inspect);
+        Ok(())
+    }
+
+    /// Whether every server serves, and all have the same tree at a point of history after the faults.
+    pub(crate) fn inspect(&mut self) -> Result<bool, Violation> {
+        let committed = self.oracle.committed();
+        let serving = self.nodes.iter().all(|node| node.memory.serving);
+        let least = self.nodes.iter().map(|node| node.state.applied.len()).min().unwrap_or_default();
+        let fresh = committed.len().saturating_sub(50);
+        if serving && !committed.is_empty() && least >= fresh.max(1) {
+            return Ok(true);
+        }
+        if self.now > self.params.faults_until + HEALING_TIME {
+            let states: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|n| (n.sid, n.memory.leading, n.memory.serving, n.state.applied.last().copied()))
+                .collect();
+            return Err(Violation(format!(
+                "Liveness: not healed {HEALING_TIME} ms after the faults: {states:?}, committed {:?}",
+                committed.last()
+            )));
+        }
+        self.agenda.plan(self.now + 500, Event::Inspect);
+        Ok(false)
+    }
+}

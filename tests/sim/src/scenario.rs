@@ -177,10 +177,10 @@ impl World {
         self.network.leave_election(node);
         for (conn, way) in self.network.of_node(node) {
             self.close_conn(conn, way);
-            if self.chance.percent(50) {
-                if let Some(c) = self.network.conn(conn) {
-                    c.queue(way).clear();
-                }
+            if self.chance.percent(50)
+                && let Some(c) = self.network.conn(conn)
+            {
+                c.queue(way).clear();
             }
             if self.chance.percent(70) {
                 self.send(conn, way, Message::Closed);

@@ -203,10 +203,10 @@ impl World {
     fn wake(&mut self, node: NodeId) -> Check {
         let now = self.timestamp();
         self.nodes[node].memory.wake = None;
-        if let Some(machine) = &mut self.nodes[node].machine {
-            if machine.next_timeout().is_some_and(|at| at <= now) {
-                machine.handle_timeout(now);
-            }
+        if let Some(machine) = &mut self.nodes[node].machine
+            && machine.next_timeout().is_some_and(|at| at <= now)
+        {
+            machine.handle_timeout(now);
         }
         self.drain(node)
     }

@@ -195,7 +195,7 @@ impl ReplicaObserver for Hub {
             Change::Deleted { path, acl } => self.fire(zxid, EventType::NodeDeleted, path, acl),
             Change::DataChanged { path, acl } => self.fire(zxid, EventType::NodeDataChanged, path, acl),
             Change::ChildrenChanged { path, acl } => {
-                self.fire(zxid, EventType::NodeChildrenChanged, path, acl)
+                self.fire(zxid, EventType::NodeChildrenChanged, path, acl);
             }
             Change::SessionCreated { .. } => {}
             Change::SessionClosed { session } => {

@@ -141,7 +141,12 @@ impl Gateway {
 }
 
 fn create(cxid: i32, zxid: i64, path: &str) -> TxnRecord {
-    let create = CreateTxn { path: path.to_owned(), data: None, acl: Acl::open(), parent_cversion: -1 };
+    let create = CreateTxn {
+        path: path.to_owned(),
+        data: None,
+        acl: Acl::open(),
+        parent_cversion: Zxid(zxid).counter() as i32,
+    };
     TxnRecord { header: header(SESSION, cxid, zxid), txn: Txn::Create(create, false), digest: None }
 }
 

@@ -23,7 +23,7 @@ fn create(n: u32) -> TxnRecord {
         path: format!("/{n}"),
         data: Some(vec![7; 1_000].into()),
         acl: Acl::open(),
-        parent_cversion: -1,
+        parent_cversion: n as i32,
     };
     TxnRecord { header: header(1, 0, Zxid::new(1, n).0), txn: Txn::Create(create, false), digest: None }
 }

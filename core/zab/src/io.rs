@@ -311,7 +311,8 @@ pub enum Output {
         payload: Bytes,
     },
     /// The role has changed. It ends what the former role had: on `Looking`, all links of the quorum port are closed
-    /// (their `Close…` outputs come before), and unanswered syncs and proposals will not be answered.
+    /// (their `Close…` outputs come before), and unanswered syncs and proposals will not be answered. `Following` may
+    /// come twice in a row, when a follower joins the same leader anew: it does not serve meanwhile.
     RoleChanged(Role),
     /// Leading: a quorum follows, the history is committed and delivered, proposals may be made from now on.
     /// Following: synchronised (UPTODATE). Until the next [`Output::RoleChanged`].

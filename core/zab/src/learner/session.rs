@@ -86,6 +86,10 @@ pub(crate) struct Session {
     acked: Zxid,
     /// Whether the log is being cut or replaced at this session's request, not at a former one's.
     replacing: bool,
+    /// Whether this session has asked for a snapshot whatever its log.
+    begged: bool,
+    /// Whether the link was closed for a fault that a snapshot from the same leader repairs.
+    repairable: bool,
     deadline: Option<Timestamp>,
 }
 
@@ -114,6 +118,8 @@ impl Session {
             held_bytes: 0,
             acked: history.last(),
             replacing: false,
+            begged: false,
+            repairable: false,
             deadline: Some(now + config.timing.init()),
         };
         let kind = match config.kind {
@@ -135,6 +141,11 @@ impl Session {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
+    }
+
+    /// Whether to join the same leader again at once: it will send a snapshot then.
+    pub(crate) fn is_repairable(&self) -> bool {
+        self.repairable
     }
 
     /// The leader's epoch, once this learner is synchronised with it.
@@ -204,6 +215,7 @@ impl Session {
         if let Err(reason) = result {
             if matches!(reason, CloseReason::Gap | CloseReason::Slow) {
                 history.ask_for_snapshot();
+                self.repairable = !self.begged;
             }
             self.close(reason, out);
         }
@@ -457,9 +469,10 @@ impl Session {
 
     /// Discovery's answer. `-1` is not counted as a vote: the epoch was promised before. Then the end of a log that
     /// cannot be repaired may be hidden to be sent a snapshot; in a vote it never may.
-    fn ack_epoch(&self, vote: bool, history: &History, out: &mut Out) {
+    fn ack_epoch(&mut self, vote: bool, history: &History, out: &mut Out) {
         let epoch = if vote { history.current_epoch() as i32 } else { -1 };
-        let last = if history.wants_snapshot() && !vote { Zxid::ZERO } else { history.last() };
+        self.begged = history.wants_snapshot() && !vote;
+        let last = if self.begged { Zxid::ZERO } else { history.last() };
         let data = Bytes::copy_from_slice(&epoch.to_be_bytes());
         self.send(PacketType::AckEpoch, last, Some(data), out);
     }

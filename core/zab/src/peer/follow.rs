@@ -9,7 +9,7 @@ use palisade_wire::quorum::{PacketType, QuorumPacket};
 
 use super::{Peer, State};
 use crate::history::History;
-use crate::io::{CloseReason, LearnerOutput, LinkId, Output};
+use crate::io::{CloseReason, LearnerOutput, LinkId, Output, Role};
 use crate::learner::{Kind, Session, SessionConfig};
 
 /// Bounds of the pause between two attempts to connect; in between it is a quarter of a tick.
@@ -37,6 +37,16 @@ impl Peer {
         let connect_until = now + self.config.timing.init();
         self.state = State::Following(Following { leader, connect_until, link: Link::Retry(now) });
         self.dial();
+    }
+
+    /// Joins the same leader in the same epoch, in which its vote is given and the end of its log may be hidden.
+    fn join_again(&mut self, now: Timestamp) {
+        if let State::Following(following) = &mut self.state {
+            following.connect_until = now + self.config.timing.tick;
+            let leader = following.leader;
+            self.out.push_back(Output::RoleChanged(Role::Following { leader }));
+            self.dial();
+        }
     }
 
     fn dial(&mut self) {
@@ -98,8 +108,8 @@ impl Peer {
         }
     }
 
-    /// Runs a step of the session, if there is one (with that link, if one is given); looks for a leader if that
-    /// closed its link.
+    /// Runs a step of the session, if there is one (with that link, if one is given). If that closed its link, joins the
+    /// same leader again to be sent a snapshot, or looks for a leader.
     pub(super) fn follow(
         &mut self,
         now: Timestamp,
@@ -116,11 +126,13 @@ impl Peer {
         if let Some(epoch) = session.active_epoch() {
             self.decided.peer_epoch = epoch.into();
         }
-        let closed = session.is_closed();
+        let (closed, repairable) = (session.is_closed(), session.is_repairable());
         self.forward_learner_outputs();
         let (count, bytes) = (self.config.log_count, self.config.log_bytes);
         self.history.trim(self.history.flushed(), count, bytes);
-        if closed {
+        if closed && repairable {
+            self.join_again(now);
+        } else if closed {
             self.go_looking(now);
         }
     }

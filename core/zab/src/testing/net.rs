@@ -161,6 +161,12 @@ impl Net {
         self.drop_conns(|c| c.leader == sid || c.learner == sid);
     }
 
+    pub(crate) fn crash_all(&mut self) {
+        for sid in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.crash(sid);
+        }
+    }
+
     /// Cuts a peer off: its messages vanish, its connections stall.
     pub(crate) fn cut(&mut self, sid: Sid) {
         self.cut.insert(sid);

@@ -127,6 +127,28 @@ pub(crate) fn snapshot(dir: &DataDir, tree: &DataTree) {
     file.finish(None).unwrap();
 }
 
+/// Writes the snapshot of `from` while the logged transactions up to `to` are applied.
+pub(crate) fn snapshot_between(dir: &DataDir, from: Zxid, to: Zxid) {
+    let mut tree = DataTree::new();
+    let mut cursor = None;
+    for record in crate::LogReader::new(dir, Zxid::ZERO, OPTIONS.max_record).unwrap() {
+        let record = record.unwrap();
+        if record.zxid > from && cursor.is_none() {
+            cursor = Some(SnapshotCursor::new(&tree));
+        }
+        if record.zxid <= to {
+            apply(&mut tree, &record.payload);
+        }
+    }
+    let mut cursor = cursor.unwrap();
+    assert_eq!(cursor.zxid(), from);
+    let mut file = dir.snapshots().create(from).unwrap();
+    let mut chunk = BytesMut::new();
+    while !cursor.write_chunk(&tree, &mut chunk, 100) {}
+    file.write(&chunk).unwrap();
+    file.finish(Some(crate::SnapshotDigest { zxid: to, digest: tree.digest() })).unwrap();
+}
+
 /// Short for [`Zxid::new`].
 pub(crate) const fn z(epoch: u32, counter: u32) -> Zxid {
     Zxid::new(epoch, counter)

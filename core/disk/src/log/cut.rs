@@ -35,6 +35,15 @@ impl Cut {
     }
 }
 
+/// What a truncation leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// The newest snapshot.
+    pub(super) base: Zxid,
+    /// The last transaction.
+    pub(super) last: Zxid,
+}
+
 /// Durably shortens a file.
 pub(super) fn cut_file(path: &Path, at: u64) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path).context("open", path)?;
@@ -54,11 +63,11 @@ impl TxnLog {
     /// it: nothing was changed. [`DiskError::Io`].
     pub fn truncate(&mut self, to: Zxid) -> Result<Zxid> {
         self.roll()?;
-        let last = self.plan_check(to)?;
-        let steps = self.truncate_steps(to)?;
+        let plan = self.plan(to)?;
+        let steps = self.truncate_steps(&plan, to)?;
         self.run(&steps)?;
-        self.last = last;
-        Ok(last)
+        self.last = plan.last;
+        Ok(plan.last)
     }
 
     /// Replaces the whole history by a snapshot that a leader sent, complete but unfinished. Everything else is
@@ -111,34 +120,47 @@ impl TxnLog {
         self.poison_on_error(result)
     }
 
-    /// The last transaction up to `to`, having seen that it can be reached once everything newer is gone.
-    fn plan_check(&self, to: Zxid) -> Result<Zxid> {
+    /// Sees that the history up to `to` can be had once everything newer is gone.
+    pub(super) fn plan(&self, to: Zxid) -> Result<Plan> {
         let refuse = |what| DiskError::CannotTruncate { to, last: self.last, what };
         if to > self.last {
             return Err(refuse("it has not reached that transaction"));
         }
         let snapshots = self.dir.snapshots();
-        let usable = |s: &SnapshotInfo| snapshots.load(s, self.options.max_record).is_ok();
+        // One that was finished after `to` may hold parts of what is to be forgotten.
+        let is_usable = |s: &SnapshotInfo| {
+            let loaded = snapshots.load(s, self.options.max_record);
+            loaded.is_ok_and(|(_, digest)| digest.is_none_or(|digest| digest.zxid <= to))
+        };
         let all = snapshots.list()?;
         let base = all
             .iter()
-            .find(|s| s.zxid <= to && s.whole && usable(s))
-            .ok_or_else(|| refuse("no snapshot as old as that can be loaded"))?;
-        let mut last = base.zxid;
-        for record in LogReader::new(&self.dir, base.zxid, self.options.max_record)? {
-            let zxid = record?.zxid;
+            .find(|s| s.zxid <= to && s.whole && is_usable(s))
+            .ok_or_else(|| refuse("no snapshot as old as that can be loaded"))?
+            .zxid;
+        let mut last = base;
+        for record in LogReader::new(&self.dir, base, self.options.max_record)? {
+            let zxid = match record {
+                Ok(record) => record.zxid,
+                Err(error) => {
+                    tracing::warn!("the log cannot be truncated to {to}: {error}");
+                    return Err(refuse(
+                        "the log does not lead to it from the newest snapshot that is old enough",
+                    ));
+                }
+            };
             if zxid > to {
                 break;
             }
             last = zxid;
         }
-        Ok(last)
+        Ok(Plan { base, last })
     }
 
     /// Snapshots first: with the whole log still there, nothing is lost by their deletion.
-    pub(super) fn truncate_steps(&self, to: Zxid) -> Result<Vec<Cut>> {
+    pub(super) fn truncate_steps(&self, plan: &Plan, to: Zxid) -> Result<Vec<Cut>> {
         let snapshots = self.dir.snapshots().list()?;
-        let mut steps: Vec<Cut> = snapshots.iter().filter(|s| s.zxid > to).map(delete).collect();
+        let mut steps: Vec<Cut> = snapshots.iter().filter(|s| s.zxid > plan.base).map(delete).collect();
         steps.extend(self.log_steps_after(to)?);
         Ok(steps)
     }

@@ -3,8 +3,8 @@ use palisade_wire::Zxid;
 
 use crate::DiskError;
 use crate::testing::{
-    Scratch, apply, assert_is_a_state, change, fill, open_log, restore, restore_files, snapshot, write_tree,
-    z,
+    Scratch, apply, assert_is_a_state, change, fill, open_log, restore, restore_files, snapshot,
+    snapshot_between, write_tree, z,
 };
 
 #[test]
@@ -47,6 +47,35 @@ fn truncation_is_refused_before_anything_changes() {
 }
 
 #[test]
+fn a_snapshot_that_may_hold_a_part_of_what_is_forgotten_goes_too() {
+    let scratch = Scratch::new();
+    let dir = scratch.open();
+    let states = fill(&dir, (1..=6).map(|i| z(1, i)), &[]);
+    snapshot_between(&dir, z(1, 2), z(1, 6));
+    assert_eq!(restore(&dir).unwrap().snapshot_zxid, z(1, 2));
+    let mut log = open_log(&dir, Zxid::ZERO);
+    assert_eq!(log.truncate(z(1, 4)).unwrap(), z(1, 4));
+    let restored = restore(&dir).unwrap();
+    assert_eq!((restored.snapshot_zxid, restored.last_zxid), (Zxid::ZERO, z(1, 4)));
+    assert_is_a_state(&restored, &states);
+}
+
+#[test]
+fn a_damaged_log_is_no_base_for_a_truncation() {
+    let scratch = Scratch::new();
+    let dir = scratch.open();
+    fill(&dir, (1..=6).map(|i| z(1, i)), &[z(1, 3)]);
+    let mut log = open_log(&dir, z(1, 3));
+    let path = scratch.path().join("log.100000001");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[50] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let before = scratch.files();
+    assert!(matches!(log.truncate(z(1, 2)), Err(DiskError::CannotTruncate { .. })));
+    assert_eq!(scratch.files(), before);
+}
+
+#[test]
 fn a_crash_at_any_step_of_a_truncation_leaves_a_history_that_was() {
     let zxids = || (1..=9).map(|i| z(1, i));
     for steps in 0.. {
@@ -54,7 +83,8 @@ fn a_crash_at_any_step_of_a_truncation_leaves_a_history_that_was() {
         let dir = scratch.open();
         let states = fill(&dir, zxids(), &[z(1, 2), z(1, 5), z(1, 7)]);
         let mut log = open_log(&dir, Zxid::ZERO);
-        let all = log.truncate_steps(z(1, 4)).unwrap();
+        let plan = log.plan(z(1, 4)).unwrap();
+        let all = log.truncate_steps(&plan, z(1, 4)).unwrap();
         assert!(all.len() >= 4);
         log.run(&all[..steps.min(all.len())]).unwrap();
         let restored = restore(&dir).unwrap();

@@ -10,7 +10,7 @@ use crate::epochs::Epochs;
 use crate::error::{DiskError, Result};
 use crate::log::{LogReader, LogRecord, LogTail};
 use crate::names;
-use crate::snapshot::{SnapshotDigest, SnapshotInfo};
+use crate::snapshot::{SnapshotDigest, SnapshotInfo, Snapshots};
 
 #[cfg(test)]
 mod tests;
@@ -72,12 +72,35 @@ impl DataDir {
     /// [`DiskError::NoSnapshot`], [`DiskError::NoLoadableSnapshot`], [`DiskError::Corrupt`], [`DiskError::Epochs`],
     /// [`DiskError::Io`].
     pub fn restore(&self, options: &RestoreOptions) -> Result<Restored> {
-        let candidates = self.snapshots().list()?;
-        let newest = candidates.first().map_or(Zxid::ZERO, |s| s.zxid);
-        let base = match self.load_newest(candidates, options)? {
+        let mut candidates = Candidates::new(self.snapshots(), options)?;
+        let newest = candidates.newest();
+        let base = match candidates.next()? {
             Some(base) => base,
             None => self.begin_empty(options)?,
         };
+        let Replayed { restored, is_exact } = self.replay(base, newest, options)?;
+        if is_exact {
+            return Ok(restored);
+        }
+        // The snapshot holds parts of transactions that the log has not: they were applied before they were durable
+        // here, and need not be in the history that goes on. An older snapshot yields the tree without them.
+        while let Ok(Some(base)) = candidates.next() {
+            match self.replay(base, newest, options) {
+                Ok(older) if older.is_exact => return Ok(older.restored),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!("an older snapshot does not help: {error}");
+                    break;
+                }
+            }
+        }
+        let snapshot = restored.snapshot_zxid;
+        tracing::warn!(%snapshot, last = %restored.last_zxid, "the snapshot is ahead of the log");
+        Ok(restored)
+    }
+
+    /// Applies the log. It must lead to every snapshot there is.
+    fn replay(&self, base: Base, newest: Zxid, options: &RestoreOptions) -> Result<Replayed> {
         let snapshot_zxid = base.tree.last_zxid();
         let mut replay = Replay::new(base, options);
         let mut log = LogReader::new(self, snapshot_zxid, options.max_record)?;
@@ -91,7 +114,7 @@ impl DataDir {
             return Err(self.ends_before_snapshot(last_zxid, newest));
         }
         let epochs = self.epochs().read(last_zxid)?;
-        Ok(Restored {
+        let restored = Restored {
             tree: replay.tree,
             last_zxid,
             recent: replay.recent.into(),
@@ -100,35 +123,8 @@ impl DataDir {
             epochs,
             digest_mismatch: replay.mismatch,
             tail,
-        })
-    }
-
-    /// The newest snapshot that can be loaded; `None` if there are none at all.
-    fn load_newest(&self, candidates: Vec<SnapshotInfo>, options: &RestoreOptions) -> Result<Option<Base>> {
-        let count = candidates.len();
-        let mut first_error = None;
-        for snapshot in candidates {
-            let loaded = if snapshot.whole {
-                self.snapshots().load(&snapshot, options.max_record)
-            } else {
-                Err(DiskError::corrupt(&snapshot.path, snapshot.bytes, "it was not written to its end"))
-            };
-            match loaded {
-                Ok((tree, digest)) => return Ok(Some(Base { tree, digest })),
-                Err(error) => {
-                    tracing::warn!(path = %snapshot.path.display(), "trying an older snapshot: {error}");
-                    first_error.get_or_insert(error);
-                }
-            }
-        }
-        match first_error {
-            None => Ok(None),
-            Some(newest) => Err(DiskError::NoLoadableSnapshot {
-                dir: self.snapshot_path().to_owned(),
-                count,
-                newest: Box::new(newest),
-            }),
-        }
+        };
+        Ok(Replayed { restored, is_exact: replay.exact_from.is_none_or(|from| from <= last_zxid) })
     }
 
     /// An empty tree, if it is certain that there never was another.
@@ -173,6 +169,57 @@ impl DataDir {
 struct Base {
     tree: DataTree,
     digest: Option<SnapshotDigest>,
+}
+
+/// Snapshots that can be loaded, newest first.
+struct Candidates<'a> {
+    snapshots: Snapshots,
+    found: Vec<SnapshotInfo>,
+    /// How many were tried.
+    tried: usize,
+    /// Why the newest of those that failed did.
+    first_error: Option<DiskError>,
+    options: &'a RestoreOptions,
+}
+
+impl<'a> Candidates<'a> {
+    fn new(snapshots: Snapshots, options: &'a RestoreOptions) -> Result<Self> {
+        let found = snapshots.list()?;
+        Ok(Self { snapshots, found, tried: 0, first_error: None, options })
+    }
+
+    /// The newest zxid that any has, be it loadable or not.
+    fn newest(&self) -> Zxid {
+        self.found.first().map_or(Zxid::ZERO, |s| s.zxid)
+    }
+
+    /// `None` if there are no more. An error if there were some, and none of them could be loaded.
+    fn next(&mut self) -> Result<Option<Base>> {
+        while let Some(snapshot) = self.found.get(self.tried) {
+            self.tried += 1;
+            let loaded = if snapshot.whole {
+                self.snapshots.load(snapshot, self.options.max_record)
+            } else {
+                Err(DiskError::corrupt(&snapshot.path, snapshot.bytes, "it was not written to its end"))
+            };
+            match loaded {
+                Ok((tree, digest)) => return Ok(Some(Base { tree, digest })),
+                Err(error) => {
+                    tracing::warn!(path = %snapshot.path.display(), "trying an older snapshot: {error}");
+                    self.first_error.get_or_insert(error);
+                }
+            }
+        }
+        let Some(newest) = self.first_error.take() else { return Ok(None) };
+        let dir = self.snapshots.path().to_owned();
+        Err(DiskError::NoLoadableSnapshot { dir, count: self.found.len(), newest: Box::new(newest) })
+    }
+}
+
+struct Replayed {
+    restored: Restored,
+    /// Whether the log reaches the last transaction of which the snapshot may hold a part.
+    is_exact: bool,
 }
 
 struct Replay {

@@ -5,7 +5,7 @@ use palisade_wire::txn::TxnRecord;
 use super::RestoreOptions;
 use crate::testing::{
     Files, Scratch, apply, assert_is_a_state, change, fill, open_log, options, restore, restore_files,
-    sample, snapshot, write_tree, z,
+    sample, snapshot, snapshot_between, write_tree, z,
 };
 use crate::{DiskError, Epochs, SnapshotDigest};
 
@@ -140,6 +140,27 @@ fn a_snapshot_taken_while_transactions_go_on_is_made_exact_by_the_log() {
     assert_eq!((restored.snapshot_zxid, restored.last_zxid), (z(1, 20), tree.last_zxid()));
     assert_eq!(restored.tree.recompute_digest(), tree.digest());
     assert_eq!(restored.digest_mismatch, None);
+}
+
+#[test]
+fn a_snapshot_that_is_ahead_of_the_log_gives_way_to_an_older_one() {
+    let scratch = Scratch::new();
+    let states = fill(&scratch.open(), (1..=6).map(|i| z(1, i)), &[]);
+    snapshot_between(&scratch.open(), z(1, 2), z(1, 6));
+    let mut files = scratch.files();
+    assert_eq!(restore_files(&files).unwrap().snapshot_zxid, z(1, 2));
+    // A power failure takes the end of the log, which was not durable yet.
+    let log = files.get_mut("log.100000001").unwrap();
+    let one = change(z(1, 6)).len() + 13;
+    let end = log.iter().rposition(|b| *b != 0).unwrap();
+    log.truncate(end + 1 - one);
+    let restored = restore_files(&files).unwrap();
+    assert_eq!((restored.snapshot_zxid, restored.last_zxid), (Zxid::ZERO, z(1, 5)));
+    assert_is_a_state(&restored, &states);
+    // Without an older one there is no choice.
+    files.remove("snapshot.0");
+    let restored = restore_files(&files).unwrap();
+    assert_eq!((restored.snapshot_zxid, restored.last_zxid), (z(1, 2), z(1, 5)));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use palisade_store::DataTree;
 use palisade_wire::Zxid;
@@ -59,6 +59,11 @@ impl Snapshots {
     pub const fn compressed(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
+    }
+
+    /// Where they are.
+    pub fn path(&self) -> &Path {
+        self.dir.snapshot_path()
     }
 
     /// Begins a snapshot that will be `snapshot.<zxid>` once it is finished.

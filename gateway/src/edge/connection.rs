@@ -144,7 +144,8 @@ impl Connection {
         let more = self.process()?;
         self.forward()?;
         self.flush()?;
-        match self.client.lock().outbox.ending() {
+        let ending = self.client.lock().outbox.ending();
+        match ending {
             Some(End::Now(reason)) => Err(reason),
             Some(End::AfterFlush(_)) => Ok(false),
             None => Ok(more && self.has_room()),

@@ -21,6 +21,8 @@ mod outbox;
 mod pipeline;
 mod requests;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -132,27 +132,24 @@ impl Pipeline {
 
     /// The link did not take it, or lost it without harm: it will be sent again.
     pub(super) fn unsend(&mut self, tag: u64, job: Job) {
-        if let Some(entry) = self.get_mut(tag) {
-            self.held += job.body.len();
-            if let Some(slot) = self.entries.get_mut(entry) {
-                *slot = Entry::Unsent(job);
-            }
-            self.cursor = self.cursor.min(tag);
-        }
+        let Some(entry) = self.position(tag).and_then(|at| self.entries.get_mut(at)) else { return };
+        self.held += job.body.len();
+        *entry = Entry::Unsent(job);
+        self.cursor = self.cursor.min(tag);
     }
 
     /// The sent request with this tag, and since when it is.
     pub(super) fn sent(&self, tag: u64) -> Option<(&Job, Instant)> {
-        match self.entries.get(self.get_mut(tag)?)? {
+        match self.entries.get(self.position(tag)?)? {
             Entry::Sent(job, since) => Some((job, *since)),
             _ => None,
         }
     }
 
     /// Marks a sent request as answered. If it is the first in line it is taken off, and the caller puts the reply
-    /// into the outbox itself; otherwise `reply` makes the frame to keep.
+    /// into the outbox itself; otherwise `reply` makes the frame that waits here.
     pub(super) fn answered(&mut self, tag: u64, reply: impl FnOnce() -> Bytes) -> Answered {
-        match self.get_mut(tag) {
+        match self.position(tag) {
             Some(0) => {
                 self.entries.pop_front();
                 self.first += 1;
@@ -169,7 +166,7 @@ impl Pipeline {
         }
     }
 
-    fn get_mut(&self, tag: u64) -> Option<usize> {
+    fn position(&self, tag: u64) -> Option<usize> {
         let at = usize::try_from(tag.checked_sub(self.first)?).ok()?;
         (at < self.entries.len()).then_some(at)
     }
@@ -206,4 +203,105 @@ pub(super) enum Answered {
     Kept,
     /// No such request waits any more.
     Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(xid: i32, op: OpCode) -> Job {
+        Job { xid, op, body: Bytes::from_static(b"body"), ids: Arc::from([]) }
+    }
+
+    fn send(pipeline: &mut Pipeline) -> Option<(u64, i32)> {
+        pipeline.send_next(Instant::now()).map(|(tag, job)| (tag, job.xid))
+    }
+
+    fn answer(pipeline: &mut Pipeline, tag: u64) -> Answered {
+        pipeline.answered(tag, || Bytes::from(tag.to_string()))
+    }
+
+    fn local(pipeline: &mut Pipeline) -> Option<i32> {
+        match pipeline.pop()? {
+            Front::Local(job) => Some(job.xid),
+            Front::Done { .. } => None,
+        }
+    }
+
+    #[test]
+    fn writes_are_sent_without_waiting_and_answered_in_order() {
+        let mut pipeline = Pipeline::default();
+        for xid in 1..=3 {
+            pipeline.push_forward(job(xid, OpCode::Create));
+        }
+        assert_eq!([send(&mut pipeline), send(&mut pipeline)], [Some((0, 1)), Some((1, 2))]);
+        assert_eq!(answer(&mut pipeline, 0), Answered::First);
+        assert_eq!(answer(&mut pipeline, 0), Answered::Unknown);
+        assert_eq!(send(&mut pipeline), Some((2, 3)));
+        assert_eq!(send(&mut pipeline), None);
+        assert_eq!(answer(&mut pipeline, 2), Answered::Kept);
+        assert!(pipeline.pop().is_none());
+        assert_eq!(answer(&mut pipeline, 1), Answered::First);
+        assert!(matches!(pipeline.pop(), Some(Front::Done { reply, last: false }) if reply == "2"));
+        assert!(pipeline.is_empty());
+    }
+
+    #[test]
+    fn a_read_waits_for_the_write_before_it_and_holds_back_the_write_behind_it() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push_forward(job(1, OpCode::Create));
+        pipeline.push_local(job(2, OpCode::GetData));
+        pipeline.push_forward(job(3, OpCode::Delete));
+        assert_eq!(send(&mut pipeline), Some((0, 1)));
+        assert_eq!(send(&mut pipeline), None);
+        assert!(!pipeline.is_stalled());
+        assert_eq!(local(&mut pipeline), None);
+        assert_eq!(answer(&mut pipeline, 0), Answered::First);
+        assert_eq!(local(&mut pipeline), Some(2));
+        assert!(pipeline.is_stalled());
+        assert_eq!(send(&mut pipeline), Some((2, 3)));
+    }
+
+    #[test]
+    fn what_the_link_did_not_take_is_sent_again_in_order() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push_forward(job(1, OpCode::Sync));
+        pipeline.push_forward(job(2, OpCode::Create));
+        let (tag, first) = pipeline.send_next(Instant::now()).unwrap();
+        send(&mut pipeline);
+        assert_eq!(pipeline.sent(tag).map(|(job, _)| job.xid), Some(1));
+        pipeline.unsend(tag, first);
+        assert!(pipeline.is_stalled());
+        assert_eq!(send(&mut pipeline), Some((0, 1)));
+        assert_eq!(send(&mut pipeline), None);
+    }
+
+    #[test]
+    fn held_bytes_are_those_that_wait_here() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push_forward(job(1, OpCode::Create));
+        pipeline.push_local(job(2, OpCode::GetData));
+        assert_eq!(pipeline.held(), 8);
+        let (tag, unsent) = pipeline.send_next(Instant::now()).unwrap();
+        assert_eq!(pipeline.held(), 4);
+        pipeline.unsend(tag, unsent);
+        assert_eq!(pipeline.held(), 8);
+        send(&mut pipeline);
+        answer(&mut pipeline, 0);
+        local(&mut pipeline);
+        assert_eq!((pipeline.held(), pipeline.len()), (0, 0));
+    }
+
+    #[test]
+    fn answers_after_a_clear_are_unknown() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push_forward(job(1, OpCode::CloseSession));
+        assert!(pipeline.is_closing());
+        send(&mut pipeline);
+        pipeline.push_done(Bytes::new(), true);
+        pipeline.clear();
+        assert_eq!(answer(&mut pipeline, 0), Answered::Unknown);
+        pipeline.push_forward(job(2, OpCode::Create));
+        assert_eq!(send(&mut pipeline), Some((2, 2)));
+    }
 }

@@ -1,0 +1,116 @@
+use palisade_wire::{ErrorCode, OpCode};
+use tokio::io::AsyncWriteExt;
+
+use super::raw::*;
+use super::*;
+
+#[tokio::test]
+async fn connections_are_limited_by_address() {
+    let mut config = config();
+    config.client.max_per_address = 2;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let first = bench.session().await;
+    let _second = bench.session().await;
+    let mut third = bench.raw().await;
+    assert_eq!(third.frame().await, None);
+    drop(first);
+    loop {
+        let mut raw = bench.raw().await;
+        // The place is free as soon as the first connection's task has ended.
+        if raw.stream.write_all(b"srvr").await.is_ok() && !raw.rest().await.is_empty() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_are_limited_altogether() {
+    let mut config = config();
+    config.limits.max_connections = 1;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let _first = bench.session().await;
+    assert_eq!(bench.raw().await.frame().await, None);
+}
+
+#[tokio::test]
+async fn frames_beyond_the_limit_end_the_connection() {
+    let mut config = config();
+    config.limits.max_frame = 2_048;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut session = bench.session().await;
+    session.ok(OpCode::Create, &create("/a", 0)).await;
+    let fits = vec![0; 2_048 - 8 - 4 - 2 - 4 - 4];
+    session.ok(OpCode::SetData, &set_data("/a", &fits)).await;
+    session.raw.send(&2_049_i32.to_be_bytes()).await;
+    assert!(session.is_closed().await);
+}
+
+#[tokio::test]
+async fn large_requests_and_replies_pass() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    session.ok(OpCode::Create, &create("/a", 0)).await;
+    let large = vec![7; 1_000_000];
+    session.ok(OpCode::SetData, &set_data("/a", &large)).await;
+    for _ in 0..8 {
+        session.send(OpCode::GetData, &get_data("/a", false)).await;
+    }
+    for _ in 0..8 {
+        assert_eq!(data(&session.reply().await.1), large);
+    }
+}
+
+/// The client reads nothing; the events of others must not pile up for ever, nor stop anybody.
+#[tokio::test]
+async fn a_reader_that_is_too_slow_for_its_events_is_closed() {
+    let mut config = config();
+    config.limits.outbox_bytes = 64 << 10;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let (mut slow, mut other) = (bench.session().await, bench.session().await);
+    let path = format!("/{}", "x".repeat(10_000));
+    let watch = palisade_wire::request::Request::AddWatch { path: path.as_str().into(), mode: 0 };
+    slow.ok(OpCode::AddWatch, &watch).await;
+    other.ok(OpCode::Create, &create(&path, 0)).await;
+    let core = Arc::clone(&bench.core);
+    let written = tokio::task::spawn_blocking(move || {
+        for _ in 0..4_000 {
+            core.write(OpCode::SetData, &set_data(&path, b""));
+        }
+    });
+    written.await.unwrap();
+    other.ok(OpCode::Exists, &exists("/", false)).await;
+    let mut events = 0;
+    while slow.message().await.is_some() {
+        events += 1;
+    }
+    assert!(events < 4_000, "{events}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_silent_for_its_timeout_is_closed() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    assert!(session.is_closed().await);
+}
+
+#[tokio::test]
+async fn requests_beyond_the_pipeline_wait_in_the_socket() {
+    let mut config = config();
+    config.limits.pipelined_requests = 3;
+    let bench = Bench::with(config).await;
+    let mut session = bench.session_by_hand().await;
+    for i in 0..10 {
+        session.send(OpCode::Create, &create(&format!("/{i}"), 0)).await;
+    }
+    bench.core.arrived(3).await;
+    for xid in 1..=10 {
+        assert!(bench.core.waiting() <= 3);
+        bench.core.step().await;
+        let (header, _) = session.reply().await;
+        assert_eq!((header.xid, header.err), (xid, ErrorCode::OK));
+    }
+}

@@ -1,0 +1,92 @@
+use palisade_wire::request::Request;
+use palisade_wire::{ErrorCode, OpCode};
+
+use super::raw::*;
+use super::*;
+
+#[tokio::test]
+async fn reads_go_on_without_a_leader() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    session.ok(OpCode::Create, &create("/a", 0)).await;
+    bench.core.disconnect();
+    session.ok(OpCode::GetData, &get_data("/a", true)).await;
+    session.ok(OpCode::GetChildren, &get_children("/", false)).await;
+}
+
+#[tokio::test]
+async fn a_write_whose_outcome_is_unknown_ends_the_connection() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    bench.core.arrived(1).await;
+    bench.core.disconnect();
+    assert!(session.is_closed().await);
+}
+
+#[tokio::test]
+async fn writes_wait_for_a_leader_and_tell_it_first_whose_session_it_is() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    bench.core.disconnect();
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    session.send(OpCode::Exists, &exists("/a", false)).await;
+    session.send_as(-2, 11, &Request::Ping).await;
+    assert_eq!(session.reply().await.0.xid, -2);
+    bench.core.reconnect();
+    bench.core.arrived(2).await;
+    bench.core.step().await;
+    bench.core.step().await;
+    assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+    assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+}
+
+#[tokio::test]
+async fn a_sync_without_effect_is_asked_again() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Sync, &Request::Sync(Some("/".into()))).await;
+    bench.core.arrived(1).await;
+    bench.core.disconnect();
+    bench.core.reconnect();
+    bench.core.arrived(2).await;
+    bench.core.step().await;
+    bench.core.step().await;
+    assert_eq!(string(&session.reply().await.1), "/");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_does_not_wait_for_ever() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    bench.core.disconnect();
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    assert!(session.is_closed().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_session_does_not_wait_for_ever() {
+    let bench = Bench::start().await;
+    bench.core.disconnect();
+    assert_eq!(bench.raw().await.handshake(&new_session(10_000)).await, None);
+}
+
+#[tokio::test]
+async fn a_session_that_the_new_leader_does_not_know_is_ended() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    bench.core.disconnect();
+    bench.core.forget(session.id);
+    bench.core.reconnect();
+    bench.core.step().await;
+    assert!(session.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_history_that_goes_back_ends_all_connections() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    session.ok(OpCode::Create, &create("/a", 0)).await;
+    bench.core.lose_history();
+    assert!(session.is_closed().await);
+}

@@ -167,6 +167,7 @@ impl Follower {
     pub(crate) fn packet(&mut self, packet: QuorumPacket) -> Result<(), LinkError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         match packet.packet_type() {
+            Some(PacketType::NewLeader) => link.config = packet.data.clone(),
             // A transaction that cannot be understood must not reach the log.
             Some(PacketType::Proposal | PacketType::Inform) => {
                 link.decoded = Some(decode_txn(packet.zxid, &packet.data.clone().unwrap_or_default())?);
@@ -366,7 +367,10 @@ impl Follower {
                     }
                     (Step::Synced, Some(link)) => link.synced(batch.last_zxid()),
                     (Step::Revalidated { session, valid }, Some(link)) => link.revalidated(*session, *valid),
-                    (Step::Serving { epoch }, Some(link)) => link.serve(*epoch, &self.queue, &self.state),
+                    (Step::Serving { epoch }, Some(link)) => {
+                        batch.set_config(link.config.take().as_deref().unwrap_or_default());
+                        link.serve(*epoch, &self.queue, &self.state);
+                    }
                     (_, None) => {}
                 }
             }

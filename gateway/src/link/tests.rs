@@ -102,7 +102,7 @@ impl Peer {
         self.send(
             PacketType::NewLeader,
             start,
-            Some(Bytes::from_static(b"server.1=a:1:2:participant\nversion=0")),
+            Some(Bytes::from_static(b"server.1=a:1:2:participant\nversion=a0")),
         )
         .await;
         assert_eq!(self.hear().await.packet_type(), Some(PacketType::Ack));
@@ -201,12 +201,16 @@ async fn a_recorded_diff_is_applied_logged_and_found_again() {
     leader.accept().await.synchronise(1, &[before]).await;
     gateway.connected().await;
     gateway.edge.take();
+    let version = gateway.replica.read().node("/zookeeper/config").unwrap().stat().mzxid;
+    assert_eq!(version, Zxid(0xa0));
 
     let mut peer = leader.accept().await;
     peer.say(DIFF).await;
     gateway.edge.until("0x100000004 Reconfig").await;
     let seen = gateway.edge.take();
     assert_eq!(seen.iter().filter(|s| s.contains(" created ")).count(), 2, "{seen:?}");
+    let text = b"server.1=127.0.0.1:21861:21871:participant;0.0.0.0:21851";
+    assert!(gateway.replica.read().node("/zookeeper/config").unwrap().data().unwrap().starts_with(text));
     let digest = gateway.replica.read().digest();
     assert_eq!(digest, 0x2_90eb_e7c8, "the leader's");
     for kind in ["ObserverInfo", "AckEpoch", "Ack", "Ack", "Ping", "Ping"] {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use palisade_wire::txn::TxnRecord;
 use palisade_wire::{SessionId, Zxid};
 use palisade_zab::{CloseReason, LinkId};
@@ -26,6 +26,8 @@ pub(crate) struct Link {
     pub(crate) out: BytesMut,
     pub(crate) in_flight: InFlight,
     pub(crate) taken: VecDeque<Outgoing>,
+    /// The ensemble's configuration, as NEWLEADER told it.
+    pub(crate) config: Option<Bytes>,
     /// Of the packet handed in last: decoded once to see that it can be.
     pub(crate) decoded: Option<TxnRecord>,
     pub(crate) closed: Option<CloseReason>,
@@ -41,6 +43,7 @@ impl Link {
             out: BytesMut::new(),
             in_flight: InFlight::default(),
             taken: VecDeque::new(),
+            config: None,
             decoded: None,
             closed: None,
         }

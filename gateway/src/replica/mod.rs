@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use palisade_store::{Change, DataTree, TxnOutcome};
 use palisade_wire::Zxid;
@@ -16,6 +17,9 @@ use tracing::error;
 use crate::core_link::{Answer, Ticket};
 
 pub(crate) mod disk;
+
+/// Holds the ensemble's configuration; set by each server on its own, outside of any transaction.
+const CONFIG: &str = "/zookeeper/config";
 
 /// Who is told of every change, in order.
 ///
@@ -104,6 +108,20 @@ impl Batch<'_> {
         check_digest(&self.tree, header.zxid, *digest);
     }
 
+    /// Puts the ensemble's configuration where clients look for it, as every Apache server does on its own. No
+    /// watch fires. A leader before 3.5 has none.
+    pub(crate) fn set_config(&mut self, text: &[u8]) {
+        let known = self.tree.node(CONFIG).is_none_or(|node| node.data().unwrap_or_default() == text);
+        if text.len() > 1 && !known {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.tree.set_config(
+                text,
+                config_version(text),
+                i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            );
+        }
+    }
+
     /// The last transaction applied.
     pub(crate) fn last_zxid(&self) -> Zxid {
         self.tree.last_zxid()
@@ -114,6 +132,13 @@ impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.shared.last_zxid.store(self.tree.last_zxid().0, Ordering::Release);
     }
+}
+
+/// The line `version=<hex>`; zero without one.
+fn config_version(text: &[u8]) -> Zxid {
+    let line = text.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"version="));
+    let digits = line.and_then(|digits| std::str::from_utf8(digits).ok());
+    Zxid(digits.and_then(|digits| i64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0))
 }
 
 /// Compares with the digest that the leader computed. A difference is told, and lived with, as Apache does: the

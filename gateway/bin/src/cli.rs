@@ -55,7 +55,9 @@ impl Command {
     /// What is logged if the operator does not say.
     pub(crate) const fn default_log(&self) -> &'static str {
         match self {
-            Self::Dev(_) | Self::CheckConfig(_) => "warn",
+            // Its voters start one after the other: that the first cannot reach the others yet is no news.
+            Self::Dev(_) => "warn,palisade_server::election=error",
+            Self::CheckConfig(_) => "warn",
             Self::Core(_) | Self::Gateway(_) => "info",
         }
     }

@@ -28,6 +28,10 @@ const INIT_LIMIT: u32 = 100;
 const SYNC_LIMIT: u32 = 25;
 /// Bytes by which log files grow: small, as six of them are written.
 const LOG_PREALLOCATION: u64 = 1 << 20;
+/// Recent transactions that each voter keeps in memory, in bytes: there are three voters in this one process.
+const COMMIT_LOG_BYTES: usize = 16 << 20;
+/// Time between purges of old logs and snapshots.
+const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Everything that is taken before anything starts: the folder and the ports.
 #[derive(Debug)]
@@ -147,6 +151,8 @@ fn voter(sid: i64, ensemble: &Ensemble, data_dir: &Path) -> palisade_server::Con
     config.timing.init_limit = INIT_LIMIT;
     config.timing.sync_limit = SYNC_LIMIT;
     config.storage.log_preallocation = LOG_PREALLOCATION;
+    config.storage.purge_interval = Some(PURGE_INTERVAL);
+    config.limits.commit_log_bytes = COMMIT_LOG_BYTES;
     config.sessions.extended_types = true;
     config
 }

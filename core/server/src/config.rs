@@ -95,7 +95,7 @@ pub struct Sessions {
 pub struct Limits {
     /// Largest client request, and with an equal margin largest packet and log record (`jute.maxbuffer`), bytes.
     pub jute_max_buffer: usize,
-    /// Committed transactions kept in memory for learners that fall behind (`commitLogCount`).
+    /// Committed transactions kept in memory for learners that fall behind (`commitLogCount`, Apache's default is 500).
     pub commit_log_count: usize,
     /// Bytes of those transactions.
     pub commit_log_bytes: usize,
@@ -191,7 +191,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             jute_max_buffer: DEFAULT_MAX_FRAME,
-            commit_log_count: 500,
+            commit_log_count: 10_000,
             commit_log_bytes: 64 << 20,
             learner_backlog_bytes: 128 << 20,
             max_learners: 1000,

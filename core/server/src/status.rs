@@ -78,7 +78,7 @@ impl Shared {
             tree,
             metrics: Arc::default(),
             ports,
-            digest_gate: LogGate::new(),
+            digest_gate: LogGate::default(),
             started: Instant::now(),
             status: Mutex::new(status),
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use palisade_disk::DiskError;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -95,8 +95,9 @@ impl Voter {
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let driver = assemble(config, ports, files, &shutdown, &tasks)?;
         let (end, jobs) = (shutdown.clone(), driver.jobs.clone());
+        let driving = tokio::spawn(driver.run(end.clone()));
         let running = tokio::spawn(async move {
-            let outcome = driver.run(end.clone()).await;
+            let outcome = flatten(driving.await);
             if let Err(error) = &outcome {
                 tracing::error!(%error, "this voter stops");
             }
@@ -129,10 +130,7 @@ impl VoterHandle {
     /// # Errors
     /// The reason.
     pub async fn wait(&mut self) -> Result<(), Fatal> {
-        match (&mut self.running).await {
-            Ok(outcome) => outcome,
-            Err(error) => Err(Fatal::Internal(error.to_string())),
-        }
+        flatten((&mut self.running).await)
     }
 
     /// Stops it: what was queued for the disk is written, then all tasks and threads end.
@@ -158,4 +156,8 @@ impl Drop for VoterHandle {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+fn flatten(ended: Result<Result<(), Fatal>, JoinError>) -> Result<(), Fatal> {
+    ended.unwrap_or_else(|error| Err(Fatal::Internal(error.to_string())))
 }

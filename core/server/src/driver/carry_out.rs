@@ -31,9 +31,7 @@ impl Driver {
             Output::SendToLearner { link, packet } => self.send_to_learner(link, packet),
             Output::SendSnapshot { link, zxid } => self.send_snapshot(link, zxid),
             Output::CloseLearner { link, reason } => {
-                if let Some(learner) = self.links.learners.remove(link) {
-                    tracing::info!(?link, from = %learner.from, sid = learner.sid, %reason, "learner's link closed");
-                }
+                self.drop_learner(link, &reason);
             }
             Output::LearnerPacket { link, packet, .. } => self.on_request(link, &packet),
 
@@ -76,7 +74,6 @@ impl Driver {
     }
 
     fn send_to_learner(&mut self, link: LinkId, packet: QuorumPacket) {
-        self.shared.metrics.sent.add(1);
         match packet.packet_type() {
             Some(PacketType::UpToDate) => {
                 self.links.learners.mark_synced(link);
@@ -85,15 +82,20 @@ impl Driver {
             Some(PacketType::Diff) => self.shared.metrics.diffs.add(1),
             _ => {}
         }
-        if !self.links.learners.send_packet(link, packet) {
-            self.links.follow_ups.push_back(Input::LearnerDown { link });
-        }
+        self.send(link, Outgoing::Packet(packet));
     }
 
     fn send_snapshot(&mut self, link: LinkId, zxid: Zxid) {
         self.shared.metrics.snaps.add(1);
         let (cursor, generation) = self.shared.tree.cursor();
-        if !self.links.learners.send(link, Outgoing::Tree { zxid, cursor, generation }) {
+        self.send(link, Outgoing::Tree { zxid, cursor, generation });
+    }
+
+    /// Queues something for a learner. A link whose queue is full is closed: what followed would leave a gap.
+    pub(super) fn send(&mut self, link: LinkId, item: Outgoing) {
+        self.shared.metrics.sent.add(1);
+        if let Err(overflow) = self.links.learners.send(link, item) {
+            self.drop_learner(link, &overflow);
             self.links.follow_ups.push_back(Input::LearnerDown { link });
         }
     }
@@ -179,7 +181,17 @@ impl Driver {
         self.shared.set_phase(phase, self.clock.now());
     }
 
-    pub(super) fn publish_learners(&self) {
+    /// Closes a learner's link, if it is still there.
+    pub(super) fn drop_learner(&mut self, link: LinkId, reason: &dyn std::fmt::Display) -> bool {
+        let Some(learner) = self.links.learners.remove(link) else { return false };
+        if let Some(held_back) = self.links.gate.pass() {
+            tracing::info!(?link, from = %learner.from, sid = learner.sid, %reason, held_back, "learner gone");
+        }
+        self.publish_learners();
+        true
+    }
+
+    fn publish_learners(&self) {
         self.shared.set_learners(self.links.learners.counts());
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Leading {
     syncs: BTreeMap<u64, LinkId>,
     next_token: u64,
     closed: Closed,
+    /// No session expires before this.
+    expiry_held: Timestamp,
     next_reap: Timestamp,
     reap_interval: Duration,
     reap_limit: usize,
@@ -93,6 +95,7 @@ impl Leading {
             syncs: BTreeMap::new(),
             next_token: 0,
             closed: Closed::default(),
+            expiry_held: now,
             next_reap: now + config.reap_interval,
             reap_interval: config.reap_interval,
             reap_limit: (u128::from(config.reap_per_minute) / reaps_per_minute.max(1)).max(1) as usize,
@@ -213,12 +216,18 @@ impl Leading {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        Some(self.sessions.next_expiry().map_or(self.next_reap, |expiry| expiry.min(self.next_reap)))
+        let expiry = self.sessions.next_expiry().map(|expiry| expiry.max(self.expiry_held));
+        Some(expiry.map_or(self.next_reap, |expiry| expiry.min(self.next_reap)))
+    }
+
+    /// Lets no session expire before `until`.
+    pub(super) fn hold_expiry(&mut self, until: Timestamp) {
+        self.expiry_held = until;
     }
 
     /// Looks for sessions that have expired and znodes to be reaped.
     pub(super) fn on_time(&mut self, now: Timestamp, wall_ms: i64, shared: &Shared) {
-        let expired = self.sessions.expired(now);
+        let expired = if self.expiry_held <= now { self.sessions.expired(now) } else { Vec::new() };
         if !expired.is_empty() {
             tracing::info!(count = expired.len(), "sessions expired");
             shared.metrics.expired.add(expired.len() as u64);

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use palisade_wire::Sid;
-use palisade_wire::quorum::QuorumPacket;
 use palisade_zab::LinkId;
 
-use crate::quorum::{Outbox, Outgoing};
+use crate::quorum::{Outbox, Outgoing, Overflow};
 
 /// A connected learner.
 pub(super) struct Learner {
@@ -31,8 +30,6 @@ pub(crate) struct LearnerCounts {
     pub(crate) connected: usize,
     pub(crate) synced_followers: usize,
     pub(crate) synced_observers: usize,
-    /// Bytes in the longest of their queues.
-    pub(crate) max_queued: usize,
 }
 
 impl Learners {
@@ -48,23 +45,9 @@ impl Learners {
         self.by_link.clear();
     }
 
-    /// Queues something for a learner. False if that closed the link, because its queue is full.
-    pub(super) fn send(&mut self, link: LinkId, item: Outgoing) -> bool {
-        let Some(learner) = self.by_link.get(&link) else { return true };
-        if learner.outbox.push(item).is_ok() {
-            return true;
-        }
-        tracing::warn!(
-            ?link, from = %learner.from, sid = learner.sid, queued = learner.outbox.queued(),
-            "learner does not keep up; closing its link"
-        );
-        self.by_link.remove(&link);
-        false
-    }
-
-    /// As [`Learners::send`], for a packet.
-    pub(super) fn send_packet(&mut self, link: LinkId, packet: QuorumPacket) -> bool {
-        self.send(link, Outgoing::Packet(packet))
+    /// Queues something for a learner; nothing if its link has ended.
+    pub(super) fn send(&self, link: LinkId, item: Outgoing) -> Result<(), Overflow> {
+        self.by_link.get(&link).map_or(Ok(()), |learner| learner.outbox.push(item))
     }
 
     pub(super) fn mark_synced(&mut self, link: LinkId) {
@@ -76,7 +59,6 @@ impl Learners {
     pub(super) fn counts(&self) -> LearnerCounts {
         let mut counts = LearnerCounts { connected: self.by_link.len(), ..LearnerCounts::default() };
         for learner in self.by_link.values() {
-            counts.max_queued = counts.max_queued.max(learner.outbox.queued());
             match (learner.synced, learner.follower) {
                 (true, true) => counts.synced_followers += 1,
                 (true, false) => counts.synced_observers += 1,

@@ -24,8 +24,9 @@ use std::sync::Arc;
 use palisade_disk::DiskError;
 use palisade_store::{DataTree, Timestamp};
 use palisade_wire::{DecodeError, Sid, Zxid};
-use palisade_zab::{Input, LinkId, Peer};
+use palisade_zab::{Ensemble, Input, LinkId, Peer};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use clock::Clock;
@@ -38,6 +39,7 @@ pub(crate) use schedule::Schedule;
 
 use crate::disk::{Done, Job, JobQueue};
 use crate::election::{ElectionEvent, ElectionPort};
+use crate::net::LogGate;
 use crate::quorum::{Admission, LeaderEvent, LeaderLink, LeaderPort, LearnerEvent};
 use crate::status::Shared;
 
@@ -93,6 +95,15 @@ pub(crate) struct Links {
     follow_ups: VecDeque<Input>,
     /// Of the packet that the machine is dealing with.
     admission: Option<Admission>,
+    /// For the log lines about learners that come and go.
+    gate: LogGate,
+}
+
+impl Drop for Driver {
+    /// Whatever ends the driver ends the disk thread, and with it the lock on the files.
+    fn drop(&mut self) {
+        self.jobs.close();
+    }
 }
 
 impl Driver {
@@ -130,6 +141,7 @@ impl Driver {
                 () = tokio::time::sleep_until(wake) => {}
             }
             self.drain()?;
+            self.forgive_lateness(wake);
             self.on_time()?;
         }
     }
@@ -156,6 +168,16 @@ impl Driver {
             self.on_learner(event)?;
         }
         Ok(())
+    }
+
+    /// A process that stood still has not yet read what says that sessions are alive: they get time for that.
+    fn forgive_lateness(&mut self, wake: Instant) {
+        if wake.elapsed() > self.leading_config.tick
+            && let Some(leading) = &mut self.links.leading
+        {
+            tracing::warn!(late = ?wake.elapsed(), "this process stood still; sessions are not expired for a tick");
+            leading.hold_expiry(self.clock.now() + self.leading_config.tick);
+        }
     }
 
     fn next_deadline(&self) -> Timestamp {
@@ -211,7 +233,8 @@ impl Driver {
     }
 
     /// The old tree may be large: it is dropped where that keeps nobody waiting.
-    fn replace_tree(&mut self, tree: DataTree) {
+    fn replace_tree(&mut self, mut tree: DataTree) {
+        set_config(&mut tree, &self.shared.config.ensemble, self.clock.wall_ms());
         let old = self.shared.tree.replace(tree);
         self.schedule.restart();
         tokio::task::spawn_blocking(move || drop(old));
@@ -258,7 +281,9 @@ impl Driver {
                 if !*self.quorum_open.borrow() {
                     return Ok(());
                 }
-                tracing::info!(?link, %from, sid = info.sid, follower, "learner connected");
+                if let Some(held_back) = self.links.gate.pass() {
+                    tracing::info!(?link, %from, sid = info.sid, follower, held_back, "learner connected");
+                }
                 self.links.learners.add(link, from, info.sid, follower, outbox);
                 self.input(Input::LearnerUp { link })
             }
@@ -271,8 +296,9 @@ impl Driver {
             }
             LearnerEvent::TreeSent { link } => self.input(Input::SnapshotSent { link }),
             LearnerEvent::Down { link, reason } => {
-                let Some(learner) = self.links.learners.remove(link) else { return Ok(()) };
-                tracing::info!(?link, from = %learner.from, sid = learner.sid, %reason, "learner disconnected");
+                if !self.drop_learner(link, &reason) {
+                    return Ok(());
+                }
                 self.input(Input::LearnerDown { link })
             }
         }
@@ -297,4 +323,9 @@ impl Driver {
             }
         }
     }
+}
+
+/// Puts our own member list into /zookeeper/config, in place of what another server believed (ZOOKEEPER-2819).
+pub(crate) fn set_config(tree: &mut DataTree, ensemble: &Ensemble, wall_ms: i64) {
+    tree.set_config(ensemble.to_text().as_bytes(), Zxid(ensemble.version()), wall_ms);
 }

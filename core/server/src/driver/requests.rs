@@ -1,5 +1,6 @@
 //! What learners ask of the leader.
 
+use bytes::Bytes;
 use palisade_wire::quorum::{
     ForwardedRequest, PacketType, QuorumPacket, decode_revalidate, decode_touched, encode_revalidated,
 };
@@ -8,6 +9,7 @@ use palisade_zab::{Input, LinkId};
 
 use super::Driver;
 use super::leading::{self, Next, Work};
+use crate::quorum::Outgoing;
 
 /// Transactions proposed and not yet committed, at most; more wait.
 const MAX_IN_FLIGHT: usize = 4096;
@@ -22,7 +24,8 @@ impl Driver {
             _ => Ok(()),
         };
         if let Err(error) = outcome {
-            self.drop_learner(link, &error.to_string());
+            self.drop_learner(link, &error);
+            self.links.follow_ups.push_back(Input::LearnerDown { link });
         }
     }
 
@@ -71,18 +74,8 @@ impl Driver {
         }
     }
 
-    fn answer(&mut self, link: LinkId, kind: PacketType, zxid: Zxid, data: Option<bytes::Bytes>) {
-        self.shared.metrics.sent.add(1);
-        if !self.links.learners.send_packet(link, QuorumPacket::new(kind, zxid, data)) {
-            self.links.follow_ups.push_back(Input::LearnerDown { link });
-        }
-    }
-
-    fn drop_learner(&mut self, link: LinkId, reason: &str) {
-        if let Some(learner) = self.links.learners.remove(link) {
-            tracing::warn!(?link, from = %learner.from, sid = learner.sid, reason, "learner's link closed");
-            self.links.follow_ups.push_back(Input::LearnerDown { link });
-        }
+    fn answer(&mut self, link: LinkId, kind: PacketType, zxid: Zxid, data: Option<Bytes>) {
+        self.send(link, Outgoing::Packet(QuorumPacket::new(kind, zxid, data)));
     }
 
     /// The next thing that waits to be proposed, if there is room for it.

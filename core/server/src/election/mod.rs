@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::net::PortStats;
+use crate::net::{LogGate, PortStats};
 use peer::{Entry, Peer};
 
 /// Peers outside the member list that may be connected at the same time.
@@ -59,6 +59,8 @@ struct Shared {
     stats: Arc<PortStats>,
     events: mpsc::Sender<ElectionEvent>,
     peers: Mutex<BTreeMap<Sid, Entry>>,
+    /// For the log lines about connections that end.
+    gate: LogGate,
     shutdown: CancellationToken,
     tasks: TaskTracker,
 }
@@ -74,7 +76,15 @@ impl ElectionPort {
     ) -> Self {
         let listed: Vec<_> = config.peers.iter().map(|(sid, address)| (*sid, address.clone())).collect();
         let port = Self {
-            shared: Arc::new(Shared { config, stats, events, peers: Mutex::default(), shutdown, tasks }),
+            shared: Arc::new(Shared {
+                config,
+                stats,
+                events,
+                peers: Mutex::default(),
+                gate: LogGate::default(),
+                shutdown,
+                tasks,
+            }),
         };
         for (sid, address) in listed {
             let entry = port.spawn(sid, Some(address));

@@ -73,9 +73,10 @@ impl Peer {
                 match self.talk(connection).await {
                     Ended::Replaced(connection) => next = Some(connection),
                     Ended::DialBack => wanted = true,
-                    Ended::Broken(error) => {
+                    Ended::Broken(error) if self.shared.gate.pass().is_some() => {
                         tracing::info!(peer = self.sid, %error, "election connection ended");
                     }
+                    Ended::Broken(_) => {}
                 }
             }
             self.connected.send_replace(false);

@@ -45,7 +45,7 @@ impl PortStats {
             restarts: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            gate: LogGate::new(),
+            gate: LogGate::default(),
         })
     }
 

@@ -22,11 +22,13 @@ struct State {
     held_back: u64,
 }
 
-impl LogGate {
-    pub(crate) fn new() -> Self {
+impl Default for LogGate {
+    fn default() -> Self {
         Self { state: Mutex::new(State { tokens: BURST, refilled: Instant::now(), held_back: 0 }) }
     }
+}
 
+impl LogGate {
     /// Whether to log now, and if so how many lines were held back since the last one.
     pub(crate) fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
@@ -52,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_burst_passes_then_one_a_second_with_the_count_of_the_others() {
-        let gate = LogGate::new();
+        let gate = LogGate::default();
         let start = Instant::now();
         let passed = (0..25).filter(|_| gate.pass_at(start).is_some()).count();
         assert_eq!(passed, BURST as usize);

@@ -11,7 +11,7 @@ mod reader;
 
 pub(crate) use leader::{LeaderEvent, LeaderLink, LeaderPort};
 pub(crate) use learner::{LearnerEvent, LearnerPort};
-pub(crate) use outbox::{Outbox, Outgoing};
+pub(crate) use outbox::{Outbox, Outgoing, Overflow};
 pub(crate) use reader::Admission;
 
 /// Bytes read from one link and not yet dealt with.

@@ -57,7 +57,7 @@ pub(crate) struct Outbox {
 
 /// The queue of a link is full, or the link has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the link takes no more")]
+#[error("it does not read what it is sent")]
 pub(crate) struct Overflow;
 
 /// The other end of an [`Outbox`].
@@ -84,11 +84,6 @@ impl Outbox {
             return Err(Overflow);
         }
         self.queue.try_send(item).map_err(|_| Overflow)
-    }
-
-    /// Bytes queued now.
-    pub(crate) fn queued(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
     }
 }
 

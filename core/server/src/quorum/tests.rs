@@ -14,7 +14,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::outbox::Overflow;
 use super::*;
 use crate::net::PortStats;
 use crate::state::SharedTree;

@@ -75,6 +75,7 @@ impl Trio {
         config.timing.init_limit = 20;
         config.timing.sync_limit = 10;
         config.storage.log_preallocation = 1 << 16;
+        config.limits.commit_log_count = 500;
         (self.adjust)(&mut config);
         config
     }

@@ -85,13 +85,16 @@ fn at_fault<'a>(error: &EnsembleError, lines: &'a [Line]) -> &'a Line {
 fn warn_about_size(ensemble: &Ensemble, lines: &[Line], report: &Report) {
     let voters = ensemble.voters().count();
     let why = match voters {
-        1 | 2 => "no voter may fail: three survive the loss of one",
-        _ if voters.is_multiple_of(2) => "one voter less would survive as many failures",
+        1 => "one voter: none may fail; three survive the loss of one".to_owned(),
+        2 => "two voters: none may fail; three survive the loss of one".to_owned(),
+        _ if voters.is_multiple_of(2) => {
+            format!("{voters} voters: one less would survive the loss of as many")
+        }
         _ => return,
     };
     if let Some(line) = lines.first() {
         let place = Place { origin: line.origin.clone(), key: "members".into(), given: None };
-        report.warning(place, format!("{voters} voters: {why}"));
+        report.warning(place, why);
     }
 }
 

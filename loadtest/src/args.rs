@@ -9,13 +9,14 @@ Examples:
   palisade-loadtest --target 127.0.0.1:2181 get
       reads as fast as 16 connections can, each with 16 requests under way
   palisade-loadtest --target 127.0.0.1:2181 set --connections 64 --rate 5000
-      sends 5000 writes a second whatever the server does, and counts waiting as latency
+      5000 writes a second whatever the server does; waiting counts as latency
   palisade-loadtest --target 127.0.0.1:2181 mixed --reads 90 --pid 4711 --json
-      nine reads to one write, with the processor time of process 4711 per operation, as JSON
+      nine reads to one write; JSON; with the processor time of process 4711
 
-In a closed loop (the default) a connection sends its next request when an earlier one is answered; latency is
-measured from that send. With --rate the loop is open: requests are due at fixed times, and latency is measured
-from the time that a request was due, even if it had to wait for its turn. Use --rate to compare latencies.";
+In a closed loop (the default) a connection sends its next request when an earlier one is answered; \
+latency is measured from that send. With --rate the loop is open: requests are due at fixed times, \
+and latency is measured from the time that a request was due, even if it had to wait for its turn. \
+Use --rate to compare latencies.";
 
 /// Puts load on any server that speaks ZooKeeper's client protocol, and measures it.
 ///

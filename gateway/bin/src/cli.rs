@@ -64,16 +64,16 @@ impl Command {
 }
 
 const DEV_EXAMPLES: &str = "\
-Tenants' ports: discovery on PORT, messaging on PORT+1, scheduling on PORT+2, all on 127.0.0.1. All other ports
-are free ones. When clients can write through every gateway, a line that begins with `ready` is printed. Ctrl-C
-stops everything.
+Tenants' ports: discovery on PORT, messaging on PORT+1, scheduling on PORT+2, all on 127.0.0.1. All \
+other ports are free ones. When clients can write through every gateway, a line that begins with \
+`ready` is printed. Ctrl-C stops everything.
 
 Examples:
   palisade dev
   palisade dev --data-dir ./data
       keeps its data: started again on the same folder, it goes on
   zkCli.sh -server 127.0.0.1:2181
-  python3 -c 'from kazoo.client import KazooClient as K; k = K(\"127.0.0.1:2181\"); k.start(); print(k.get(\"/\"))'";
+      Apache's shell, as a client of discovery";
 
 /// Arguments of `palisade dev`.
 #[derive(Debug, Args)]
@@ -88,8 +88,8 @@ pub(crate) struct DevArgs {
 }
 
 const CORE_EXAMPLES: &str = "\
-A file whose name ends with .toml is TOML; any other is Apache's zoo.cfg, and the file myid in its dataDir holds
-the voter's number. config/examples in the source has commented files of both kinds.
+A file whose name ends with .toml is TOML; any other is Apache's zoo.cfg, and the file myid in its \
+dataDir holds the voter's number. config/examples in the source has commented files of both kinds.
 
 Examples:
   palisade core --config zoo.cfg
@@ -115,7 +115,7 @@ config/examples/gateway.toml in the source has every key with its meaning and de
 
 Examples:
   palisade gateway --config discovery.toml
-  palisade gateway --config discovery.toml --voters zk1:2888,zk2:2888,zk3:2888 --client-address 0.0.0.0:2181";
+  palisade gateway --config discovery.toml --voters zk1:2888,zk2:2888,zk3:2888";
 
 /// Arguments of `palisade gateway`.
 #[derive(Debug, Args)]

@@ -10,8 +10,13 @@ use crate::tools;
 use crate::wait::wait_for;
 use crate::zoo_cfg::{self, Member};
 
-const SETTINGS: [&str; 4] =
-    ["admin.enableServer=false", "4lw.commands.whitelist=*", "extendedTypesEnabled=true", "maxClientCnxns=0"];
+const SETTINGS: [&str; 5] = [
+    "admin.enableServer=false",
+    "4lw.commands.whitelist=*",
+    "extendedTypesEnabled=true",
+    "maxClientCnxns=0",
+    zoo_cfg::SNAPSHOT_OFTEN,
+];
 
 /// One Apache server with its folder.
 #[derive(Debug)]

@@ -54,9 +54,9 @@ pub struct Voter {
 
 impl Voter {
     /// Starts member `id` of `members` in `folder`, whose `data` may hold an earlier state.
-    pub fn start(folder: &Path, members: &[Member], id: u8, admin_port: u16) -> Self {
+    pub fn start(folder: &Path, members: &[Member], id: u8, admin_port: u16, setting: &str) -> Self {
         std::fs::create_dir_all(folder).expect("cannot create a voter's folder");
-        let config = zoo_cfg::write(folder, members, id, &[]);
+        let config = zoo_cfg::write(folder, members, id, &[setting]);
         let member =
             members.iter().find(|member| member.id == id).expect("the member is in the list").clone();
         let mut voter = Self { member, admin_port, folder: folder.to_owned(), config, process: None };
@@ -122,21 +122,23 @@ impl Core {
     /// Starts three voters, and waits until one leads and the others follow.
     #[track_caller]
     pub fn start() -> Self {
+        Self::start_with(zoo_cfg::SNAPSHOT_OFTEN)
+    }
+
+    /// The same with another line in their `zoo.cfg` files.
+    #[track_caller]
+    pub fn start_with(setting: &str) -> Self {
         let (folder, mut ports) = (Folder::new(), Ports::lease());
         let members = Member::several(3, &mut ports);
-        Self::start_in(folder, ports, members)
+        Self::start_in(folder, ports, members, setting)
     }
 
     /// Starts the voters in folders that may hold an earlier state.
     #[track_caller]
-    pub fn start_in(folder: Folder, mut ports: Ports, members: Vec<Member>) -> Self {
+    pub fn start_in(folder: Folder, mut ports: Ports, members: Vec<Member>, setting: &str) -> Self {
         let start = |member: &Member| {
-            Voter::start(
-                &folder.path().join(format!("voter-{}", member.id)),
-                &members,
-                member.id,
-                ports.take(),
-            )
+            let folder = folder.path().join(format!("voter-{}", member.id));
+            Voter::start(&folder, &members, member.id, ports.take(), setting)
         };
         let voters = members.iter().map(start).collect();
         let core = Self { voters, members, folder, ports };

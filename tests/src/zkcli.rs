@@ -59,16 +59,6 @@ impl ZkCli {
         assert_eq!(self.run(command), wanted, "zkCli: {command}");
     }
 
-    /// Runs one command that must print a Stat with the given values.
-    #[track_caller]
-    pub fn expect_stat(&mut self, command: &str, wanted: &[(&str, i64)]) {
-        let lines = self.run(command);
-        for (field, value) in wanted {
-            let line = format!("{field} = {value}");
-            assert!(lines.contains(&line), "zkCli: {command}: no line '{line}' in {lines:?}");
-        }
-    }
-
     /// Waits for a watch event, past or future.
     #[track_caller]
     pub fn expect_event(&mut self, state: &str, kind: &str, path: &str) {
@@ -91,67 +81,113 @@ fn is_event_line(line: &str) -> bool {
 /// All that operators do with zkCli, against `hosts`.
 #[track_caller]
 pub fn tour(hosts: &str) {
-    let mut cli = ZkCli::connect(hosts);
-    znodes(&mut cli);
-    permissions(&mut cli);
-    watches_and_lock(&mut cli, hosts);
-    cli.expect("deleteall /cli", &[]);
-    cli.expect("get /cli", &["Node does not exist: /cli"]);
-    cli.quit();
+    let mut tour = Tour::new(hosts);
+    tour.znodes();
+    tour.permissions();
+    tour.watches_and_lock(hosts);
+    tour.expect("deleteall /cli", &[]);
+    tour.expect("get /cli", &["Node does not exist: /cli"]);
+    tour.cli.quit();
 }
 
-fn znodes(cli: &mut ZkCli) {
-    cli.expect("create /cli one", &["Created /cli"]);
-    cli.expect("create /cli two", &["Node already exists: /cli"]);
-    cli.expect("get /cli", &["one"]);
-    cli.expect_stat("get -s /cli", &[("dataLength", 3), ("dataVersion", 0), ("numChildren", 0)]);
-    cli.expect_stat("set -s /cli longer", &[("dataLength", 6), ("dataVersion", 1), ("cversion", 0)]);
-    cli.expect("set -v 0 /cli three", &["version No is not valid : /cli"]);
-    cli.expect("create -s /cli/s- x", &["Created /cli/s-0000000000"]);
-    cli.expect("create -e /cli/e x", &["Created /cli/e"]);
-    cli.expect("create -e -s /cli/es- x", &["Created /cli/es-0000000002"]);
-    cli.expect("create -c /cli/c x", &["Created /cli/c"]);
-    cli.expect("create /cli/e/child x", &["Ephemerals cannot have children: /cli/e/child"]);
-    cli.expect("create /cli/c/child x", &["Created /cli/c/child"]);
-    cli.expect("ls /cli", &["[c, e, es-0000000002, s-0000000000]"]);
-    cli.expect(
-        "ls -R /cli",
-        &["/cli", "/cli/c", "/cli/e", "/cli/es-0000000002", "/cli/s-0000000000", "/cli/c/child"],
-    );
-    cli.expect_stat("stat /cli", &[("cversion", 4), ("numChildren", 4)]);
-    cli.expect("delete /cli/c", &["Node not empty: /cli/c"]);
-    cli.expect("deleteall /cli/c", &[]);
-    cli.expect("delete /cli/s-0000000000", &[]);
-    cli.expect("sync /cli", &["Sync is OK"]);
-    cli.expect("ls /cli", &["[e, es-0000000002]"]);
+/// A tour's client and the name of its own root, for which `/cli` stands in commands and results.
+struct Tour {
+    cli: ZkCli,
+    root: String,
 }
 
-fn permissions(cli: &mut ZkCli) {
-    cli.expect("getAcl /cli", &["'world,'anyone", ": cdrwa"]);
-    cli.expect("addauth digest ann:secret", &[]);
-    cli.expect("create /cli/private x auth::cdrwa", &["Created /cli/private"]);
-    cli.expect("getAcl /cli/private", &["'digest,'ann:7RJfAeIvrl4zdj6sS2fXrQHDvHM=", ": cdrwa"]);
-    cli.expect("set /cli/private y", &[]);
-    cli.expect("setAcl /cli/private world:anyone:r", &[]);
-    cli.expect("set /cli/private z", &["Insufficient permission : /cli/private"]);
-    cli.expect("get /cli/private", &["y"]);
-}
+impl Tour {
+    #[track_caller]
+    fn new(hosts: &str) -> Self {
+        let mut cli = ZkCli::connect(hosts);
+        let made = cli.run("create -s /cli-tour-");
+        let root = made
+            .first()
+            .and_then(|line| line.strip_prefix("Created "))
+            .expect("a sequential znode")
+            .to_owned();
+        cli.expect(&format!("delete {root}"), &[]);
+        Self { cli, root }
+    }
 
-/// Watches, and with them the lock recipe by hand: the second contender gets the lock when the first one's session
-/// ends.
-fn watches_and_lock(cli: &mut ZkCli, hosts: &str) {
-    let mut other = ZkCli::connect(hosts);
-    cli.run("get -w /cli");
-    cli.run("ls -w /cli");
-    other.expect("set /cli changed", &[]);
-    cli.expect_event("SyncConnected", "NodeDataChanged", "/cli");
-    other.expect("create /cli/lock", &["Created /cli/lock"]);
-    cli.expect_event("SyncConnected", "NodeChildrenChanged", "/cli");
-    other.expect("create -e -s /cli/lock/n-", &["Created /cli/lock/n-0000000000"]);
-    cli.expect("create -e -s /cli/lock/n-", &["Created /cli/lock/n-0000000001"]);
-    cli.expect("ls /cli/lock", &["[n-0000000000, n-0000000001]"]);
-    cli.run("stat -w /cli/lock/n-0000000000");
-    other.quit();
-    cli.expect_event("SyncConnected", "NodeDeleted", "/cli/lock/n-0000000000");
-    cli.expect("ls /cli/lock", &["[n-0000000001]"]);
+    #[track_caller]
+    fn expect(&mut self, command: &str, wanted: &[&str]) {
+        let wanted: Vec<String> = wanted.iter().map(|line| line.replace("/cli", &self.root)).collect();
+        assert_eq!(self.cli.run(&self.named(command)), wanted, "zkCli: {command}");
+    }
+
+    /// Runs one command that must print a Stat with the given values.
+    #[track_caller]
+    fn expect_stat(&mut self, command: &str, wanted: &[(&str, i64)]) {
+        let lines = self.cli.run(&self.named(command));
+        for (field, value) in wanted {
+            let line = format!("{field} = {value}");
+            assert!(lines.contains(&line), "zkCli: {command}: no line '{line}' in {lines:?}");
+        }
+    }
+
+    #[track_caller]
+    fn expect_event(&mut self, kind: &str, path: &str) {
+        self.cli.expect_event("SyncConnected", kind, &self.named(path));
+    }
+
+    fn named(&self, text: &str) -> String {
+        text.replace("/cli", &self.root)
+    }
+
+    fn znodes(&mut self) {
+        self.expect("create /cli one", &["Created /cli"]);
+        self.expect("create /cli two", &["Node already exists: /cli"]);
+        self.expect("get /cli", &["one"]);
+        self.expect_stat("get -s /cli", &[("dataLength", 3), ("dataVersion", 0), ("numChildren", 0)]);
+        self.expect_stat("set -s /cli longer", &[("dataLength", 6), ("dataVersion", 1), ("cversion", 0)]);
+        self.expect("set -v 0 /cli three", &["version No is not valid : /cli"]);
+        self.expect("create -s /cli/s- x", &["Created /cli/s-0000000000"]);
+        self.expect("create -e /cli/e x", &["Created /cli/e"]);
+        self.expect("create -e -s /cli/es- x", &["Created /cli/es-0000000002"]);
+        self.expect("create -c /cli/c x", &["Created /cli/c"]);
+        self.expect("create /cli/e/child x", &["Ephemerals cannot have children: /cli/e/child"]);
+        self.expect("create /cli/c/child x", &["Created /cli/c/child"]);
+        self.expect("ls /cli", &["[c, e, es-0000000002, s-0000000000]"]);
+        self.expect(
+            "ls -R /cli",
+            &["/cli", "/cli/c", "/cli/e", "/cli/es-0000000002", "/cli/s-0000000000", "/cli/c/child"],
+        );
+        self.expect_stat("stat /cli", &[("cversion", 4), ("numChildren", 4)]);
+        self.expect("delete /cli/c", &["Node not empty: /cli/c"]);
+        self.expect("deleteall /cli/c", &[]);
+        self.expect("delete /cli/s-0000000000", &[]);
+        self.expect("sync /cli", &["Sync is OK"]);
+        self.expect("ls /cli", &["[e, es-0000000002]"]);
+    }
+
+    fn permissions(&mut self) {
+        self.expect("getAcl /cli", &["'world,'anyone", ": cdrwa"]);
+        self.expect("addauth digest ann:secret", &[]);
+        self.expect("create /cli/private x auth::cdrwa", &["Created /cli/private"]);
+        self.expect("getAcl /cli/private", &["'digest,'ann:7RJfAeIvrl4zdj6sS2fXrQHDvHM=", ": cdrwa"]);
+        self.expect("set /cli/private y", &[]);
+        self.expect("setAcl /cli/private world:anyone:r", &[]);
+        self.expect("set /cli/private z", &["Insufficient permission : /cli/private"]);
+        self.expect("get /cli/private", &["y"]);
+    }
+
+    /// Watches, and with them the lock recipe by hand: the second contender gets the lock when the first one's session
+    /// ends.
+    fn watches_and_lock(&mut self, hosts: &str) {
+        let mut other = Tour { cli: ZkCli::connect(hosts), root: self.root.clone() };
+        self.expect("get -w /cli", &["longer"]);
+        self.expect("ls -w /cli", &["[e, es-0000000002, private]"]);
+        other.expect("set /cli changed", &[]);
+        self.expect_event("NodeDataChanged", "/cli");
+        other.expect("create /cli/lock", &["Created /cli/lock"]);
+        self.expect_event("NodeChildrenChanged", "/cli");
+        other.expect("create -e -s /cli/lock/n-", &["Created /cli/lock/n-0000000000"]);
+        self.expect("create -e -s /cli/lock/n-", &["Created /cli/lock/n-0000000001"]);
+        self.expect("ls /cli/lock", &["[n-0000000000, n-0000000001]"]);
+        self.expect_stat("stat -w /cli/lock/n-0000000000", &[("dataLength", 0)]);
+        other.cli.quit();
+        self.expect_event("NodeDeleted", "/cli/lock/n-0000000000");
+        self.expect("ls /cli/lock", &["[n-0000000001]"]);
+    }
 }

@@ -35,6 +35,12 @@ impl Member {
 /// Milliseconds of Apache's basic unit of time: short, so that elections and expiry take little of it.
 pub const TICK_MS: u32 = 500;
 
+/// A line for a server that takes a snapshot every hundred transactions.
+pub const SNAPSHOT_OFTEN: &str = "snapCount=100";
+
+/// A line for a server that keeps all transactions of a test in one log.
+pub const SNAPSHOT_SELDOM: &str = "snapCount=1000000";
+
 /// Writes `folder/zoo.cfg` and `folder/data/myid` for member `id`, and returns the file's path. One member alone makes
 /// Apache's server a standalone one. `extra` lines are appended.
 pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathBuf {
@@ -42,7 +48,7 @@ pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathB
     fs::create_dir_all(&data).expect("cannot create a data folder");
     let own = members.iter().find(|member| member.id == id).expect("the member is in the list");
     let mut text = format!(
-        "tickTime={TICK_MS}\ninitLimit=20\nsyncLimit=10\nsnapCount=100\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n",
+        "tickTime={TICK_MS}\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n",
         data.display(),
         own.client_port
     );

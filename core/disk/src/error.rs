@@ -9,6 +9,10 @@ pub(crate) const REPLACE: &str = "nothing was changed; restore the file from a c
      of the ensemble are healthy, move this server's version-2 directories away and start it empty: it is \
      then filled by the leader";
 
+/// What is said about a file whose format has another version.
+pub(crate) const UNKNOWN_VERSION: &str = "it has a format version that is not known here (only 2 is); was it written by \
+     something newer?";
+
 /// Why the data directory cannot be used. Every one of them ends the process: none is retried.
 #[derive(Debug, Error)]
 pub enum DiskError {

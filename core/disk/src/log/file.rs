@@ -9,8 +9,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use palisade_wire::Zxid;
 use palisade_wire::txn::TxnRecord;
 
-use super::format::{END_OF_RECORD, HEADER, MAGIC, MIN_PAYLOAD, OVERHEAD, PREFIX_LEN, read_prefix};
-use crate::error::{Context, DiskError, Result};
+use super::format::{
+    BEGINNING, END_OF_RECORD, HEADER, MAGIC, MIN_PAYLOAD, OVERHEAD, PREFIX_LEN, read_prefix,
+};
+use crate::error::{Context, DiskError, Result, UNKNOWN_VERSION};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -111,7 +113,7 @@ impl FileReader {
 
     /// `None` if there is a header. A crash while the file was new leaves it empty, cut short, or zero.
     fn read_header(&mut self) -> Result<Option<Step>> {
-        if self.fill(HEADER.len())? && self.buf.starts_with(MAGIC) {
+        if self.fill(HEADER.len())? && self.buf.starts_with(BEGINNING) {
             self.buf.advance(HEADER.len());
             self.at = HEADER.len() as u64;
             return Ok(None);
@@ -120,6 +122,9 @@ impl FileReader {
         let written = head.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
         if HEADER.starts_with(&head[..written]) && Scan::new(self).next_record(0)?.is_none() {
             return Ok(Some(Step::Torn { at: 0 }));
+        }
+        if self.buf.starts_with(MAGIC) {
+            return Err(DiskError::corrupt(&self.path, MAGIC.len() as u64, UNKNOWN_VERSION));
         }
         Err(DiskError::corrupt(&self.path, 0, "it does not begin with ZKLG"))
     }

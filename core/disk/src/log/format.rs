@@ -3,9 +3,11 @@
 
 use bytes::BufMut;
 
-/// `ZKLG`, version 2, dbid 0. Readers check the magic only, as Java does.
+/// `ZKLG`, version 2, dbid 0. Readers ignore the dbid, as Java does, but not the version, which Java never changed.
 pub(super) const HEADER: [u8; 16] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
 pub(super) const MAGIC: &[u8] = b"ZKLG";
+/// Magic and version.
+pub(super) const BEGINNING: &[u8] = b"ZKLG\0\0\0\x02";
 /// Checksum (8 bytes) and length (4 bytes).
 pub(super) const PREFIX_LEN: usize = 12;
 /// What a record takes beyond its payload.

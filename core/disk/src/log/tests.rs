@@ -273,3 +273,10 @@ proptest! {
         while let Ok(Step::Record { .. }) = file.next() {}
     }
 }
+
+#[test]
+fn a_format_of_another_version_is_refused() {
+    let (mut content, _) = log_file(&[payload(z(1, 1)), payload(z(1, 2))]);
+    content[7] = 3;
+    assert_eq!(corrupt_at(read(&one_file("log.100000001", content), z(1, 0))), 4);
+}

@@ -7,9 +7,9 @@ use bytes::BytesMut;
 use palisade_store::{DataTree, SnapshotReader};
 use palisade_wire::Zxid;
 
-use super::seal::{HEADER_LEN, MAX_TRAILER, TERMINATOR, is_header, read_trailer};
+use super::seal::{HEADER_LEN, MAX_TRAILER, TERMINATOR, is_header, is_known_version, read_trailer};
 use super::{Compression, SnapshotDigest, SnapshotInfo};
-use crate::error::{Context, DiskError, Result};
+use crate::error::{Context, DiskError, Result, UNKNOWN_VERSION};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -91,6 +91,9 @@ impl<'a> Stream<'a> {
         self.source.read_exact(&mut header).map_err(|e| self.failed(e))?;
         if !is_header(&header) {
             return Err(self.corrupt("it does not begin with ZKSN"));
+        }
+        if !is_known_version(&header) {
+            return Err(self.corrupt(UNKNOWN_VERSION));
         }
         self.checksum.write_slice(&header);
         self.consumed = HEADER_LEN as u64;

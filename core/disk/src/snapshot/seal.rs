@@ -24,9 +24,14 @@ pub(super) fn header() -> [u8; HEADER_LEN] {
     header
 }
 
-/// Whether this is a snapshot's beginning. Like Java, version and dbid do not matter.
+/// Whether this is a snapshot's beginning, of whatever version.
 pub(super) fn is_header(header: &[u8]) -> bool {
     header.starts_with(&MAGIC)
+}
+
+/// Whether the version behind the magic is the one that Java has always written.
+pub(super) fn is_known_version(header: &[u8; HEADER_LEN]) -> bool {
+    header[..8] == self::header()[..8]
 }
 
 /// Both seals as Apache 3.8 writes them, given the checksum of all before. Readers of 3.4 and 3.5 stop after the first

@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) ids: Arc<[Id]>,
     /// 0 until the handshake names one.
     pub(super) session: SessionId,
+    /// The zxid of the last answer from the core.
+    last_zxid: Zxid,
     /// What the core said about the session, not yet looked at.
     pub(super) verdict: Option<Verdict>,
     /// Whether the handshake is over: events and endings of the session concern this connection.
@@ -79,6 +81,7 @@ impl Client {
             pipeline: Pipeline::default(),
             ids,
             session: 0,
+            last_zxid: Zxid::ZERO,
             verdict: None,
             established: false,
         };
@@ -167,6 +170,7 @@ impl Client {
         }
         let (call, closing) = ((job.xid, job.op), job.op == OpCode::CloseSession);
         self.answered_after(since, (job.op, job.xid, header.zxid));
+        state.last_zxid = header.zxid;
         let encode = |out: &mut BytesMut| write_outcome(out, call, (header.zxid, txn), outcome);
         if state.pipeline.answered(tag, || encoded(encode)) == Answered::First {
             encode(state.outbox.replies());
@@ -183,6 +187,7 @@ impl Client {
         let Some((job, since)) = state.pipeline.sent(tag) else { return };
         let (xid, echo) = (job.xid, job.body.clone());
         self.answered_after(since, (OpCode::Sync, xid, zxid));
+        state.last_zxid = zxid;
         let encode = |out: &mut BytesMut| {
             write_reply(out, xid, zxid, |b| {
                 b.extend_from_slice(&echo);
@@ -255,7 +260,10 @@ impl State {
             match self.pipeline.pop()? {
                 Front::Local(job) => return Some(job),
                 Front::Done { reply, last } => {
-                    self.outbox.replies().extend_from_slice(&reply);
+                    let replies = self.outbox.replies();
+                    let start = replies.len();
+                    replies.extend_from_slice(&reply);
+                    raise_zxid(&mut replies[start..], self.last_zxid);
                     if last {
                         self.pipeline.clear();
                         self.outbox.end(End::AfterFlush(CloseReason::Refused));
@@ -267,8 +275,35 @@ impl State {
     }
 }
 
+/// A reply that waited behind a sync must not tell less than the sync's did. Special zxids stay.
+fn raise_zxid(frame: &mut [u8], least: Zxid) {
+    const AT: usize = 4 + 4;
+    if let Some(zxid) = frame.get_mut(AT..).and_then(|rest| rest.first_chunk_mut::<8>())
+        && (1..least.0).contains(&i64::from_be_bytes(*zxid))
+    {
+        *zxid = least.0.to_be_bytes();
+    }
+}
+
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut buf = BytesMut::new();
     encode(&mut buf);
     buf.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::write_header;
+
+    #[test]
+    fn only_ordinary_zxids_are_raised() {
+        for (zxid, raised) in [(5, 7), (7, 7), (9, 9), (0, 0), (-1, -1)] {
+            let (mut frame, mut expected) = (BytesMut::new(), BytesMut::new());
+            write_header(&mut frame, 3, Zxid(zxid), ErrorCode::OK);
+            write_header(&mut expected, 3, Zxid(raised), ErrorCode::OK);
+            raise_zxid(&mut frame, Zxid(7));
+            assert_eq!(frame, expected, "{zxid}");
+        }
+    }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use palisade_wire::request::Request;
 use palisade_wire::{Id, OpCode, SessionId};
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Edge;
 use super::client::{Client, SESSION_TAG};
@@ -28,8 +28,22 @@ const READ_CHUNK: usize = 8 << 10;
 const KEEP: usize = 16 << 10;
 /// How soon a request that a limit refused is tried again.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
+/// How long the client may take to see the end of a stream.
+const LINGER: Duration = Duration::from_secs(1);
 /// Turns before other tasks get a chance.
 const MAX_TURNS: usize = 16;
+
+/// Ends a stream so that the client can read all that was written: a socket that is closed while input is unread is
+/// reset, and takes written bytes with it.
+pub(super) async fn finish(stream: &mut TcpStream) {
+    let ended = async {
+        stream.shutdown().await?;
+        let mut ignored = [0; 1024];
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    };
+    timeout(LINGER, ended).await.ok();
+}
 
 /// A connection whose session is established.
 #[derive(Debug)]
@@ -55,6 +69,8 @@ pub(super) struct Connection {
     stalled: Option<Instant>,
     /// Whether nothing more is read: the client closed its side, or its session.
     pub(super) deaf: bool,
+    /// Whether the client only keeps its session alive: it needs no buffers meanwhile.
+    pub(super) quiet: bool,
 }
 
 /// What a handshake hands over.
@@ -87,15 +103,15 @@ impl Connection {
             active: Instant::now(),
             stalled: None,
             deaf: false,
+            quiet: false,
         }
     }
 
     /// Serves the client until the connection ends.
     pub(super) async fn run(mut self) -> CloseReason {
         let reason = self.serve().await.unwrap_or_else(|reason| reason);
-        if self.sending.is_empty() && !matches!(reason, CloseReason::Gone) {
-            // Said properly, so that the last reply is not lost to a reset.
-            self.stream.shutdown().await.ok();
+        if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused) {
+            finish(&mut self.stream).await;
         }
         reason
     }
@@ -246,8 +262,9 @@ impl Connection {
                 Err(_) => return Err(CloseReason::Gone),
             }
         }
+        let keep = if self.quiet { 0 } else { KEEP };
         for buffer in [&mut self.sending, &mut self.scratch, &mut self.inbox] {
-            if buffer.is_empty() && buffer.capacity() > KEEP {
+            if buffer.is_empty() && buffer.capacity() > keep {
                 *buffer = BytesMut::new();
             }
         }

@@ -1,6 +1,5 @@
 //! From an accepted socket to an established session (Apache `ZooKeeperServer.processConnectRequest`).
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Edge;
 use super::client::{Client, SESSION_TAG, Verdict};
-use super::connection::Established;
+use super::connection::{Established, finish};
 use super::outbox::CloseReason;
 use crate::core_link::{LinkState, Refused, Ticket};
 use crate::fourletter::{self, Word};
@@ -111,12 +110,10 @@ impl Opening {
             argument = inbox.get(4..).and_then(|b| b.first_chunk::<8>()).map(|b| i64::from_be_bytes(*b));
         }
         let text = fourletter::answer(word, argument, &self.edge, Some(&self.client));
-        let written: io::Result<()> = async {
-            self.stream.write_all(text.as_bytes()).await?;
-            self.stream.shutdown().await
-        }
-        .await;
-        written.map_err(|_| CloseReason::Gone)
+        let written = timeout_at(self.deadline, self.stream.write_all(text.as_bytes())).await;
+        written.map_err(|_| CloseReason::SlowReader)?.map_err(|_| CloseReason::Gone)?;
+        finish(&mut self.stream).await;
+        Ok(())
     }
 
     async fn establish(self, wanted: Wanted, inbox: BytesMut) -> Opened {
@@ -246,7 +243,7 @@ impl Opening {
         let written = timeout_at(self.deadline, self.stream.write_all(&frames)).await;
         match written {
             Ok(Ok(())) => {
-                self.stream.shutdown().await.ok();
+                finish(&mut self.stream).await;
                 CloseReason::SessionEnded
             }
             Ok(Err(_)) | Err(_) => CloseReason::Gone,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::Edge;
-use super::connection::Connection;
+use super::connection::{Connection, finish};
 use super::handshake::{Opened, Opening};
 use super::outbox::CloseReason;
 use crate::config::Config;
@@ -205,10 +205,11 @@ pub(super) async fn serve_admin(edge: Arc<Edge>, listener: TcpListener) {
                 let Some(_counted) = Counted::take(&edge.admission.admins, MAX_ADMIN) else {
                     return info!(%peer, "admin connection refused: {MAX_ADMIN} are open");
                 };
-                match timeout(ADMIN_PATIENCE, answer_admin(&edge, stream)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(%peer, %error, "admin connection failed"),
-                    Err(_) => debug!(%peer, "admin connection timed out"),
+                let answer = timeout(ADMIN_PATIENCE, answer_admin(&edge, stream));
+                match edge.stop.run_until_cancelled(answer).await {
+                    None | Some(Ok(Ok(()))) => {}
+                    Some(Ok(Err(error))) => debug!(%peer, %error, "admin connection failed"),
+                    Some(Err(_)) => debug!(%peer, "admin connection timed out"),
                 }
             });
         }
@@ -225,5 +226,6 @@ async fn answer_admin(edge: &Edge, mut stream: TcpStream) -> io::Result<()> {
         argument = Some(stream.read_i64().await?);
     }
     stream.write_all(fourletter::answer(word, argument, edge, None).as_bytes()).await?;
-    stream.shutdown().await
+    finish(&mut stream).await;
+    Ok(())
 }

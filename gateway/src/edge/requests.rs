@@ -23,6 +23,8 @@ const COPY_UP_TO: usize = 4 << 10;
 const CHUNK: usize = 64 << 10;
 /// Identities that one connection may collect: all of them travel with each of its writes.
 const MAX_IDS: usize = 64;
+/// Bytes of a credential; the name in it becomes part of the identity.
+const MAX_CREDENTIAL: usize = 4 << 10;
 
 /// What a request asks of the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +125,7 @@ struct Intake<'a> {
     received: u64,
     /// Whether the client showed that its session is alive: auth and sasl do not count.
     touched: bool,
+    only_ping: bool,
 }
 
 impl Intake<'_> {
@@ -133,6 +136,7 @@ impl Intake<'_> {
         let body = r.rest();
         let plan = plan(op, body);
         self.received += 1;
+        self.only_ping &= plan == Plan::Ping;
         self.touched |= !matches!(plan, Plan::Auth | Plan::Local(OpCode::Sasl));
         match plan {
             Plan::Ping => self.answers.ping(),
@@ -167,7 +171,8 @@ impl Intake<'_> {
         let Ok(Request::Auth { scheme, auth }) = Request::decode(OpCode::Auth, body) else {
             return Err(CloseReason::Malformed);
         };
-        match self.answers.edge.auth.authenticate(&scheme, auth) {
+        let too_long = auth.is_some_and(|auth| auth.len() > MAX_CREDENTIAL);
+        match self.answers.edge.auth.authenticate(&scheme, auth.filter(|_| !too_long)) {
             Ok(new) if self.ids.len() + new.len() <= MAX_IDS => {
                 let mut ids = self.ids.to_vec();
                 ids.extend(new.into_iter().filter(|id| !self.ids.contains(id)));
@@ -253,6 +258,7 @@ impl Connection {
             deaf: &mut self.deaf,
             received: 0,
             touched: false,
+            only_ping: true,
         };
         let left = loop {
             let Some(len) = next_frame(&mut self.inbox, limits.max_frame)? else { break false };
@@ -263,6 +269,7 @@ impl Connection {
         };
         intake.answers.publish();
         if intake.received > 0 {
+            self.quiet = intake.only_ping;
             self.edge.hub.stats().received(intake.received);
             self.client.stats.received(intake.received);
         }

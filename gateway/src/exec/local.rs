@@ -55,10 +55,7 @@ impl Local<'_> {
                 reads::get_ephemerals(self, prefix.as_deref(), out);
                 Ok(())
             }
-            Request::MultiRead(ops) => {
-                reads::multi_read(self, ops, out);
-                Ok(())
-            }
+            Request::MultiRead(ops) => reads::multi_read(self, ops, out),
             Request::WhoAmI => {
                 reads::who_am_i(self.ids, out);
                 Ok(())

@@ -52,7 +52,7 @@ impl Fixture {
     fn raw(&self, op: OpCode, body: &[u8]) -> (ErrorCode, Vec<u8>) {
         let mut out = BytesMut::new();
         self.local().answer(9, op, body, &mut out);
-        let frame = palisade_wire::frame::split(&mut out, 1 << 20).unwrap().unwrap();
+        let frame = palisade_wire::frame::split(&mut out, 1 << 30).unwrap().unwrap();
         assert!(out.is_empty());
         let mut r = Reader::new(&frame);
         let header = ReplyHeader::decode(&mut r).unwrap();
@@ -176,6 +176,20 @@ fn multi_read_answers_each_by_itself() {
     });
     assert_eq!(f.call(OpCode::MultiRead, &Request::MultiRead(ops.to_vec())), (ErrorCode::OK, expected));
     assert_eq!(f.watches.lock().len(), 0);
+}
+
+/// A request of a few KB must not make a reply of a few GB.
+#[test]
+fn a_multi_read_that_multiplies_a_large_znode_is_refused() {
+    let mut f = fixture();
+    let header = TxnHeader { session: ME, cxid: 1, zxid: Zxid(100), time: 5 };
+    let data = Some(bytes::Bytes::from(vec![0; 1 << 20]));
+    let txn = Txn::SetData { path: "/a".to_owned(), data, version: 1 };
+    f.tree.apply(&header, &txn, &mut |_| {});
+    let get = || (OpCode::GetData, Request::GetData(PathWatch { path: "/a".into(), watch: false }));
+    let many = |n| Request::MultiRead((0..n).map(|_| get()).collect());
+    assert_eq!(f.call(OpCode::MultiRead, &many(8)).0, ErrorCode::OK);
+    assert_eq!(f.call(OpCode::MultiRead, &many(1_000)), (ErrorCode::MARSHALLING_ERROR, vec![]));
 }
 
 #[test]

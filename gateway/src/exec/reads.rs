@@ -8,6 +8,9 @@ use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, Writer};
 
 use super::Local;
 
+/// Bytes after which a multiRead is refused; Java takes 1 MiB, and 4 MiB before 3.6.
+const MAX_MULTI_REPLY: usize = 8 << 20;
+
 type Done = Result<(), ErrorCode>;
 
 fn readable<'a>(local: &Local<'a>, path: &str, wanted: Perms) -> Result<NodeRef<'a>, ErrorCode> {
@@ -84,8 +87,15 @@ pub(super) fn get_ephemerals(local: &Local<'_>, prefix: Option<&str>, out: &mut 
 }
 
 /// Each operation by itself; watch flags are ignored.
-pub(super) fn multi_read(local: &Local<'_>, ops: &[(OpCode, Request<'_>)], out: &mut BytesMut) {
+///
+/// # Errors
+/// The reply would be larger than any client takes: one small request can ask for the same large znode many times.
+pub(super) fn multi_read(local: &Local<'_>, ops: &[(OpCode, Request<'_>)], out: &mut BytesMut) -> Done {
+    let limit = out.len() + MAX_MULTI_REPLY;
     for (_, op) in ops {
+        if out.len() > limit {
+            return Err(ErrorCode::MARSHALLING_ERROR);
+        }
         let result = match op {
             Request::GetData(p) => readable(local, &p.path, Perms::READ)
                 .map(|node| MultiResult::GetData(node.data(), node.stat())),
@@ -96,6 +106,7 @@ pub(super) fn multi_read(local: &Local<'_>, ops: &[(OpCode, Request<'_>)], out: 
         result.unwrap_or_else(MultiResult::Error).encode(out);
     }
     MultiHeader::END.encode(out);
+    Ok(())
 }
 
 /// Scheme and user of every identity; of a digest only the user is told.

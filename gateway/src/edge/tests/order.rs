@@ -149,6 +149,24 @@ async fn a_sync_waits_its_turn_and_echoes_its_path() {
     assert_eq!(session.reply().await.0.err, ErrorCode::OK);
 }
 
+/// A sync may be answered after a write that was sent behind it.
+#[tokio::test]
+async fn an_answer_that_waited_behind_a_sync_tells_no_smaller_zxid() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Sync, &Request::Sync(None)).await;
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    bench.core.arrived(2).await;
+    bench.core.swap_next();
+    bench.core.step().await;
+    bench.core.write(OpCode::Create, &create("/b", 0));
+    bench.core.step().await;
+    let (sync, _) = session.reply().await;
+    let (write, _) = session.reply().await;
+    assert_eq!((sync.xid, sync.zxid), (1, bench.core.zxid()));
+    assert_eq!((write.xid, write.zxid), (2, bench.core.zxid()));
+}
+
 #[tokio::test]
 async fn closing_the_session_answers_once_and_ends_everything() {
     let bench = Bench::start().await;

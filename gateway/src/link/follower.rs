@@ -19,12 +19,13 @@ use tracing::{debug, info, warn};
 use crate::config::Config;
 use crate::core_link::LinkState;
 use crate::gateway::GatewayError;
+use crate::link::aside::Aside;
 use crate::link::error::LinkError;
 use crate::link::in_flight::Settled;
 use crate::link::queue::Queue;
 use crate::link::up::Link;
+use crate::replica::Replica;
 use crate::replica::disk::{Disk, Done};
-use crate::replica::{Replica, check_digest};
 
 /// Transactions that are applied under one lock.
 const MAX_BATCH: usize = 1_024;
@@ -40,15 +41,10 @@ enum Step {
     Serving { epoch: u32 },
 }
 
-/// A tree that takes the place of the replica, on disk first.
-#[derive(Debug)]
-enum Aside {
-    Nothing,
-    /// The disk thread is at it.
-    OnItsWay,
-    /// It is on disk. It may hold parts of transactions that the learner has yet to deliver, so it is shown only when
-    /// the learner is in sync.
-    Hidden(Box<DataTree>),
+impl Step {
+    const fn record(&self) -> Option<&TxnRecord> {
+        if let Self::Apply(record) = self { Some(record) } else { None }
+    }
 }
 
 /// See the module.
@@ -102,7 +98,7 @@ impl Follower {
             links: 0,
             link: None,
             received: None,
-            aside: Aside::Nothing,
+            aside: Aside::default(),
             steps: Vec::new(),
             since_snapshot,
             snap_count: config.storage.snap_count,
@@ -123,7 +119,7 @@ impl Follower {
 
     /// Whether the disk is replacing what this learner tells a leader that it has: no leader is to be told now.
     pub(crate) const fn is_replacing(&self) -> bool {
-        matches!(self.aside, Aside::OnItsWay)
+        self.aside.is_on_its_way()
     }
 
     /// When [`Self::timeout`] is due.
@@ -208,17 +204,17 @@ impl Follower {
             Done::CurrentEpoch(epoch) => LearnerInput::CurrentEpochWritten { epoch },
             Done::Truncated(tree) => {
                 let zxid = tree.last_zxid();
-                self.aside = Aside::Hidden(tree);
+                self.aside.arrived(tree);
                 LearnerInput::Truncated { zxid }
             }
             Done::Installed(tree) => {
                 let zxid = tree.last_zxid();
-                self.aside = Aside::Hidden(tree);
+                self.aside.arrived(tree);
                 LearnerInput::SnapshotInstalled { zxid }
             }
             Done::NotTruncated(e) => {
                 warn!(error = %e, "asking the leader for a snapshot instead");
-                self.aside = Aside::Nothing;
+                self.aside.failed();
                 LearnerInput::TruncateFailed
             }
             Done::Failed(e) => return Err(GatewayError::Disk(e).into()),
@@ -230,7 +226,7 @@ impl Follower {
 
     /// Shows the tree that was kept aside.
     fn show(&mut self) {
-        let Aside::Hidden(tree) = std::mem::replace(&mut self.aside, Aside::Nothing) else { return };
+        let Some(tree) = self.aside.take() else { return };
         let (old, new) = (self.replica.last_zxid(), tree.last_zxid());
         if new < old {
             warn!(%old, %new, "the core's history is behind this replica: clients may have seen what is lost now");
@@ -277,12 +273,12 @@ impl Follower {
             }
             LearnerOutput::Append { zxid, payload } => self.disk.append(zxid, payload)?,
             LearnerOutput::Truncate { to } => {
-                self.aside = Aside::OnItsWay;
+                self.aside.begin();
                 self.disk.truncate(to)?;
             }
             LearnerOutput::InstallSnapshot { zxid } => {
                 let no_tree = || GatewayError::Learner(format!("no tree for snapshot {zxid}"));
-                self.aside = Aside::OnItsWay;
+                self.aside.begin();
                 self.disk.install(self.received.take().ok_or_else(no_tree)?)?;
             }
             LearnerOutput::WriteAcceptedEpoch { epoch } => self.disk.write_accepted_epoch(epoch)?,
@@ -301,14 +297,13 @@ impl Follower {
     }
 
     fn send(&mut self, to: LinkId, packet: &QuorumPacket) -> Result<(), LinkError> {
-        let greeting = self.greeting();
         let Some(link) = self.link.as_mut().filter(|link| link.id == to) else { return Ok(()) };
         if link.greeted {
             packet.encode(&mut link.out);
             return Ok(());
         }
         link.greeted = true;
-        if *packet == greeting { Ok(()) } else { Err(LinkError::Greeting) }
+        if *packet == self.greeting() { Ok(()) } else { Err(LinkError::Greeting) }
     }
 
     fn answer(&mut self, packet: &QuorumPacket) -> Result<(), LinkError> {
@@ -336,22 +331,20 @@ impl Follower {
     pub(crate) fn settle(&mut self) {
         let steps = std::mem::take(&mut self.steps);
         let mut rest = steps.as_slice();
-        if let Aside::Hidden(tree) = &mut self.aside {
+        if self.aside.is_hidden() {
             let synchronised = rest.iter().position(|step| matches!(step, Step::Serving { .. }));
             let (hidden, shown) = rest.split_at(synchronised.unwrap_or(rest.len()));
             rest = shown;
-            apply_hidden(tree, hidden);
+            self.aside.apply(hidden.iter().filter_map(Step::record));
             if synchronised.is_some() {
                 self.show();
             }
         }
         self.carry_out(rest);
         self.steps = steps;
-        self.since_snapshot +=
-            self.steps.drain(..).filter(|step| matches!(step, Step::Apply(_))).count() as u64;
+        self.since_snapshot += self.steps.drain(..).filter(|step| step.record().is_some()).count() as u64;
         // A snapshot is made of the tree that is shown.
-        let shown = matches!(self.aside, Aside::Nothing);
-        if shown && self.since_snapshot >= self.snap_count && self.disk.snapshot().is_ok() {
+        if self.aside.is_nothing() && self.since_snapshot >= self.snap_count && self.disk.snapshot().is_ok() {
             self.since_snapshot = 0;
         }
     }
@@ -402,18 +395,6 @@ impl Follower {
         }
         self.state.send_replace(LinkState::Stopped);
         self.disk
-    }
-}
-
-/// A tree made while the leader went on is whole only after the last of these.
-fn apply_hidden(tree: &mut DataTree, steps: &[Step]) {
-    for step in steps {
-        if let Step::Apply(record) = step {
-            tree.apply(&record.header, &record.txn, &mut |_| {});
-        }
-    }
-    if let Some(Step::Apply(last)) = steps.last() {
-        check_digest(tree, last.header.zxid, last.digest);
     }
 }
 

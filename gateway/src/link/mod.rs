@@ -2,6 +2,7 @@
 //!
 //! One task owns all of it but the disk's thread; the edge reaches it through the [`queue`].
 
+mod aside;
 mod connection;
 mod dial;
 mod error;
@@ -24,9 +25,9 @@ use palisade_wire::DEFAULT_MAX_FRAME;
 use palisade_zab::Recovered;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
 use crate::core_link::{CoreLink, LinkState};
@@ -40,6 +41,8 @@ use crate::replica::{Replica, ReplicaObserver};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How often a search without success is told.
+const REMINDER: Duration = Duration::from_secs(30);
 
 /// The running task.
 #[derive(Debug)]
@@ -150,10 +153,12 @@ impl Link {
             sleep(pause).await;
             find_leader(&core, &greeting, accepted).await
         });
+        let mut reminder = interval_at(Instant::now() + REMINDER, REMINDER);
         loop {
             tokio::select! {
                 found = &mut search => return Ok(found),
                 done = self.follower.disk.done() => self.take_in(done)?,
+                _ = reminder.tick() => warn!(voters = ?self.core.voters, "there is still no leader to follow"),
             }
         }
     }

@@ -189,6 +189,24 @@ async fn a_recorded_snapshot_is_taken_over_byte_for_byte_as_apache_expects() {
 }
 
 #[tokio::test]
+async fn a_snapshot_whose_leader_goes_right_behind_it_counts() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&leader.config(dir.path()));
+    let mut peer = leader.accept().await;
+    peer.say(SNAP).await;
+    // The last of these acknowledges UPTODATE.
+    peer.hear_bytes(SNAP_LEARNER.len()).await;
+    drop(peer);
+    let mut peer = leader.accept().await;
+    let b = create(1, 0x1_0000_000c, "/b");
+    peer.synchronise(2, &[b]).await;
+    gateway.connected().await;
+    assert!(gateway.replica.read().node("/a").is_some());
+    assert!(gateway.replica.read().node("/b").is_some());
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_recorded_diff_is_applied_logged_and_found_again() {
     let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
     let config = leader.config(dir.path());

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use palisade_store::{Change, DataTree, TxnOutcome};
@@ -51,13 +51,16 @@ struct Shared {
     observer: Arc<dyn ReplicaObserver>,
     /// Copy of the tree's, stored under its write lock.
     last_zxid: AtomicI64,
+    /// Whether the last digest that could be compared was not the leader's.
+    differs: AtomicBool,
 }
 
 impl Replica {
     /// A replica that starts with `tree`, as restored from disk.
     pub fn new(tree: DataTree, observer: Arc<dyn ReplicaObserver>) -> Self {
         let last_zxid = AtomicI64::new(tree.last_zxid().0);
-        Self { shared: Arc::new(Shared { tree: RwLock::new(tree), observer, last_zxid }) }
+        let differs = AtomicBool::new(false);
+        Self { shared: Arc::new(Shared { tree: RwLock::new(tree), observer, last_zxid, differs }) }
     }
 
     /// The tree as of now; the applier waits until the guard is dropped. Keep it short, never across an await.
@@ -68,6 +71,11 @@ impl Replica {
     /// The last transaction of the tree. Takes no lock: while a batch is applied, it is the one before the batch.
     pub fn last_zxid(&self) -> Zxid {
         Zxid(self.shared.last_zxid.load(Ordering::Acquire))
+    }
+
+    /// Whether this replica is known to differ from the leader's tree.
+    pub fn differs(&self) -> bool {
+        self.shared.differs.load(Ordering::Relaxed)
     }
 
     /// Begins a batch; readers wait until it is dropped.
@@ -98,14 +106,19 @@ pub(crate) struct Batch<'a> {
 impl Batch<'_> {
     /// Applies one transaction; `ticket` is that of the request which asked for it, if it was forwarded from here.
     pub(crate) fn apply(&mut self, record: &TxnRecord, ticket: Option<Ticket>) {
-        let TxnRecord { header, txn, digest } = record;
+        let TxnRecord { header, txn, .. } = record;
         let observer = &self.shared.observer;
         let outcome = self.tree.apply(header, txn, &mut |change| observer.changed(header, &change));
         observer.applied(header, txn, &outcome);
         if let Some(ticket) = ticket {
             ticket.answer(Answer::Applied { header, txn, outcome: &outcome });
         }
-        check_digest(&self.tree, header.zxid, *digest);
+        if let Some(agrees) = agrees(&self.tree, record) {
+            let differed = self.shared.differs.swap(!agrees, Ordering::Relaxed);
+            if !agrees && !differed {
+                error!(zxid = %header.zxid, "this replica differs from the leader's tree: their digests disagree");
+            }
+        }
     }
 
     /// Puts the ensemble's configuration where clients look for it, as every Apache server does on its own. No
@@ -141,13 +154,9 @@ fn config_version(text: &[u8]) -> Zxid {
     Zxid(digits.and_then(|digits| i64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0))
 }
 
-/// Compares with the digest that the leader computed. A difference is told, and lived with, as Apache does: the
-/// leader's may lack what older servers leave out.
-pub(crate) fn check_digest(tree: &DataTree, zxid: Zxid, expected: Option<u64>) {
-    if let Some(expected) = expected
-        && tree.last_zxid() == zxid
-        && tree.digest() != expected
-    {
-        error!(%zxid, expected, found = tree.digest(), "this replica's digest differs from the leader's");
-    }
+/// Whether the tree has the digest that the leader computed after this transaction; `None` if that cannot be told.
+/// A difference is told, and lived with, as Apache does.
+pub(crate) fn agrees(tree: &DataTree, record: &TxnRecord) -> Option<bool> {
+    let digest = record.digest.filter(|_| tree.last_zxid() == record.header.zxid)?;
+    Some(tree.digest() == digest)
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::driver::LearnerCounts;
 use crate::metrics::Metrics;
-use crate::net::{LogGate, PortStats};
+use crate::net::PortStats;
 use crate::state::SharedTree;
 use crate::voter::Addresses;
 
@@ -57,8 +57,6 @@ pub(crate) struct Shared {
     pub(crate) tree: Arc<SharedTree>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ports: Vec<Arc<PortStats>>,
-    /// For the log line about a tree that differs from the leader's.
-    pub(crate) digest_gate: LogGate,
     pub(crate) started: Instant,
     status: Mutex<Status>,
 }
@@ -78,7 +76,6 @@ impl Shared {
             tree,
             metrics: Arc::default(),
             ports,
-            digest_gate: LogGate::default(),
             started: Instant::now(),
             status: Mutex::new(status),
         }

@@ -6,9 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use palisade_disk::{DiskError, SnapshotDigest, Snapshots};
+use palisade_disk::{DiskError, SnapshotDigest, SnapshotFile, Snapshots};
 use palisade_store::{DataTree, SnapshotCursor};
 use palisade_wire::Zxid;
+use parking_lot::{Condvar, Mutex};
 
 use crate::state::SharedTree;
 
@@ -26,10 +27,43 @@ pub(crate) struct Written {
     pub(crate) took: Duration,
 }
 
+/// How far the log is durable.
+#[derive(Debug)]
+pub(super) struct Durable {
+    zxid: Mutex<Zxid>,
+    raised: Condvar,
+}
+
+impl Durable {
+    pub(super) const fn new(zxid: Zxid) -> Self {
+        Self { zxid: Mutex::new(zxid), raised: Condvar::new() }
+    }
+
+    pub(super) fn raise(&self, zxid: Zxid) {
+        *self.zxid.lock() = zxid;
+        self.raised.notify_all();
+    }
+
+    /// Waits until the log is durable up to `zxid`. False if `cancelled` was set first, and [`Durable::wake`] called.
+    fn wait_for(&self, zxid: Zxid, cancelled: &AtomicBool) -> bool {
+        let mut durable = self.zxid.lock();
+        while *durable < zxid && !cancelled.load(Ordering::Relaxed) {
+            self.raised.wait(&mut durable);
+        }
+        *durable >= zxid
+    }
+
+    fn wake(&self) {
+        drop(self.zxid.lock());
+        self.raised.notify_all();
+    }
+}
+
 /// A snapshot being written by a thread of its own. Dropped, it is given up.
 #[derive(Debug)]
 pub(super) struct Running {
     cancelled: Arc<AtomicBool>,
+    durable: Arc<Durable>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -38,14 +72,15 @@ impl Running {
     pub(super) fn start(
         snapshots: Snapshots,
         tree: Arc<SharedTree>,
+        durable: Arc<Durable>,
         report: impl FnOnce(Result<Option<Written>, DiskError>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let cancelled = Arc::new(AtomicBool::new(false));
-        let flag = cancelled.clone();
+        let (flag, log) = (cancelled.clone(), durable.clone());
         let thread = std::thread::Builder::new()
             .name("snapshot".to_owned())
-            .spawn(move || report(write_applied(&snapshots, &tree, &flag)))?;
-        Ok(Self { cancelled, thread: Some(thread) })
+            .spawn(move || report(write_applied(&snapshots, &tree, &log, &flag)))?;
+        Ok(Self { cancelled, durable, thread: Some(thread) })
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -56,6 +91,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
+        self.durable.wake();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -67,6 +103,7 @@ impl Drop for Running {
 fn write_applied(
     snapshots: &Snapshots,
     tree: &SharedTree,
+    durable: &Durable,
     cancelled: &AtomicBool,
 ) -> Result<Option<Written>, DiskError> {
     let started = Instant::now();
@@ -86,16 +123,20 @@ fn write_applied(
             break digest;
         }
     };
+    // It may hold parts of transactions up to here; before they are in the log, nobody could complete them.
+    if !durable.wait_for(digest.zxid, cancelled) {
+        return Ok(None);
+    }
     let bytes = file.finish(Some(digest))?;
     Ok(Some(Written { zxid, bytes, took: started.elapsed() }))
 }
 
-/// Writes a tree that nobody changes and leaves it to `finish` to make the file valid.
+/// Writes a tree that nobody changes, and leaves it to the log to make the file valid.
 pub(super) fn write_received(
     snapshots: &Snapshots,
     zxid: Zxid,
     tree: &DataTree,
-) -> Result<(palisade_disk::SnapshotFile, SnapshotDigest), DiskError> {
+) -> Result<SnapshotFile, DiskError> {
     let mut file = snapshots.create(zxid)?;
     let mut cursor = SnapshotCursor::new(tree);
     let mut chunk = BytesMut::with_capacity(2 * CHUNK);
@@ -104,7 +145,7 @@ pub(super) fn write_received(
         file.write(&chunk)?;
         chunk.clear();
         if done {
-            return Ok((file, digest_of(tree)));
+            return Ok(file);
         }
     }
 }

@@ -11,7 +11,7 @@ use palisade_wire::Zxid;
 use tokio::sync::mpsc;
 
 use super::queue::{Job, JobQueue};
-use super::snapshot::{Running, Written, write_received};
+use super::snapshot::{Durable, Running, Written, write_received};
 use crate::metrics::Metrics;
 use crate::state::SharedTree;
 
@@ -64,6 +64,7 @@ impl DiskThread {
     fn run(mut self) -> Result<(), DiskError> {
         let queue = self.jobs.clone();
         let mut jobs = VecDeque::new();
+        let durable = Arc::new(Durable::new(self.log.last_zxid()));
         let mut running: Option<Running> = None;
         while queue.take_all(&mut jobs) {
             let mut unflushed = false;
@@ -73,25 +74,31 @@ impl DiskThread {
                     unflushed = true;
                     continue;
                 }
-                self.flush(&mut unflushed)?;
-                self.work(job, &mut running)?;
+                self.flush(&mut unflushed, &durable)?;
+                self.work(job, &mut running, &durable)?;
             }
-            self.flush(&mut unflushed)?;
+            self.flush(&mut unflushed, &durable)?;
         }
         Ok(())
     }
 
-    fn flush(&mut self, unflushed: &mut bool) -> Result<(), DiskError> {
+    fn flush(&mut self, unflushed: &mut bool, durable: &Durable) -> Result<(), DiskError> {
         if std::mem::take(unflushed) {
             let started = Instant::now();
             let zxid = self.log.sync()?;
             self.metrics.fsync.record(started.elapsed());
+            durable.raise(zxid);
             tell(&self.done, Done::Flushed(zxid));
         }
         Ok(())
     }
 
-    fn work(&mut self, job: Job, running: &mut Option<Running>) -> Result<(), DiskError> {
+    fn work(
+        &mut self,
+        job: Job,
+        running: &mut Option<Running>,
+        durable: &Arc<Durable>,
+    ) -> Result<(), DiskError> {
         match job {
             Job::Append { .. } => {}
             Job::AcceptEpoch(epoch) => {
@@ -105,17 +112,20 @@ impl DiskThread {
             Job::Truncate { to } => {
                 *running = None;
                 let done = self.truncate(to)?;
+                durable.raise(self.log.last_zxid());
                 tell(&self.done, done);
             }
             Job::Install { zxid, tree } => {
                 *running = None;
-                let (file, digest) = write_received(&self.dir.snapshots(), zxid, &tree)?;
-                self.log.install(file, Some(digest))?;
+                let file = write_received(&self.dir.snapshots(), zxid, &tree)?;
+                // Its digest is that of some later transaction: the leader went on while it sent the tree.
+                self.log.install(file, None)?;
+                durable.raise(zxid);
                 tell(&self.done, Done::Installed(zxid, tree));
             }
             Job::Snapshot => {
                 if running.as_ref().is_none_or(Running::is_finished) {
-                    *running = self.snapshot()?;
+                    *running = self.snapshot(durable)?;
                 }
             }
             Job::Purge => {
@@ -140,13 +150,13 @@ impl DiskThread {
         }
     }
 
-    fn snapshot(&mut self) -> Result<Option<Running>, DiskError> {
+    fn snapshot(&mut self, durable: &Arc<Durable>) -> Result<Option<Running>, DiskError> {
         self.log.roll()?;
         let done = self.done.clone();
         let report = move |outcome: Result<Option<Written>, DiskError>| {
             tell(&done, outcome.map_or_else(Done::Failed, Done::Snapshot));
         };
-        match Running::start(self.dir.snapshots(), self.tree.clone(), report) {
+        match Running::start(self.dir.snapshots(), self.tree.clone(), durable.clone(), report) {
             Ok(running) => Ok(Some(running)),
             Err(error) => {
                 tracing::error!(%error, "no thread for a snapshot; the next one is tried in time");

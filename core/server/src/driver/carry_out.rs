@@ -121,11 +121,8 @@ impl Driver {
             tree.apply(&record.header, &record.txn, &mut |_| ());
             tree.digest()
         });
-        if record.digest.is_some_and(|expected| expected != digest) {
-            self.shared.metrics.digest_mismatches.add(1);
-            if let Some(held_back) = self.shared.digest_gate.pass() {
-                tracing::error!(%zxid, held_back, "this tree differs from the leader's: their digests disagree");
-            }
+        if zxid >= self.links.exact_from && record.digest.is_some_and(|expected| expected != digest) {
+            self.report_divergence(zxid);
         }
         if let Some(leading) = &mut self.links.leading {
             leading.applied(&record);
@@ -135,6 +132,13 @@ impl Driver {
             self.jobs.push(Job::Snapshot);
         }
         Ok(())
+    }
+
+    fn report_divergence(&self, zxid: Zxid) {
+        self.shared.metrics.digest_mismatches.add(1);
+        if let Some(held_back) = self.links.gate.pass() {
+            tracing::error!(%zxid, held_back, "this tree differs from the leader's: their digests disagree");
+        }
     }
 
     fn change_role(&mut self, role: Role) {
@@ -164,6 +168,8 @@ impl Driver {
     }
 
     fn begin_serving(&mut self, epoch: u32) {
+        // A tree that the leader sent may hold parts of later transactions; those have all been received by now.
+        self.links.exact_from = self.links.exact_from.min(self.peer.last_zxid());
         let phase = match self.peer.role() {
             Role::Leading => {
                 let now = self.clock.now();

@@ -95,7 +95,9 @@ pub(crate) struct Links {
     follow_ups: VecDeque<Input>,
     /// Of the packet that the machine is dealing with.
     admission: Option<Admission>,
-    /// For the log lines about learners that come and go.
+    /// From which transaction on the tree's digest must be the leader's.
+    exact_from: Zxid,
+    /// For the log lines about learners that come and go, and about trees that differ.
     gate: LogGate,
 }
 
@@ -214,11 +216,13 @@ impl Driver {
             Done::EpochEntered(epoch) => Input::CurrentEpochWritten { epoch },
             Done::Truncated(zxid, tree) => {
                 self.replace_tree(*tree);
+                self.links.exact_from = Zxid::ZERO;
                 Input::Truncated { zxid }
             }
             Done::NotTruncated => Input::TruncateFailed,
             Done::Installed(zxid, tree) => {
                 self.replace_tree(*tree);
+                self.links.exact_from = Zxid(i64::MAX);
                 Input::SnapshotInstalled { zxid }
             }
             Done::Snapshot(Some(written)) => {

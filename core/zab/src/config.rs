@@ -24,6 +24,9 @@ pub enum ConfigError {
     /// The sync limit is below 1.
     #[error("sync limit is 0 ticks: use 1 or more")]
     SyncLimit,
+    /// The shortest wait for votes is zero, or longer than the longest.
+    #[error("notification interval of {0:?} is out of range: use 1 ms up to the maximum interval")]
+    NotificationInterval(Duration),
     /// Recovered epochs and log contradict one another.
     #[error("recovered state is inconsistent: {0}; the data directory is damaged or mixed up")]
     Recovered(&'static str),
@@ -96,6 +99,9 @@ pub struct PeerConfig {
     pub max_notification_interval: Duration,
     /// How long a better vote may still arrive after a quorum agrees. Default 200 ms.
     pub finalize_wait: Duration,
+    /// How many observers may be sent a snapshot at a time; others wait for their turn, at most the init limit. Voters are
+    /// never kept waiting. Default 10, as Apache.
+    pub max_snapshots: usize,
 }
 
 impl PeerConfig {
@@ -111,7 +117,22 @@ impl PeerConfig {
             min_notification_interval: Duration::from_millis(200),
             max_notification_interval: Duration::from_secs(60),
             finalize_wait: Duration::from_millis(200),
+            max_snapshots: 10,
         }
+    }
+
+    /// The first mistake in it, if any.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.timing.validate()?;
+        if self.min_notification_interval < Duration::from_millis(1)
+            || self.min_notification_interval > self.max_notification_interval
+        {
+            return Err(ConfigError::NotificationInterval(self.min_notification_interval));
+        }
+        if !self.ensemble.is_voter(self.sid) {
+            return Err(ConfigError::NotAVoter(self.sid));
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,10 @@ pub(crate) use vote::Vote;
 use crate::config::PeerConfig;
 use crate::ensemble::Ensemble;
 
+/// Rounds that are believed. They rise by one with each election; a peer that claims more is broken, and must not drag
+/// the others to where counting ends.
+const ROUNDS: std::ops::RangeInclusive<i64> = 0..=i64::MAX / 2;
+
 /// What a step of the election asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -93,6 +97,9 @@ impl Election {
             return Verdict::Wait;
         }
         let vote = Vote::of(notification);
+        if !ROUNDS.contains(&vote.round) {
+            return Verdict::Wait;
+        }
         match vote.state {
             PeerState::Looking if vote.round < self.round() => Verdict::Reply,
             _ if !ensemble.is_voter(vote.leader) => Verdict::Wait,

@@ -131,6 +131,7 @@ impl Leader {
                 self.phase_since = ctx.now;
             }
         }
+        self.sync_all(ctx);
     }
 
     pub(crate) fn on_packet(&mut self, link: LinkId, packet: QuorumPacket, ctx: &mut Ctx<'_>) -> Office {

@@ -10,8 +10,11 @@ use super::{Ctx, Leader, Phase};
 use crate::io::{CloseReason, LinkId, Output};
 
 impl Leader {
-    /// Starts to synchronise all who have accepted the epoch.
+    /// Starts to synchronise all who have accepted the epoch and are not kept waiting.
     pub(super) fn sync_all(&mut self, ctx: &mut Ctx<'_>) {
+        if self.phase < Phase::NewLeaderAcks {
+            return;
+        }
         let accepted = self.links.values().filter_map(|l| match l.stage {
             Stage::Accepted(last) => Some((l.id(), last)),
             _ => None,
@@ -26,12 +29,16 @@ impl Leader {
     /// Proposals not committed yet follow after UPTODATE only: Apache's learners of many versions mishandle those that
     /// stand before NEWLEADER (ZOOKEEPER-4394, 4646, 4685).
     pub(super) fn start_sync(&mut self, link: LinkId, last: Zxid, ctx: &mut Ctx<'_>) {
+        let plan = plan(last, ctx.history.log());
+        if plan == SyncPlan::Snap && !self.may_send_snapshot(link, ctx) {
+            return;
+        }
         // Before it is established, all that a leader holds is its history; later, what is committed.
         let until = if self.phase == Phase::Broadcast { self.committed } else { ctx.history.last() };
         let Some(learner) = self.links.get_mut(&link) else {
             return;
         };
-        let start = match plan(last, ctx.history.log()) {
+        let start = match plan {
             SyncPlan::Diff { after } => {
                 learner.send(PacketType::Diff, until.max(after), None, ctx.out);
                 after
@@ -56,6 +63,12 @@ impl Leader {
         learner.stage = Stage::Syncing;
         let config = Bytes::from(ctx.config.ensemble.to_text());
         learner.send(PacketType::NewLeader, Zxid::new(self.epoch, 0), Some(config), ctx.out);
+    }
+
+    /// Whether a snapshot may be sent now; if not, the learner is tried again later.
+    fn may_send_snapshot(&self, link: LinkId, ctx: &Ctx<'_>) -> bool {
+        let sending = self.links.values().filter(|l| !l.voter && l.sending_snapshot).count();
+        sending < ctx.config.max_snapshots || self.links.get(&link).is_some_and(|l| l.voter)
     }
 
     /// An ACK: of NEWLEADER or of proposals.

@@ -204,6 +204,20 @@ fn a_follower_that_returns_with_uncommitted_proposals_counts_but_waits_for_their
 }
 
 #[test]
+fn observers_wait_for_their_turn_to_be_sent_a_snapshot() {
+    let mut script = Script::tuned(3, 3, recovered(5, 9), |config| config.max_snapshots = 1);
+    script.elect();
+    script.join_fully(1, P::FollowerInfo, 1);
+    script.join(2, P::ObserverInfo, 77, -1, Zxid::ZERO);
+    let outputs = script.join(3, P::ObserverInfo, 78, -1, Zxid::ZERO);
+    assert_eq!(sent_to(3, &outputs), [(P::LeaderInfo, z(6, 0))]);
+    let outputs = script.join(4, P::FollowerInfo, 2, -1, Zxid::ZERO);
+    assert_eq!(sent_to(4, &outputs)[1], (P::Snap, z(5, 9)), "a voter does not wait");
+    let outputs = script.feed(Input::SnapshotSent { link: LinkId(2) });
+    assert_eq!(sent_to(3, &outputs), [(P::Snap, z(5, 9)), (P::NewLeader, z(6, 0))]);
+}
+
+#[test]
 fn the_handshake_is_strict() {
     let mut script = established();
     let mut refused = |link: u64, packets: &[palisade_wire::quorum::QuorumPacket], reason| {

@@ -32,6 +32,7 @@ impl Leader {
         }
         if ctx.now >= self.next_ping {
             self.next_ping = ctx.now + ctx.config.timing.tick / 2;
+            self.sync_all(ctx);
             return self.on_half_tick(ctx);
         }
         Office::Keep

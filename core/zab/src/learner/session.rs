@@ -424,7 +424,7 @@ impl Session {
         if !self.may_log() || history.is_fenced() || self.held.is_empty() {
             return Ok(());
         }
-        for (zxid, payload) in std::mem::take(&mut self.held) {
+        while let Some((zxid, payload)) = self.held.pop_front() {
             history.append(zxid, payload, out).map_err(|_| CloseReason::Gap)?;
         }
         self.held_bytes = 0;

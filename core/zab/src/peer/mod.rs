@@ -6,6 +6,8 @@ mod elect;
 mod follow;
 mod lead;
 #[cfg(test)]
+mod noise_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
@@ -53,10 +55,7 @@ impl Peer {
     /// # Errors
     /// If a setting or the recovered state makes no sense.
     pub fn new(config: PeerConfig, recovered: Recovered, now: Timestamp) -> Result<Self, ConfigError> {
-        config.timing.validate()?;
-        if !config.ensemble.is_voter(config.sid) {
-            return Err(ConfigError::NotAVoter(config.sid));
-        }
+        config.validate()?;
         let history = History::new(recovered)?;
         let mut peer = Self {
             decided: own_vote(&config, &history, 0),

@@ -1,12 +1,15 @@
 use std::time::Duration;
 
+use palisade_store::Timestamp;
 use palisade_wire::Zxid;
 use palisade_wire::election::PeerState;
 use palisade_wire::quorum::{PacketType as P, QuorumPacket};
 
+use super::Peer;
+use crate::config::{ConfigError, PeerConfig, Recovered};
 use crate::io::{CloseReason, Input, LinkId, Output, Role};
-use crate::testing::Net;
 use crate::testing::script::{Script, packet, packet_with, recorded, recovered, sent_to_leader};
+use crate::testing::{Net, ensemble};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -72,6 +75,30 @@ fn a_cut_off_leader_steps_down_and_its_uncommitted_proposals_are_truncated() {
         [b"kept".as_slice(), b"later"]
     );
     net.assert_agreement();
+}
+
+#[test]
+fn settings_and_recovered_state_are_checked() {
+    let new = |sid, tune: fn(&mut PeerConfig), recovered| {
+        let mut config = PeerConfig::new(sid, ensemble(3));
+        tune(&mut config);
+        Peer::new(config, recovered, Timestamp::ZERO).map(|_| ()).unwrap_err()
+    };
+    assert_eq!(new(4, |_| {}, recovered(1, 1)), ConfigError::NotAVoter(4));
+    assert_eq!(new(1, |c| c.timing.sync_limit = 0, recovered(1, 1)), ConfigError::SyncLimit);
+    let never = ConfigError::NotificationInterval(Duration::ZERO);
+    assert_eq!(new(1, |c| c.min_notification_interval = Duration::ZERO, recovered(1, 1)), never);
+    let damaged: [fn(&mut Recovered); 4] = [
+        |r| r.current_epoch = 2,
+        |r| r.last_zxid = z(2, 1),
+        |r| drop(r.recent.remove(1)),
+        |r| drop(r.recent.pop()),
+    ];
+    for damage in damaged {
+        let mut state = recovered(1, 3);
+        damage(&mut state);
+        assert!(matches!(new(1, |_| {}, state), ConfigError::Recovered(_)));
+    }
 }
 
 #[test]
@@ -231,6 +258,40 @@ fn a_snapshot_replaces_the_log() {
     let outputs = script.feed(Input::SnapshotInstalled { zxid: z(5, 20) });
     assert_eq!(outputs, [Output::WriteCurrentEpoch { epoch: 6 }]);
     assert_eq!(script.peer.last_zxid(), z(5, 20));
+}
+
+#[test]
+fn a_log_that_cannot_be_cut_is_replaced_by_a_snapshot_of_the_same_leader() {
+    let mut script = follower();
+    script.leader_says(leader_info(6));
+    script.disk_works = false;
+    script.leader_says(packet(P::Trunc, z(5, 7)));
+    let outputs = script.feed(Input::TruncateFailed);
+    let expected = [
+        Output::CloseLeader { link: LinkId(1), reason: CloseReason::Gap },
+        Output::RoleChanged(Role::Following { leader: 3 }),
+        Output::ConnectLeader { link: LinkId(2), sid: 3 },
+    ];
+    assert_eq!(outputs, expected);
+    script.feed(Input::LeaderLinkUp { link: LinkId(2) });
+    let outputs = script.feed(Input::LeaderPacket { link: LinkId(2), packet: leader_info(6) });
+    let expected = packet_with(P::AckEpoch, Zxid::ZERO, &(-1_i32).to_be_bytes());
+    assert_eq!(outputs, [Output::SendToLeader { link: LinkId(2), packet: expected }]);
+    // Once only: a leader that sends the same again is left.
+    script.feed(Input::LeaderPacket { link: LinkId(2), packet: packet(P::Trunc, z(5, 7)) });
+    assert!(script.feed(Input::TruncateFailed).contains(&Output::RoleChanged(Role::Looking)));
+}
+
+#[test]
+fn a_vote_never_hides_the_end_of_the_log() {
+    let mut script = follower();
+    script.leader_says(leader_info(6));
+    script.leader_says(packet(P::Diff, z(5, 9)));
+    script.leader_says(packet_with(P::Proposal, z(6, 2), b"a gap"));
+    script.feed(Input::LeaderLinkUp { link: LinkId(2) });
+    let outputs = script.feed(Input::LeaderPacket { link: LinkId(2), packet: leader_info(7) });
+    let expected = packet_with(P::AckEpoch, z(5, 9), &5_i32.to_be_bytes());
+    assert!(outputs.contains(&Output::SendToLeader { link: LinkId(2), packet: expected }));
 }
 
 #[test]

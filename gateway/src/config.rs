@@ -80,7 +80,9 @@ pub struct Storage {
 /// `[sessions]`: clients' sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
-    /// Whether sessions stay unknown to the core until they own an ephemeral. Not served by this version.
+    /// Whether sessions stay unknown to the core until they create an ephemeral znode: their beginning, pings and end
+    /// then cost the core nothing, but they can be resumed at this gateway only. The core must allow it (Apache:
+    /// `localSessionsEnabled`; Palisade's does).
     pub local: bool,
     /// The shortest timeout that a client may negotiate.
     pub min_timeout: Duration,
@@ -277,10 +279,7 @@ impl Config {
     }
 
     fn validate_sessions(&self, check: &mut Check) {
-        let Sessions { local, min_timeout, max_timeout } = self.sessions;
-        if local {
-            check.say("sessions.local", "true is not served by this version; use false".to_owned());
-        }
+        let Sessions { local: _, min_timeout, max_timeout } = self.sessions;
         check.span("sessions.min_timeout", min_timeout, MILLI, SESSION_TIMEOUT_MAX);
         check.span("sessions.max_timeout", max_timeout, MILLI, SESSION_TIMEOUT_MAX);
         if min_timeout > max_timeout {

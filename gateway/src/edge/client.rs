@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -36,6 +37,8 @@ pub(crate) struct Client {
     /// Tells the connection's task that something changed here.
     wake: Notify,
     state: Mutex<State>,
+    /// Whether the core does not know the session.
+    local: AtomicBool,
     pub(crate) stats: ClientStats,
     server_stats: Arc<ServerStats>,
 }
@@ -90,6 +93,7 @@ impl Client {
             peer,
             wake: Notify::new(),
             state: Mutex::new(state),
+            local: AtomicBool::new(false),
             stats: ClientStats::default(),
             server_stats,
         }
@@ -110,6 +114,17 @@ impl Client {
     /// The session, 0 before there is one.
     pub(crate) fn session(&self) -> SessionId {
         self.lock().session
+    }
+
+    /// Whether the core does not know the session.
+    pub(super) fn is_local(&self) -> bool {
+        self.local.load(Ordering::Acquire)
+    }
+
+    /// The session is known to this gateway only, or to the core as well.
+    pub(super) fn set_local(&self, local: bool) {
+        self.local.store(local, Ordering::Release);
+        self.wake.notify_one();
     }
 
     /// Requests that are not answered yet.
@@ -166,6 +181,14 @@ impl Client {
         if outcome.error == ErrorCode::SESSION_MOVED {
             // No client knows this code: it shall look for the session's new place (ZOOKEEPER-710).
             state.outbox.end(End::Now(CloseReason::Moved));
+            return;
+        }
+        if job.op == OpCode::CreateSession {
+            // The session became a global one; its client did not ask for that.
+            if !outcome.error.is_ok() {
+                state.outbox.end(End::Now(CloseReason::SessionEnded));
+            }
+            state.pipeline.answered(tag, Bytes::new);
             return;
         }
         let (call, closing) = ((job.xid, job.op), job.op == OpCode::CloseSession);

@@ -64,6 +64,8 @@ pub(super) struct Connection {
     link_state: watch::Receiver<LinkState>,
     /// Whether the leader of the present link was told that this gateway has the session.
     owner_known: bool,
+    /// Whether the session was local when last looked at.
+    local: bool,
     active: Instant,
     /// Since when a request waits for a leader.
     stalled: Option<Instant>,
@@ -71,6 +73,8 @@ pub(super) struct Connection {
     pub(super) deaf: bool,
     /// Whether the client only keeps its session alive: it needs no buffers meanwhile.
     pub(super) quiet: bool,
+    /// Whether a local session's createSession is on its way.
+    pub(super) upgrading: bool,
 }
 
 /// What a handshake hands over.
@@ -89,6 +93,7 @@ impl Connection {
     pub(super) fn new(established: Established) -> Self {
         let Established { edge, stream, client, session, timeout, ids, inbox, link_state } = established;
         Self {
+            local: client.is_local(),
             edge,
             stream,
             client,
@@ -104,6 +109,7 @@ impl Connection {
             stalled: None,
             deaf: false,
             quiet: false,
+            upgrading: false,
         }
     }
 
@@ -226,12 +232,16 @@ impl Connection {
 
     /// Tells a new leader that this gateway has the session, before anything else of the session; whether it knows.
     fn introduce(&mut self) -> bool {
-        if !self.owner_known {
+        if self.local && !self.client.is_local() {
+            // It became global, perhaps by way of an earlier link.
+            (self.local, self.owner_known) = (false, false);
+        }
+        if !self.owner_known && !self.local {
             let ticket = Ticket::new(Arc::clone(&self.client) as _, SESSION_TAG);
             let told = self.edge.link.revalidate(self.session, self.timeout_ms(), ticket);
             self.owner_known = told.is_ok();
         }
-        self.owner_known
+        self.owner_known || self.local
     }
 
     fn send(&self, tag: u64, job: &Job) -> Result<(), Refused> {
@@ -284,7 +294,7 @@ impl Connection {
     }
 
     fn wants_link(&self) -> bool {
-        self.stalled.is_some() || !self.owner_known
+        self.stalled.is_some() || !(self.owner_known || self.local)
     }
 
     fn check_time(&self) -> Result<(), CloseReason> {

@@ -125,7 +125,13 @@ impl Opening {
         let mut link_state = self.edge.link.state();
         let (session, verdict) = if wanted.session == 0 {
             let session = self.edge.session_ids.issue();
-            (session, self.create(session, wanted.timeout, &mut link_state, deadline).await)
+            self.edge.hub.attach(session, &self.client);
+            let verdict = if self.edge.config.sessions.local {
+                self.create_local(session, wanted.timeout, &mut link_state, deadline).await
+            } else {
+                self.create(session, wanted.timeout, &mut link_state, deadline).await
+            };
+            (session, verdict)
         } else {
             (wanted.session, self.resume(&wanted, &mut link_state, deadline).await)
         };
@@ -181,13 +187,29 @@ impl Opening {
         link_state: &mut watch::Receiver<LinkState>,
         deadline: Instant,
     ) -> Verdict {
-        self.edge.hub.attach(session, &self.client);
         let mut body = BytesMut::new();
         Request::CreateSession(millis(timeout)).encode(&mut body);
         let body: Bytes = body.freeze();
         let ask =
             |ticket| self.edge.forward((session, 0, OpCode::CreateSession), body.clone(), Vec::new(), ticket);
         self.ask(ask, link_state, deadline).await
+    }
+
+    /// The core learns of it when it needs to. Who was never in sync has nothing to read, and lets nobody in.
+    async fn create_local(
+        &self,
+        session: SessionId,
+        timeout: Duration,
+        link_state: &mut watch::Receiver<LinkState>,
+        deadline: Instant,
+    ) -> Verdict {
+        let serving = async { while !self.edge.is_serving() && link_state.changed().await.is_ok() {} };
+        if timeout_at(deadline, serving).await.is_err() {
+            return Verdict::Unknown;
+        }
+        self.edge.hub.local().add(session, millis(timeout));
+        self.client.set_local(true);
+        Verdict::Lives
     }
 
     async fn resume(
@@ -202,6 +224,9 @@ impl Opening {
             return Verdict::Ended;
         }
         let timeout_ms = millis(wanted.timeout);
+        if self.edge.hub.local().touch_and(wanted.session, timeout_ms, || self.client.set_local(true)) {
+            return Verdict::Lives;
+        }
         let ask = |ticket| self.edge.link.revalidate(wanted.session, timeout_ms, ticket);
         self.ask(ask, link_state, deadline).await
     }

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
@@ -20,10 +21,14 @@ use super::outbox::CloseReason;
 use super::stats::ServerStats;
 use crate::config::Config;
 use crate::replica::ReplicaObserver;
+use crate::session::LocalSessions;
 use crate::watch::{Slot, WatchIndex};
 
+/// The shortest interval at which local sessions are looked at.
+const MIN_TICK: Duration = Duration::from_millis(10);
+
 /// Delivers events, and knows all connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hub {
     watches: Mutex<WatchIndex>,
     clients: RwLock<Clients>,
@@ -31,6 +36,7 @@ pub(crate) struct Hub {
     /// Buffers of the applier.
     scratch: Mutex<Scratch>,
     stats: Arc<ServerStats>,
+    local: LocalSessions,
     outbox_limit: usize,
 }
 
@@ -49,7 +55,15 @@ struct Scratch {
 impl Hub {
     /// Without connections and watches.
     pub(crate) fn new(config: &Config) -> Arc<Self> {
-        Arc::new(Self { outbox_limit: config.limits.outbox_bytes, ..Self::default() })
+        Arc::new(Self {
+            watches: Mutex::default(),
+            clients: RwLock::default(),
+            sessions: Mutex::default(),
+            scratch: Mutex::default(),
+            stats: Arc::default(),
+            local: LocalSessions::new((config.sessions.min_timeout / 2).max(MIN_TICK)),
+            outbox_limit: config.limits.outbox_bytes,
+        })
     }
 
     pub(crate) const fn watches(&self) -> &Mutex<WatchIndex> {
@@ -58,6 +72,28 @@ impl Hub {
 
     pub(crate) const fn stats(&self) -> &Arc<ServerStats> {
         &self.stats
+    }
+
+    /// The sessions that the core does not know.
+    pub(crate) const fn local(&self) -> &LocalSessions {
+        &self.local
+    }
+
+    /// Ends the local sessions whose time is up.
+    pub(super) fn expire_local(&self) {
+        for session in self.local.take_expired() {
+            self.session_closed(session);
+        }
+    }
+
+    fn owner(&self, session: SessionId) -> Option<Arc<Client>> {
+        self.sessions.lock().get(&session).cloned()
+    }
+
+    fn session_closed(&self, session: SessionId) {
+        if let Some(owner) = self.owner(session) {
+            owner.session_closed();
+        }
     }
 
     /// Gives a new connection its slot; `None` if there are too many.
@@ -197,13 +233,13 @@ impl ReplicaObserver for Hub {
             Change::ChildrenChanged { path, acl } => {
                 self.fire(zxid, EventType::NodeChildrenChanged, path, acl);
             }
-            Change::SessionCreated { .. } => {}
-            Change::SessionClosed { session } => {
-                let owner = self.sessions.lock().get(&session).cloned();
-                if let Some(owner) = owner {
-                    owner.session_closed();
+            Change::SessionCreated { session, .. } => {
+                self.local.remove(session);
+                if let Some(owner) = self.owner(session) {
+                    owner.set_local(false);
                 }
             }
+            Change::SessionClosed { session } => self.session_closed(session),
         }
     }
 
@@ -216,9 +252,13 @@ impl ReplicaObserver for Hub {
         }
         let owners: Vec<_> = self.sessions.lock().iter().map(|(id, c)| (*id, Arc::clone(c))).collect();
         for (session, owner) in owners {
-            let ended = old.session_timeout(session).is_some() && new.session_timeout(session).is_none();
-            if ended {
+            let (before, now) = (old.session_timeout(session), new.session_timeout(session));
+            if before.is_some() && now.is_none() {
                 owner.session_closed();
+            }
+            if now.is_some() {
+                self.local.remove(session);
+                owner.set_local(false);
             }
         }
         self.fire_differences(old, new);

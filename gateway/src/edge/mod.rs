@@ -105,11 +105,22 @@ pub(crate) fn start(
         link,
     });
     edge.tasks.spawn(listener::serve_clients(Arc::clone(&edge), client));
+    if edge.config.sessions.local {
+        edge.tasks.spawn(expire_local_sessions(Arc::clone(&edge)));
+    }
     let admin_address = admin.as_ref().map(address);
     if let Some(admin) = admin {
         edge.tasks.spawn(listener::serve_admin(Arc::clone(&edge), admin));
     }
     EdgeHandle { edge, admin_address }
+}
+
+/// Ends local sessions in time, until the edge stops.
+async fn expire_local_sessions(edge: Arc<Edge>) {
+    let mut ticks = tokio::time::interval(edge.hub.local().tick());
+    while edge.stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        edge.hub.expire_local();
+    }
 }
 
 impl EdgeHandle {

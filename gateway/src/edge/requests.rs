@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use palisade_store::DataTree;
 use palisade_wire::request::{Request, RequestHeader, xid};
-use palisade_wire::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid, frame};
+use palisade_wire::{CreateMode, ErrorCode, Id, OpCode, Reader, SessionId, Zxid, frame};
 use parking_lot::RwLockReadGuard;
 
 use super::Edge;
@@ -126,6 +126,9 @@ struct Intake<'a> {
     /// Whether the client showed that its session is alive: auth and sasl do not count.
     touched: bool,
     only_ping: bool,
+    /// Whether a local session's createSession is on its way.
+    upgrading: &'a mut bool,
+    timeout_ms: i32,
 }
 
 impl Intake<'_> {
@@ -145,9 +148,13 @@ impl Intake<'_> {
                 let job = Job { xid, op, body: Bytes::copy_from_slice(body), ids: Arc::clone(self.ids) };
                 self.answers.client.lock().pipeline.push_local(job);
             }
+            Plan::Forward(OpCode::CloseSession) if self.is_local() => self.close_local(xid),
             Plan::Forward(op) => {
                 // What was answered before must leave before.
                 self.answers.publish();
+                if self.is_local() && owns_ephemerals(op, body) {
+                    self.upgrade();
+                }
                 let job = Job { xid, op, body: split_body(inbox, len), ids: Arc::clone(self.ids) };
                 self.answers.client.lock().pipeline.push_forward(job);
                 self.idle = false;
@@ -164,6 +171,28 @@ impl Intake<'_> {
     fn is_idle(&mut self) -> bool {
         self.idle = self.idle || self.answers.client.lock().pipeline.is_empty();
         self.idle
+    }
+
+    /// Whether the core neither knows the session nor is about to.
+    fn is_local(&self) -> bool {
+        self.answers.client.is_local() && !*self.upgrading
+    }
+
+    /// The core must know the session before it owns an ephemeral.
+    fn upgrade(&mut self) {
+        let mut body = BytesMut::new();
+        Request::CreateSession(self.timeout_ms).encode(&mut body);
+        let job = Job { xid: 0, op: OpCode::CreateSession, body: body.freeze(), ids: Arc::from([]) };
+        self.answers.client.lock().pipeline.push_forward(job);
+        *self.upgrading = true;
+    }
+
+    /// Nobody else needs to know.
+    fn close_local(&mut self, xid: i32) {
+        self.answers.edge.hub.local().remove(self.answers.session);
+        self.touched = false;
+        let zxid = self.answers.edge.replica.last_zxid();
+        self.refuse(xid, zxid, ErrorCode::OK);
     }
 
     /// The identity counts for requests that come later; the reply keeps its place in the line, as kazoo expects.
@@ -185,7 +214,7 @@ impl Intake<'_> {
         Ok(())
     }
 
-    /// Answers with an error that ends the connection.
+    /// Answers, mostly with an error, and ends the connection.
     fn refuse(&mut self, xid: i32, zxid: Zxid, err: ErrorCode) {
         self.reply(xid, zxid, err, true);
         *self.deaf = true;
@@ -204,6 +233,21 @@ impl Intake<'_> {
             self.answers.publish();
             self.answers.client.lock().outbox.end(End::AfterFlush(CloseReason::Refused));
         }
+    }
+}
+
+/// Whether a write creates an ephemeral znode, alone or in a multi.
+fn owns_ephemerals(op: OpCode, body: &[u8]) -> bool {
+    let ephemeral = |op: OpCode, request: &Request<'_>| match request {
+        Request::Create(create) if matches!(op, OpCode::Create | OpCode::Create2) => {
+            CreateMode::from_flags(create.flags).is_some_and(CreateMode::is_ephemeral)
+        }
+        _ => false,
+    };
+    match Request::decode(op, body) {
+        Ok(Request::Multi(parts)) => parts.iter().any(|(op, part)| ephemeral(*op, part)),
+        Ok(request) => ephemeral(op, &request),
+        Err(_) => false,
     }
 }
 
@@ -259,6 +303,8 @@ impl Connection {
             received: 0,
             touched: false,
             only_ping: true,
+            upgrading: &mut self.upgrading,
+            timeout_ms,
         };
         let left = loop {
             let Some(len) = next_frame(&mut self.inbox, limits.max_frame)? else { break false };
@@ -273,7 +319,9 @@ impl Connection {
             self.edge.hub.stats().received(intake.received);
             self.client.stats.received(intake.received);
         }
-        if intake.touched {
+        if intake.touched
+            && !(self.client.is_local() && self.edge.hub.local().touch(self.session, timeout_ms))
+        {
             self.edge.link.touch(self.session, timeout_ms);
         }
         Ok(left)

@@ -115,7 +115,7 @@ pub(super) fn mntr(edge: &Edge) -> String {
     line("approximate_data_size", tree.approximate_data_size());
     line("global_sessions", tree.sessions().len() as u64);
     drop(tree);
-    line("local_sessions", 0);
+    line("local_sessions", edge.hub.local().len() as u64);
     line("open_file_descriptor_count", open_files());
     line("palisade_core_connected", edge.link.state().borrow().is_connected().into());
     put(&mut text, format_args!("zk_avg_latency\t{}\n", mean(latency.avg)));

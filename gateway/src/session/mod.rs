@@ -1,4 +1,8 @@
-//! Sessions as a gateway issues and finds them. Whether a session lives is decided by the core.
+//! Sessions as a gateway issues and finds them. Whether a global session lives is decided by the core.
+
+mod local;
+
+pub(crate) use local::LocalSessions;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -35,6 +35,8 @@ struct Inner {
     moved: Vec<SessionId>,
     /// Sessions that the leader does not know.
     forgotten: Vec<SessionId>,
+    /// What an unknown session is taken for.
+    unknown: SessionState,
     epoch: u32,
     counter: u32,
 }
@@ -54,6 +56,7 @@ impl Core {
             waiting: VecDeque::new(),
             moved: Vec::new(),
             forgotten: Vec::new(),
+            unknown: if config.sessions.local { SessionState::Local } else { SessionState::Unknown },
             epoch: 1,
             counter: 0,
         };
@@ -143,6 +146,10 @@ impl Core {
         self.commit(&ForwardedRequest { session, cxid: 0, op, body: Default::default() }, None, None);
     }
 
+    pub(super) fn knows(&self, session: SessionId) -> bool {
+        self.replica.read().session_timeout(session).is_some()
+    }
+
     /// Another gateway takes the session over.
     pub(super) fn move_away(&self, session: SessionId) {
         self.inner.lock().moved.push(session);
@@ -177,7 +184,7 @@ impl Core {
             _ => {
                 let state = match tree.session_timeout(session) {
                     _ if inner.moved.contains(&session) => SessionState::Moved,
-                    None if session != 7 => SessionState::Unknown,
+                    None if session != 7 => inner.unknown,
                     _ => SessionState::Open,
                 };
                 let request = PrepareRequest { session, cxid, op, body: body.clone(), auth };

@@ -5,6 +5,7 @@ mod events;
 mod handshake;
 mod limits;
 mod link_loss;
+mod local_sessions;
 mod order;
 mod raw;
 mod words;

@@ -102,6 +102,7 @@ fn sessions(mut section: Section<'_>, config: &mut Config) {
     section.duration("container_check_interval", &mut sessions.container_check_interval);
     section.integer("container_max_per_minute", &mut sessions.container_max_per_minute);
     section.boolean("extended_types", &mut sessions.extended_types);
+    section.boolean("local", &mut sessions.local);
     section.finish();
 }
 

@@ -21,6 +21,15 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
 
     let mut section = root.section("client");
     section.string("address", &mut config.client.address);
+    section.integer("max_per_address", &mut config.client.max_per_address);
+    if section.has("four_letter_words") {
+        let words = section.strings("four_letter_words");
+        config.client.four_letter_words = words.into_iter().map(|(word, _)| word.to_owned()).collect();
+    }
+    section.finish();
+
+    let mut section = root.section("auth");
+    section.secret("super_digest", &mut config.auth.super_digest);
     section.finish();
 
     let mut section = root.section("core");
@@ -58,6 +67,7 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.size("max_frame", &mut limits.max_frame);
     section.integer("max_connections", &mut limits.max_connections);
     section.integer("max_handshakes", &mut limits.max_handshakes);
+    section.duration("handshake_timeout", &mut limits.handshake_timeout);
     section.size("outbox_bytes", &mut limits.outbox_bytes);
     section.integer("pipelined_requests", &mut limits.pipelined_requests);
     section.integer("in_flight", &mut limits.in_flight);

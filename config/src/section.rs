@@ -79,6 +79,12 @@ impl<'a> Section<'a> {
         Section { name, text: self.text, table, report: self.report, asked: Vec::new() }
     }
 
+    /// Whether `key` is given.
+    pub(crate) fn has(&mut self, key: &'static str) -> bool {
+        self.asked.push(key);
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
     /// Reports that a mandatory key is not given; `give` says what to do about it.
     pub(crate) fn require(&self, key: &str, give: &str) {
         let field = self.field(key);
@@ -128,6 +134,18 @@ impl<'a> Section<'a> {
     /// The same for what has no default.
     pub(crate) fn opt_string(&mut self, key: &'static str, target: &mut Option<String>) {
         self.read(key, target, "text in quotes", |value| text(value).map(|t| Some(t.to_owned())));
+    }
+
+    /// The same for what must not be repeated in a message.
+    pub(crate) fn secret(&mut self, key: &'static str, target: &mut Option<String>) {
+        self.asked.push(key);
+        let Some(value) = self.table.and_then(|table| table.get(key)) else { return };
+        let hidden = Place { given: None, ..self.place(key, value) };
+        match text(value.get_ref()) {
+            Some(text) => *target = Some(text.to_owned()),
+            None => self.report.mistake_in(self.field(key), hidden.clone(), "must be text in quotes"),
+        }
+        self.report.place(self.field(key), hidden);
     }
 
     /// Sets `target` to the path `key`, if it is given. Relative ones start at the working directory.

@@ -103,6 +103,7 @@ fn zoo_cfg_has_apaches_defaults() {
     assert_eq!(config.storage.log_preallocation, 65_536 * 1024);
     assert_eq!(config.storage.purge_interval, None);
     assert!(config.storage.force_sync);
+    assert!(!config.sessions.local && !config.sessions.extended_types);
     assert!(config.bind.quorum.is_none());
 }
 
@@ -113,7 +114,7 @@ fn every_key_of_zoo_cfg_takes_effect() {
         "dataLogDir = /logs\nforceSync no\nsnapCount:7\nsnapSizeLimitInKb=2048\npreAllocSize=16\n\
          autopurge.snapRetainCount=5\nautopurge.purgeInterval=90m\ncommitLogCount=900\ncnxTimeout=700\n\
          tickTime=\\u00310\\\n  0\nminSessionTimeout=-1\nmaxSessionTimeout=5000\nextendedTypesEnabled=TRUE\n\
-         znode.container.checkIntervalMs=100\nznode.container.maxPerMinute=3\nquorumListenOnAllIPs=true\n",
+         localSessionsEnabled=true\nznode.container.checkIntervalMs=100\nznode.container.maxPerMinute=3\nquorumListenOnAllIPs=true\n",
     ))
     .unwrap();
     let config = loaded.config;
@@ -132,7 +133,7 @@ fn every_key_of_zoo_cfg_takes_effect() {
     assert_eq!(config.sessions.max_timeout, Some(Duration::from_secs(5)));
     assert_eq!(config.sessions.container_check_interval, Duration::from_millis(100));
     assert_eq!(config.sessions.container_max_per_minute, 3);
-    assert!(config.sessions.extended_types);
+    assert!(config.sessions.extended_types && config.sessions.local);
     assert_eq!(config.bind.quorum, Some("0.0.0.0:2888".parse().unwrap()));
     assert_eq!(config.bind.election, Some("0.0.0.0:3888".parse().unwrap()));
 }
@@ -267,6 +268,39 @@ fn what_is_not_toml_is_reported_with_its_line() {
             assert_eq!(messages.len(), 1, "{messages:?}");
             assert!(messages[0].starts_with(start), "{messages:?}");
         }
+    }
+}
+
+#[test]
+fn a_secret_is_not_repeated_in_a_message() {
+    let folder = Folder::new();
+    for value in ["\"nobody:hunter2\"", "[\"hunter2\"]"] {
+        let path = folder.write("gateway.toml", format!("[auth]\nsuper_digest = {value}\n"));
+        let messages = folder.messages(&gateway(&path).unwrap_err());
+        assert!(messages[0].starts_with("gateway.toml:2: [auth] super_digest: "), "{messages:?}");
+        assert!(messages.iter().all(|message| !message.contains("hunter2")), "{messages:?}");
+    }
+}
+
+/// That an example is parsed into the defaults does not show that it names every key.
+#[test]
+fn the_examples_name_every_key() {
+    for (name, known) in
+        [("voter.toml", include_str!("core_toml.rs")), ("gateway.toml", include_str!("gateway_toml.rs"))]
+    {
+        let text = fs::read_to_string(example(name)).unwrap();
+        let keys = known.split("(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let keys = known.split("section, \"").skip(1).filter_map(|rest| rest.split('"').next()).chain(keys);
+        let mut count = 0;
+        for key in keys {
+            let named = |line: &str| {
+                let line = line.trim_start_matches("# ");
+                line.starts_with(&format!("{key} =")) || line == format!("[{key}]")
+            };
+            assert!(text.lines().any(named), "{name} does not name {key}");
+            count += 1;
+        }
+        assert!(count > 20, "{name}: {count}");
     }
 }
 

@@ -31,6 +31,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("znode.container.checkIntervalMs", "sessions.container_check_interval"),
     ("znode.container.maxPerMinute", "sessions.container_max_per_minute"),
     ("extendedTypesEnabled", "sessions.extended_types"),
+    ("localSessionsEnabled", "sessions.local"),
     ("commitLogCount", "limits.commit_log_count"),
     ("quorumListenOnAllIPs", "bind.quorum"),
     ("myid", "sid"),
@@ -129,6 +130,7 @@ fn sessions(file: &mut ZooFile<'_>, config: &mut Config) {
     if let Some(enabled) = file.flag("extendedTypesEnabled") {
         sessions.extended_types = enabled;
     }
+    sessions.local = file.flag("localSessionsEnabled") == Some(true);
 }
 
 /// The member list: of this file, or of the dynamic one that it names.

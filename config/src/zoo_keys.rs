@@ -8,8 +8,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("secureClientPortAddress", CLIENTS),
     ("clientPortListenBacklog", CLIENTS),
     ("maxClientCnxns", CLIENTS),
-    ("localSessionsEnabled", SESSIONS),
-    ("localSessionsUpgradingEnabled", SESSIONS),
+    ("localSessionsUpgradingEnabled", "has no effect on a voter: gateways decide about their sessions"),
     ("observerMasterPort", "is not served: gateways dial the leader"),
     ("reconfigEnabled", "has no effect: this version does not change members at run time"),
     ("standaloneEnabled", "has no effect: a single voter is an ensemble of one"),
@@ -25,8 +24,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 
 const CLIENTS: &str =
     "is not served: clients connect to gateways; give this address to one as [client] address";
-const SESSIONS: &str =
-    "has no effect on a voter: sessions are the gateways' matter, see their [sessions] local";
 const ADMIN: &str = "is not served: for a monitoring port use --admin-address";
 
 /// Keys whose effect cannot be left out: with these values a voter would be less safe than its operator thinks,

@@ -18,7 +18,7 @@ use clap::Parser;
 use palisade_wire::request::Request;
 use palisade_wire::{ErrorCode, OpCode};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::args::Args;
 use crate::client::{Client, ClientError};
@@ -28,6 +28,9 @@ use crate::worker::{Measured, Pace, Schedule};
 
 /// Unanswered requests while znodes are created and deleted.
 const SETUP_WINDOW: usize = 256;
+/// Attempts to reach the server again for cleaning up, and the pause between them.
+const RECONNECTS: usize = 20;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -57,13 +60,24 @@ async fn run(args: &Args) -> Result<Report<'_>, Box<dyn Error + Send + Sync>> {
     set_up(Client::connect(first).await?, &plan).await?;
     // Whatever happens, the znodes go again; but the first error is the one to report.
     let outcome = measure(args, &plan).await;
-    let cleaned = match Client::connect(first).await {
+    let cleaned = match reconnect(first).await {
         Ok(client) => clean_up(client, &plan).await,
         Err(error) => Err(error),
     };
     let (measured, cpu) = outcome?;
     cleaned?;
     Ok(Report { args, measured, cpu })
+}
+
+/// Connects once the server has noticed that earlier connections are gone: it may have been full.
+async fn reconnect(target: &str) -> Result<Client, ClientError> {
+    for _ in 0..RECONNECTS {
+        if let Ok(client) = Client::connect(target).await {
+            return Ok(client);
+        }
+        sleep(RECONNECT_PAUSE).await;
+    }
+    Client::connect(target).await
 }
 
 async fn set_up(mut client: Client, plan: &Plan) -> Result<(), ClientError> {

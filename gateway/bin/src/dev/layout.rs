@@ -154,12 +154,16 @@ fn voter(sid: i64, ensemble: &Ensemble, data_dir: &Path) -> palisade_server::Con
     config.storage.purge_interval = Some(PURGE_INTERVAL);
     config.limits.commit_log_bytes = COMMIT_LOG_BYTES;
     config.sessions.extended_types = true;
+    // These gateways tell the core of every session.
+    config.sessions.local = false;
     config
 }
 
 fn gateway(id: i64, tenant: &str, voters: &[String], data_dir: &Path) -> palisade_gateway::Config {
     let mut config = palisade_gateway::Config { id, ..palisade_gateway::Config::default() };
     config.tenant.name = tenant.to_owned();
+    // All clients are on this machine.
+    config.client.max_per_address = 0;
     config.core.voters = voters.to_vec();
     config.core.init_timeout = TICK * INIT_LIMIT;
     config.core.sync_timeout = TICK * SYNC_LIMIT;

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use palisade_wire::DEFAULT_MAX_FRAME;
 use palisade_zab::Recovered;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,10 +50,13 @@ pub(crate) struct LinkTask {
     ended: bool,
 }
 
-/// Bytes that one packet's data, one logged transaction and one znode may have: Apache's limit is `jute.maxbuffer`
-/// plus as much again for what servers add.
+/// What one packet's data, one logged transaction and one znode may have in any case, bytes. Transactions outgrow
+/// `jute.maxbuffer`: the end of a session lists all its ephemerals. What the core has committed must be followed.
+const MAX_TXN: usize = 64 << 20;
+
+/// The same, for this gateway.
 pub(crate) fn max_packet(config: &Config) -> usize {
-    2 * config.limits.max_frame.max(DEFAULT_MAX_FRAME)
+    MAX_TXN.max(2 * config.limits.max_frame)
 }
 
 /// Brings what was on disk to life and starts the link's task. It ends when `stop` is cancelled, or by itself when it

@@ -118,6 +118,7 @@ pub(super) fn mntr(edge: &Edge) -> String {
     line("local_sessions", edge.hub.local().len() as u64);
     line("open_file_descriptor_count", open_files());
     line("palisade_core_connected", edge.link.state().borrow().is_connected().into());
+    line("palisade_replica_differs", edge.replica.differs().into());
     put(&mut text, format_args!("zk_avg_latency\t{}\n", mean(latency.avg)));
     text
 }

@@ -54,11 +54,6 @@ impl LocalSessions {
         found
     }
 
-    /// Whether there is such a local session.
-    pub(crate) fn contains(&self, session: SessionId) -> bool {
-        self.tracker.lock().contains(session)
-    }
-
     /// The session ended, or became global.
     pub(crate) fn remove(&self, session: SessionId) {
         self.tracker.lock().remove(session);
@@ -96,7 +91,6 @@ mod tests {
         tokio::time::advance(2 * SECOND).await;
         assert_eq!(sessions.take_expired(), [1]);
         assert!(!sessions.touch(1, 4_000));
-        assert!(!sessions.contains(1));
         assert_eq!(sessions.len(), 1);
     }
 

@@ -111,7 +111,7 @@ impl Files {
         let restored = dir.restore(&restore_options(config))?;
         let options = LogOptions {
             preallocate: config.storage.log_preallocation,
-            max_record: config.max_packet(),
+            max_record: config.max_txn(),
             force_sync: config.storage.force_sync,
         };
         let log = dir.open_log(&restored.tail, options)?;
@@ -121,7 +121,7 @@ impl Files {
 
 fn restore_options(config: &Config) -> RestoreOptions {
     RestoreOptions {
-        max_record: config.max_packet(),
+        max_record: config.max_txn(),
         recent_count: config.limits.commit_log_count,
         recent_bytes: config.limits.commit_log_bytes,
         ..RestoreOptions::default()
@@ -157,7 +157,7 @@ pub(crate) fn assemble(
     let leader_port = LeaderPort {
         events: sources.leader.clone(),
         tree: shared.tree.clone(),
-        max_data: config.max_packet(),
+        max_data: config.max_txn(),
         backlog_bytes: config.limits.learner_backlog_bytes,
         connect_timeout: config.timing.connect_timeout,
         stall: config.timing.tick * config.timing.init_limit,
@@ -355,7 +355,7 @@ impl Listening<'_> {
             events: sources.learners.clone(),
             tree: self.shared.tree.clone(),
             stats: self.stats.quorum.clone(),
-            max_data: config.max_packet(),
+            max_data: config.max_request(),
             backlog_bytes: config.limits.learner_backlog_bytes,
             max_learners: config.limits.max_learners,
             identify_timeout: config.limits.identify_timeout,

@@ -7,6 +7,9 @@ use std::time::Duration;
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
 use palisade_zab::Ensemble;
 
+/// Transactions up to this size are accepted whatever the limit of a client's request, bytes.
+const MAX_TXN: usize = 64 << 20;
+
 /// Settings of one voter. Built by the caller, checked by [`Config::validate`], never changed afterwards.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -141,10 +144,16 @@ impl Config {
         self.sessions.max_timeout.unwrap_or(self.timing.tick * 20)
     }
 
-    /// Largest data field of a packet, a snapshot or a log record, in bytes: the client's limit and as much
-    /// again for what wraps a request (`zookeeper.jute.maxbuffer.extrasize`).
-    pub fn max_packet(&self) -> usize {
+    /// Largest data field of a learner's packet, in bytes: the client's limit and as much again for what wraps a
+    /// request (`zookeeper.jute.maxbuffer.extrasize`).
+    pub fn max_request(&self) -> usize {
         self.limits.jute_max_buffer.saturating_mul(2)
+    }
+
+    /// Largest transaction that is read from a leader or a log, and largest znode of a snapshot, in bytes. Larger than
+    /// any request, because the end of a session lists all its ephemeral znodes (ZOOKEEPER-4306).
+    pub fn max_txn(&self) -> usize {
+        self.max_request().max(MAX_TXN)
     }
 }
 

@@ -106,7 +106,7 @@ impl Voter {
             tasks.wait().await;
             outcome
         });
-        Ok(VoterHandle { addresses, jobs, shutdown, running })
+        Ok(VoterHandle { addresses, jobs, shutdown, running: Some(running) })
     }
 }
 
@@ -116,7 +116,8 @@ pub struct VoterHandle {
     addresses: Addresses,
     jobs: JobQueue,
     shutdown: CancellationToken,
-    running: JoinHandle<Result<(), Fatal>>,
+    /// `None` once its outcome was told.
+    running: Option<JoinHandle<Result<(), Fatal>>>,
 }
 
 impl VoterHandle {
@@ -125,18 +126,21 @@ impl VoterHandle {
         self.addresses
     }
 
-    /// Completes once the voter has stopped by itself. Not to be called again after that.
+    /// Completes once the voter has stopped by itself. May be dropped before, and called again.
     ///
     /// # Errors
-    /// The reason.
+    /// The reason, told once.
     pub async fn wait(&mut self) -> Result<(), Fatal> {
-        flatten((&mut self.running).await)
+        let Some(running) = &mut self.running else { return Ok(()) };
+        let outcome = flatten(running.await);
+        self.running = None;
+        outcome
     }
 
     /// Stops it: what was queued for the disk is written, then all tasks and threads end.
     ///
     /// # Errors
-    /// The reason, if it had stopped by itself or the last writes failed.
+    /// The reason, if it had stopped by itself and nobody was told, or the last writes failed.
     pub async fn stop(mut self) -> Result<(), Fatal> {
         self.shutdown.cancel();
         self.wait().await

@@ -12,6 +12,10 @@ use crate::status::{Phase, Shared, Status};
 /// What Apache says instead of most answers while there is no leader.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
+/// The words that are answered by that.
+const NEED_LEADER: [&[u8; 4]; 9] =
+    [b"srvr", b"stat", b"mntr", b"conf", b"dirs", b"srst", b"crst", b"cons", b"wchs"];
+
 /// As Apache words its version line. Scrapers take the first number.
 const VERSION: &str = concat!("palisade-", env!("CARGO_PKG_VERSION"), ", built on 2026-01-01 00:00 UTC");
 
@@ -24,9 +28,7 @@ pub(super) fn answer(word: &[u8; 4], shared: &Shared, connections: usize) -> Opt
         b"isro" => if serving { "rw" } else { "null" }.to_owned(),
         b"gtmk" => "306".to_owned(),
         b"envi" => environment(),
-        b"srvr" | b"stat" | b"mntr" | b"conf" | b"dirs" | b"srst" | b"crst" if !serving => {
-            NOT_SERVING.to_owned()
-        }
+        word if !serving && NEED_LEADER.contains(&word) => NOT_SERVING.to_owned(),
         b"srvr" => stats(shared, status, connections, false),
         b"stat" => stats(shared, status, connections, true),
         b"mntr" => monitor(shared, status, connections),
@@ -34,6 +36,9 @@ pub(super) fn answer(word: &[u8; 4], shared: &Shared, connections: usize) -> Opt
         b"dirs" => directories(shared),
         b"srst" => "Server stats reset.\n".to_owned(),
         b"crst" => "Connection stats reset.\n".to_owned(),
+        // No clients, hence none of their connections and watches.
+        b"cons" => "\n".to_owned(),
+        b"wchs" => "0 connections watching 0 paths\nTotal watches:0\n".to_owned(),
         _ => return None,
     })
 }

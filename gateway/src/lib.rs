@@ -5,6 +5,9 @@
 //! * [`replica`]: its copy of the tree; who changes it, who is told.
 //! * [`core_link`]: the narrow interface from the edge towards the core.
 //! * `link`: what is behind that interface: finds the leader, follows it, carries requests to it.
+//! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
+//! * `exec`: what requests do; `watch`: who is told of which change; `session`: ids, and sessions that the core does
+//!   not know; `fourletter`: monitoring in plain text.
 
 pub mod config;
 pub mod core_link;

@@ -147,3 +147,86 @@ fn dumps_list_the_data_table() {
     index.for_each_slot(|slot, paths| by_slot.push((slot.index(), paths.map(str::to_owned).collect())));
     assert_eq!(by_slot, [(3, vec!["/b".to_owned()]), (4, vec!["/b".to_owned()])]);
 }
+
+/// The index, as plainly as it can be written down.
+#[derive(Default)]
+struct Model {
+    watches: std::collections::BTreeSet<(usize, String, &'static str)>,
+}
+
+impl Model {
+    fn fire(&mut self, path: &str, tables: &[[&'static str; 3]]) -> Vec<usize> {
+        let hit = |(_, watched, kind): &(usize, String, &'static str)| {
+            let below =
+                watched == "/" || path.strip_prefix(watched.as_str()).is_some_and(|r| r.starts_with('/'));
+            let exact = watched == path && tables.iter().any(|kinds| kinds.contains(kind));
+            exact || (below && *kind == "recursive" && tables.iter().any(|kinds| kinds.contains(kind)))
+        };
+        let mut slots: Vec<_> = self.watches.iter().filter(|w| hit(w)).map(|w| w.0).collect();
+        slots.dedup();
+        self.watches.retain(|w| !(hit(w) && w.1 == path && matches!(w.2, "data" | "child")));
+        slots
+    }
+}
+
+#[test]
+fn it_agrees_with_a_plain_model() {
+    const DATA: [&str; 3] = ["data", "persistent", "recursive"];
+    const CHILD: [&str; 3] = ["child", "persistent", "persistent"];
+    const PATHS: [&str; 6] = ["/", "/a", "/a/b", "/a/b/c", "/ab", "/d"];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % below
+    };
+    let (mut index, mut model) = (WatchIndex::default(), Model::default());
+    for step in 0..20_000 {
+        let (who, path) = (random(20), PATHS[random(PATHS.len())]);
+        let mut add = |kind| {
+            model.watches.insert((who, path.to_owned(), kind));
+        };
+        match random(12) {
+            0 | 1 => {
+                add("data");
+                index.add_data(slot(who), path);
+            }
+            2 | 3 => {
+                add("child");
+                index.add_child(slot(who), path);
+            }
+            4 => {
+                add("persistent");
+                index.add_persistent(slot(who), path);
+            }
+            5 => {
+                add("recursive");
+                index.add_recursive(slot(who), path);
+            }
+            6 => assert_eq!(fired(|f| index.fire_data(path, f)), model.fire(path, &[DATA]), "{step}"),
+            7 => assert_eq!(fired(|f| index.fire_children(path, f)), model.fire(path, &[CHILD]), "{step}"),
+            8 => {
+                assert_eq!(fired(|f| index.fire_deleted(path, f)), model.fire(path, &[DATA, CHILD]), "{step}")
+            }
+            9 => {
+                let kinds =
+                    [WatchKind::Data, WatchKind::Children, WatchKind::Persistent, WatchKind::Recursive];
+                let at = random(kinds.len());
+                let name = ["data", "child", "persistent", "recursive"][at];
+                let removed = model.watches.remove(&(who, path.to_owned(), name));
+                assert_eq!(index.remove(slot(who), path, kinds[at]).is_ok(), removed, "{step}");
+            }
+            10 => {
+                let had = model.watches.iter().any(|w| w.0 == who && w.1 == path);
+                assert_eq!(index.check(slot(who), path, WatchKind::Any).is_ok(), had, "{step}");
+            }
+            _ => {
+                model.watches.retain(|w| w.0 != who);
+                index.remove_slot(slot(who));
+            }
+        }
+    }
+    (0..20).for_each(|who| index.remove_slot(slot(who)));
+    assert_eq!(index.len(), 0);
+}

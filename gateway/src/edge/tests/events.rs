@@ -208,3 +208,47 @@ async fn a_new_tree_fires_what_was_missed() {
     assert_eq!(events, expected);
     session.ok(OpCode::GetData, &get_data("/b", false)).await;
 }
+
+/// G3, G4 and G5 under load: for each session values and zxids never go back, an event comes before what it tells
+/// of, and no watch is lost, or its session would wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_load_nothing_goes_back_and_no_watch_is_lost() {
+    const LAST: u32 = 3_000;
+    let bench = Bench::start().await;
+    let mut sessions = Vec::new();
+    for _ in 0..8 {
+        sessions.push(bench.session().await);
+    }
+    bench.core.write(OpCode::Create, &create("/n", 0));
+    bench.core.write(OpCode::SetData, &set_data("/n", &0_u32.to_be_bytes()));
+    let readers = sessions.into_iter().map(|mut session| {
+        tokio::spawn(async move {
+            let (mut value, mut zxid, mut events) = (0, Zxid::ZERO, 0);
+            while value < LAST {
+                let (header, body) = session.call(OpCode::GetData, &get_data("/n", true)).await;
+                let now = u32::from_be_bytes(data(&body).try_into().unwrap());
+                assert!(now >= value && header.zxid >= zxid, "{now} after {value}");
+                (value, zxid) = (now, header.zxid);
+                if value < LAST {
+                    let (fired, kind, _) = session.event().await;
+                    assert!(kind == NodeDataChanged && fired > zxid, "{fired} after {zxid}");
+                    zxid = fired;
+                    events += 1;
+                }
+            }
+            events
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    let core = Arc::clone(&bench.core);
+    let writer = tokio::task::spawn_blocking(move || {
+        for value in 1..=LAST {
+            core.write(OpCode::SetData, &set_data("/n", &value.to_be_bytes()));
+            std::thread::yield_now();
+        }
+    });
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+    writer.await.unwrap();
+}

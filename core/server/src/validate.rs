@@ -110,3 +110,42 @@ impl Found {
         self.require(key, holds, format_args!("{value} is not within {min} and {max}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use palisade_zab::Ensemble;
+
+    use super::*;
+
+    fn config() -> Config {
+        let ensemble = Ensemble::parse("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer").unwrap();
+        Config::new(1, ensemble, "/data")
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(config().validate(), Ok(()));
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_with_key_and_range() {
+        let mut config = config();
+        config.sid = 3;
+        config.storage.data_dir = "".into();
+        config.storage.purge_retain = 2;
+        config.timing.tick = Duration::from_secs(61);
+        config.sessions.min_timeout = Some(Duration::from_secs(9));
+        config.sessions.max_timeout = Some(Duration::from_secs(8));
+        config.limits.max_learners = 0;
+        let told: Vec<_> = config.validate().unwrap_err().iter().map(ToString::to_string).collect();
+        let expected = [
+            "sid: 3 is not a participant in the member list",
+            "storage.data_dir: must be set",
+            "storage.purge_retain: 2 is not within 3 and 18446744073709551615",
+            "timing.tick: 61000 is not within 1 and 60000",
+            "sessions.min_timeout: 9s must be above 0 and at most sessions.max_timeout, which is 8s",
+            "limits.max_learners: 0 is not within 1 and 100000",
+        ];
+        assert_eq!(told, expected);
+    }
+}

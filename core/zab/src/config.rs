@@ -91,7 +91,8 @@ pub struct PeerConfig {
     pub log_bytes: usize,
     /// How many bytes of packets may have been sent to a synchronised learner without its having confirmed them
     /// (by answering a later ping, every half tick). Checked every half tick: a learner
-    /// that exceeds it is disconnected. Default 256 MiB.
+    /// that exceeds it is disconnected. What a learner lacks is sent as a snapshot if it has more bytes than this. Default
+    /// 256 MiB.
     pub max_backlog: usize,
     /// How long an electing peer waits for votes before it repeats its own, at first; doubled each time. Default 200 ms.
     pub min_notification_interval: Duration,

@@ -9,6 +9,13 @@ use super::plan::{SyncPlan, plan};
 use super::{Ctx, Leader, Phase};
 use crate::io::{CloseReason, LinkId, Output};
 
+/// What the transactions later than `after` take in a learner's queue, in bytes, about.
+fn diff_cost(after: Zxid, ctx: &Ctx<'_>) -> usize {
+    /// PROPOSAL and COMMIT, without the payload.
+    const PACKETS: usize = 160;
+    ctx.history.log().after(after).map(|(_, payload)| payload.len() + PACKETS).sum()
+}
+
 impl Leader {
     /// Starts to synchronise all who have accepted the epoch and are not kept waiting.
     pub(super) fn sync_all(&mut self, ctx: &mut Ctx<'_>) {
@@ -29,7 +36,12 @@ impl Leader {
     /// Proposals not committed yet follow after UPTODATE only: Apache's learners of many versions mishandle those that
     /// stand before NEWLEADER (ZOOKEEPER-4394, 4646, 4685).
     pub(super) fn start_sync(&mut self, link: LinkId, last: Zxid, ctx: &mut Ctx<'_>) {
-        let plan = plan(last, ctx.history.log());
+        let mut plan = plan(last, ctx.history.log());
+        if let SyncPlan::Diff { after } = plan
+            && diff_cost(after, ctx) > ctx.config.max_backlog
+        {
+            plan = SyncPlan::Snap;
+        }
         if plan == SyncPlan::Snap && !self.may_send_snapshot(link, ctx) {
             return;
         }

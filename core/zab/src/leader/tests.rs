@@ -204,6 +204,17 @@ fn a_follower_that_returns_with_uncommitted_proposals_counts_but_waits_for_their
 }
 
 #[test]
+fn a_learner_that_lacks_more_than_its_queue_may_hold_is_sent_a_snapshot() {
+    let mut script = Script::tuned(3, 3, recovered(5, 9), |config| config.max_backlog = 500);
+    script.elect();
+    script.join_fully(1, P::FollowerInfo, 1);
+    let outputs = script.join(2, P::ObserverInfo, 77, -1, z(5, 7));
+    assert_eq!(sent_to(2, &outputs)[1], (P::Diff, z(5, 9)));
+    let outputs = script.join(3, P::ObserverInfo, 78, -1, z(5, 3));
+    assert_eq!(sent_to(3, &outputs)[1], (P::Snap, z(5, 9)));
+}
+
+#[test]
 fn observers_wait_for_their_turn_to_be_sent_a_snapshot() {
     let mut script = Script::tuned(3, 3, recovered(5, 9), |config| config.max_snapshots = 1);
     script.elect();

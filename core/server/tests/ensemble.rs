@@ -94,10 +94,10 @@ async fn writes_go_on_without_one_voter_and_it_catches_up() {
     observer.outcome(SESSION, 1199).await;
     // It missed more than the leader keeps in memory, and the tree changes while it is sent.
     trio.restart(absent).await;
-    for n in 1200..2400 {
+    for n in 1200..12_000 {
         observer.forward(SESSION, n, OpCode::Create, &create(&format!("/{n}"))).await;
     }
-    observer.outcome(SESSION, 2399).await;
+    observer.outcome(SESSION, 11_999).await;
     trio.shows(leader, "mntr", "zk_snap_count\t1").await;
     trio.shows(absent, "srvr", &format!("Zxid: {}", observer.tree.last_zxid())).await;
     trio.shows(absent, "srvr", &format!("Node count: {}", observer.tree.node_count())).await;

@@ -144,6 +144,7 @@ impl Driver {
     fn change_role(&mut self, role: Role) {
         self.shared.tree.unsettle();
         self.links.leading = None;
+        self.shared.metrics.outstanding.set(0);
         let phase = match role {
             Role::Looking => {
                 self.links.leader = None;

@@ -16,6 +16,8 @@ use crate::status::Shared;
 
 /// Closed sessions that are remembered, so that a late request of one is not taken for a local session's.
 const MAX_CLOSED: usize = 1 << 16;
+/// Memory that a waiting request takes besides its body, bytes, about.
+const REQUEST_OVERHEAD: usize = 256;
 /// Containers and TTL znodes looked for at a time.
 const MAX_REAPED: usize = 1000;
 
@@ -34,18 +36,23 @@ pub(crate) struct LeadingConfig {
 /// Something to become a transaction, or to wait behind those that do.
 pub(super) enum Work {
     /// A learner's request.
-    Request {
-        link: LinkId,
-        request: PrepareRequest,
-        /// Bounds what one link may have waiting.
-        _admission: Option<Admission>,
-    },
+    Request { link: LinkId, request: PrepareRequest, admission: Option<Admission> },
     /// A learner's sync.
-    Sync { link: LinkId, _admission: Option<Admission> },
+    Sync { link: LinkId, admission: Option<Admission> },
     /// The end of a session that was not heard of for too long, or has ephemerals only.
     Expire(SessionId),
     /// The end of an empty container, or of a znode that has outlived its time.
     Reap(String),
+}
+
+impl Work {
+    fn unadmitted(&self) -> usize {
+        match self {
+            Self::Request { request, admission: None, .. } => REQUEST_OVERHEAD + request.body.len(),
+            Self::Sync { admission: None, .. } => REQUEST_OVERHEAD,
+            _ => 0,
+        }
+    }
 }
 
 /// What exists only while this voter leads and serves.
@@ -55,10 +62,14 @@ pub(super) struct Leading {
     local_sessions: bool,
     sid: Sid,
     waiting: VecDeque<Work>,
+    /// Bytes of waiting requests that hold no admission.
+    unadmitted: usize,
     /// Prepared and not yet applied, so that applying need not decode them again.
-    proposed: VecDeque<TxnRecord>,
+    proposed: VecDeque<Proposed>,
+    /// Bytes of those.
+    proposed_bytes: usize,
     /// Syncs under way, by token.
-    syncs: BTreeMap<u64, LinkId>,
+    syncs: BTreeMap<u64, (LinkId, Option<Admission>)>,
     next_token: u64,
     closed: Closed,
     /// No session expires before this.
@@ -66,6 +77,14 @@ pub(super) struct Leading {
     next_reap: Timestamp,
     reap_interval: Duration,
     reap_limit: usize,
+}
+
+/// A transaction on its way through the quorum.
+struct Proposed {
+    record: TxnRecord,
+    bytes: usize,
+    /// Holds back its link until it is applied.
+    _admission: Option<Admission>,
 }
 
 /// A thing to hand to the machine.
@@ -91,7 +110,9 @@ impl Leading {
             local_sessions: config.local_sessions,
             sid: config.sid,
             waiting: orphans.map(Work::Expire).collect(),
+            unadmitted: 0,
             proposed: VecDeque::new(),
+            proposed_bytes: 0,
             syncs: BTreeMap::new(),
             next_token: 0,
             closed: Closed::default(),
@@ -103,7 +124,18 @@ impl Leading {
     }
 
     pub(super) fn push(&mut self, work: Work) {
+        self.unadmitted += work.unadmitted();
         self.waiting.push_back(work);
+    }
+
+    /// Bytes of waiting requests that do not hold back the links on which they came.
+    pub(super) const fn unadmitted(&self) -> usize {
+        self.unadmitted
+    }
+
+    /// Bytes of transactions that are proposed and not yet applied.
+    pub(super) const fn proposed_bytes(&self) -> usize {
+        self.proposed_bytes
     }
 
     /// Requests that wait for their turn, and transactions that are not yet applied.
@@ -114,19 +146,24 @@ impl Leading {
     /// Turns the next waiting thing into what the machine is to do. A proposal takes `zxid`; call again with
     /// another one only if it did.
     pub(super) fn next(&mut self, tree: &DataTree, zxid: Zxid, now: Timestamp, wall_ms: i64) -> Option<Next> {
-        let record = match self.waiting.pop_front()? {
-            Work::Sync { link, .. } => {
+        let work = self.waiting.pop_front()?;
+        self.unadmitted -= work.unadmitted();
+        let (record, admission) = match work {
+            Work::Sync { link, admission } => {
                 let token = self.next_token;
                 self.next_token += 1;
-                self.syncs.insert(token, link);
+                self.syncs.insert(token, (link, admission));
                 return Some(Next::Sync { token });
             }
-            Work::Request { link, request, .. } => self.prepare(tree, link, &request, zxid, now, wall_ms),
-            Work::Expire(session) => self.close(tree, session, 0, zxid, wall_ms),
-            Work::Reap(path) => self.preparer.prepare_delete_container(tree, &path, zxid, wall_ms),
+            Work::Request { link, request, admission } => {
+                (self.prepare(tree, link, &request, zxid, now, wall_ms), admission)
+            }
+            Work::Expire(session) => (self.close(tree, session, 0, zxid, wall_ms), None),
+            Work::Reap(path) => (self.preparer.prepare_delete_container(tree, &path, zxid, wall_ms), None),
         };
         let payload = record.encode();
-        self.proposed.push_back(record);
+        self.proposed_bytes += payload.len();
+        self.proposed.push_back(Proposed { record, bytes: payload.len(), _admission: admission });
         Some(Next::Propose(payload))
     }
 
@@ -183,7 +220,9 @@ impl Leading {
 
     /// The record proposed as `zxid`, if it was proposed here.
     pub(super) fn take_proposed(&mut self, zxid: Zxid) -> Option<TxnRecord> {
-        self.proposed.pop_front_if(|record| record.header.zxid == zxid)
+        let proposed = self.proposed.pop_front_if(|proposed| proposed.record.header.zxid == zxid)?;
+        self.proposed_bytes -= proposed.bytes;
+        Some(proposed.record)
     }
 
     /// A transaction has taken effect.
@@ -196,7 +235,7 @@ impl Leading {
 
     /// Where a sync came from.
     pub(super) fn take_sync(&mut self, token: u64) -> Option<LinkId> {
-        self.syncs.remove(&token)
+        self.syncs.remove(&token).map(|(link, _)| link)
     }
 
     /// A session was heard of by a learner.

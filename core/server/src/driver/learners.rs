@@ -50,6 +50,10 @@ impl Learners {
         self.by_link.get(&link).map_or(Ok(()), |learner| learner.outbox.push(item))
     }
 
+    pub(super) fn is_observer(&self, link: LinkId) -> bool {
+        self.by_link.get(&link).is_some_and(|learner| !learner.follower)
+    }
+
     pub(super) fn mark_synced(&mut self, link: LinkId) {
         if let Some(learner) = self.by_link.get_mut(&link) {
             learner.synced = true;

@@ -293,7 +293,8 @@ impl Driver {
             }
             LearnerEvent::Packet { link, packet, admission } => {
                 self.shared.metrics.received.add(1);
-                self.links.admission = Some(admission);
+                // A follower's requests must not hold back the acknowledgements behind them: those are what commits them.
+                self.links.admission = self.links.learners.is_observer(link).then_some(admission);
                 let outcome = self.input(Input::LearnerPacket { link, packet });
                 self.links.admission = None;
                 outcome

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use palisade_wire::quorum::{
     ForwardedRequest, PacketType, QuorumPacket, decode_revalidate, decode_touched, encode_revalidated,
 };
-use palisade_wire::{OpCode, Zxid};
+use palisade_wire::{DecodeError, OpCode, Zxid};
 use palisade_zab::{Input, LinkId};
 
 use super::Driver;
@@ -13,6 +13,15 @@ use crate::quorum::Outgoing;
 
 /// Transactions proposed and not yet committed, at most; more wait.
 const MAX_IN_FLIGHT: usize = 4096;
+
+/// Why a learner's link is closed.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("malformed request: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("more than {0} bytes of requests wait to be proposed")]
+    TooManyRequests(usize),
+}
 
 impl Driver {
     /// Deals with a packet that is not the Zab machine's: REQUEST, REVALIDATE, or what a PING carries.
@@ -29,25 +38,26 @@ impl Driver {
         }
     }
 
-    fn on_forwarded(&mut self, link: LinkId, packet: &QuorumPacket) -> palisade_wire::jute::Result<()> {
+    fn on_forwarded(&mut self, link: LinkId, packet: &QuorumPacket) -> Result<(), Refused> {
         let data = packet.data.clone().unwrap_or_default();
         let forwarded = ForwardedRequest::decode(&data)?;
         let admission = self.links.admission.take();
+        let limit = self.shared.config.limits.learner_backlog_bytes;
         let Some(leading) = &mut self.links.leading else { return Ok(()) };
         match OpCode::from_i32(forwarded.op) {
-            Some(OpCode::Sync) => leading.push(Work::Sync { link, _admission: admission }),
+            Some(OpCode::Sync) => leading.push(Work::Sync { link, admission }),
             Some(op) if !becomes_txn(op) => {
                 tracing::debug!(?link, ?op, "ignored: not for the leader");
             }
             _ => {
                 let request = leading::request(forwarded, packet.auth.clone());
-                leading.push(Work::Request { link, request, _admission: admission });
+                leading.push(Work::Request { link, request, admission });
             }
         }
-        Ok(())
+        if leading.unadmitted() > limit { Err(Refused::TooManyRequests(limit)) } else { Ok(()) }
     }
 
-    fn on_revalidate(&mut self, link: LinkId, packet: &QuorumPacket) -> palisade_wire::jute::Result<()> {
+    fn on_revalidate(&mut self, link: LinkId, packet: &QuorumPacket) -> Result<(), Refused> {
         let (session, timeout_ms) = decode_revalidate(packet.data())?;
         let now = self.clock.now();
         let Some(leading) = &mut self.links.leading else { return Ok(()) };
@@ -57,7 +67,7 @@ impl Driver {
         Ok(())
     }
 
-    fn on_touched(&mut self, packet: &QuorumPacket) -> palisade_wire::jute::Result<()> {
+    fn on_touched(&mut self, packet: &QuorumPacket) -> Result<(), Refused> {
         let touched = decode_touched(packet.data())?;
         let now = self.clock.now();
         if let Some(leading) = &mut self.links.leading {
@@ -82,7 +92,9 @@ impl Driver {
     pub(super) fn next_proposal(&mut self) -> Option<Input> {
         let leading = self.links.leading.as_mut()?;
         self.shared.metrics.outstanding.set(leading.outstanding() as u64);
-        if self.peer.in_flight() >= MAX_IN_FLIGHT || !self.jobs.has_room() {
+        let full = self.peer.in_flight() >= MAX_IN_FLIGHT
+            || leading.proposed_bytes() >= self.shared.config.limits.learner_backlog_bytes / 2;
+        if full || !self.jobs.has_room() {
             return None;
         }
         let zxid = self.peer.next_zxid()?;

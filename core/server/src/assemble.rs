@@ -356,7 +356,8 @@ impl Listening<'_> {
             tree: self.shared.tree.clone(),
             stats: self.stats.quorum.clone(),
             max_data: config.max_request(),
-            backlog_bytes: config.limits.learner_backlog_bytes,
+            // A learner that joins may be sent all that is kept in memory at once.
+            backlog_bytes: config.limits.learner_backlog_bytes + config.limits.commit_log_bytes,
             max_learners: config.limits.max_learners,
             identify_timeout: config.limits.identify_timeout,
             stall: config.timing.tick * config.timing.init_limit,

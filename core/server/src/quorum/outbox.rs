@@ -16,8 +16,11 @@ use tokio::time::timeout;
 
 use crate::state::{Generation, SharedTree};
 
-/// Packets queued on one link, at most. Their bytes are bounded too.
-const MAX_PACKETS: usize = 1 << 16;
+/// Packets queued on one link, at most. Their bytes are the real limit, as each counts [`OVERHEAD`] at least; memory
+/// is only taken for what is queued.
+const MAX_PACKETS: usize = 1 << 21;
+/// What a packet costs besides its data, bytes.
+const OVERHEAD: usize = 64;
 /// Bytes handed to the socket at once, about.
 const CHUNK: usize = 64 << 10;
 /// Packets taken off the queue at once.
@@ -41,7 +44,7 @@ pub(crate) enum Outgoing {
 impl Outgoing {
     fn cost(&self) -> usize {
         match self {
-            Self::Packet(packet) => 64 + packet.data().len(),
+            Self::Packet(packet) => OVERHEAD + packet.data().len(),
             Self::Tree { .. } => 0,
         }
     }

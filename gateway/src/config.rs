@@ -80,9 +80,8 @@ pub struct Storage {
 /// `[sessions]`: clients' sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
-    /// Whether sessions stay unknown to the core until they create an ephemeral znode: their beginning, pings and end
-    /// then cost the core nothing, but they can be resumed at this gateway only. The core must allow it (Apache:
-    /// `localSessionsEnabled`; Palisade's does).
+    /// Whether sessions stay unknown to the core until their first write: the beginning, the pings and the end of a
+    /// session that only reads and watches then cost the core nothing, but it can be resumed at this gateway only.
     pub local: bool,
     /// The shortest timeout that a client may negotiate.
     pub min_timeout: Duration,

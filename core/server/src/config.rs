@@ -78,8 +78,9 @@ pub struct Timing {
 /// Sessions and znodes that end by themselves.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    /// Whether sessions that the core was never told of may write: those that gateways keep to themselves
-    /// (`localSessionsEnabled`).
+    /// Whether sessions that the core was never told of may write (`localSessionsEnabled`): local ones of Apache's
+    /// observers. A gateway's do not need it. With it, a late write of a session that has expired may be applied after
+    /// a change of leaders.
     pub local: bool,
     /// Shortest session timeout; `None` is 2 ticks (`minSessionTimeout`).
     pub min_timeout: Option<Duration>,
@@ -186,7 +187,7 @@ impl Default for Timing {
 impl Default for Sessions {
     fn default() -> Self {
         Self {
-            local: true,
+            local: false,
             min_timeout: None,
             max_timeout: None,
             container_check_interval: Duration::from_secs(60),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use palisade_store::DataTree;
 use palisade_wire::request::{Request, RequestHeader, xid};
-use palisade_wire::{CreateMode, ErrorCode, Id, OpCode, Reader, SessionId, Zxid, frame};
+use palisade_wire::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid, frame};
 use parking_lot::RwLockReadGuard;
 
 use super::Edge;
@@ -152,7 +152,7 @@ impl Intake<'_> {
             Plan::Forward(op) => {
                 // What was answered before must leave before.
                 self.answers.publish();
-                if self.is_local() && owns_ephemerals(op, body) {
+                if self.is_local() && op != OpCode::Sync {
                     self.upgrade();
                 }
                 let job = Job { xid, op, body: split_body(inbox, len), ids: Arc::clone(self.ids) };
@@ -233,21 +233,6 @@ impl Intake<'_> {
             self.answers.publish();
             self.answers.client.lock().outbox.end(End::AfterFlush(CloseReason::Refused));
         }
-    }
-}
-
-/// Whether a write creates an ephemeral znode, alone or in a multi.
-fn owns_ephemerals(op: OpCode, body: &[u8]) -> bool {
-    let ephemeral = |op: OpCode, request: &Request<'_>| match request {
-        Request::Create(create) if matches!(op, OpCode::Create | OpCode::Create2) => {
-            CreateMode::from_flags(create.flags).is_some_and(CreateMode::is_ephemeral)
-        }
-        _ => false,
-    };
-    match Request::decode(op, body) {
-        Ok(Request::Multi(parts)) => parts.iter().any(|(op, part)| ephemeral(*op, part)),
-        Ok(request) => ephemeral(op, &request),
-        Err(_) => false,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Sessions that the core does not know: no transaction begins or ends them, and their pings stay here
 //! (Apache `LocalSessionTracker`).
 //!
-//! Before its first ephemeral znode, a local session becomes a global one under the same id. It counts as global
-//! from the moment that its createSession is applied to the replica: what the core knows, not what was asked of it.
+//! Before its first write, a local session becomes a global one under the same id. Apache waits for the first ephemeral
+//! znode, and its leader must then take every unknown session for a local one: it applies a late write of a session
+//! that has expired, whose lock somebody else may hold by then. It counts as global from the moment that its
+//! createSession is applied to the replica: what the core knows, not what was asked of it.
 
 use std::time::Duration;
 

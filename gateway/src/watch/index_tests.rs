@@ -207,7 +207,11 @@ fn it_agrees_with_a_plain_model() {
             6 => assert_eq!(fired(|f| index.fire_data(path, f)), model.fire(path, &[DATA]), "{step}"),
             7 => assert_eq!(fired(|f| index.fire_children(path, f)), model.fire(path, &[CHILD]), "{step}"),
             8 => {
-                assert_eq!(fired(|f| index.fire_deleted(path, f)), model.fire(path, &[DATA, CHILD]), "{step}");
+                assert_eq!(
+                    fired(|f| index.fire_deleted(path, f)),
+                    model.fire(path, &[DATA, CHILD]),
+                    "{step}"
+                );
             }
             9 => {
                 let kinds =

@@ -154,8 +154,6 @@ fn voter(sid: i64, ensemble: &Ensemble, data_dir: &Path) -> palisade_server::Con
     config.storage.purge_interval = Some(PURGE_INTERVAL);
     config.limits.commit_log_bytes = COMMIT_LOG_BYTES;
     config.sessions.extended_types = true;
-    // These gateways tell the core of every session.
-    config.sessions.local = false;
     config
 }
 

@@ -12,7 +12,7 @@ fn local() -> Config {
 }
 
 #[tokio::test]
-async fn the_core_hears_of_no_session_without_ephemerals() {
+async fn the_core_hears_of_no_session_that_only_reads() {
     let bench = Bench::with(local()).await;
     let mut session = bench.session().await;
     assert_eq!(session.id as u64 >> 56, 101);
@@ -29,23 +29,16 @@ async fn the_core_hears_of_no_session_without_ephemerals() {
 }
 
 #[tokio::test]
-async fn local_sessions_write() {
+async fn the_first_write_makes_the_session_global() {
     let bench = Bench::with(local()).await;
     bench.core.answer_all();
     let mut session = bench.session().await;
-    session.ok(OpCode::Create, &create("/a", 0)).await;
-    session.ok(OpCode::SetData, &set_data("/a", b"x")).await;
+    session.ok(OpCode::Sync, &Request::Sync(Some("/".into()))).await;
     assert!(!bench.core.knows(session.id));
-}
-
-#[tokio::test]
-async fn the_first_ephemeral_makes_the_session_global() {
-    let bench = Bench::with(local()).await;
-    bench.core.answer_all();
-    let mut session = bench.session().await;
-    session.ok(OpCode::Create, &create("/p", 0)).await;
+    session.send(OpCode::Create, &create("/p", 0)).await;
     session.send(OpCode::Create, &create("/p/e", 1)).await;
     session.send(OpCode::Create, &create("/p/f", 3)).await;
+    assert_eq!(string(&session.reply().await.1), "/p");
     assert_eq!(string(&session.reply().await.1), "/p/e");
     assert_eq!(string(&session.reply().await.1), "/p/f0000000001");
     assert!(bench.core.knows(session.id));
@@ -58,7 +51,7 @@ async fn the_first_ephemeral_makes_the_session_global() {
 }
 
 #[tokio::test]
-async fn an_ephemeral_inside_a_multi_counts() {
+async fn a_multi_is_a_write() {
     let bench = Bench::with(local()).await;
     bench.core.answer_all();
     let mut session = bench.session().await;

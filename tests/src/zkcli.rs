@@ -175,7 +175,7 @@ impl Tour {
     /// Watches, and with them the lock recipe by hand: the second contender gets the lock when the first one's session
     /// ends.
     fn watches_and_lock(&mut self, hosts: &str) {
-        let mut other = Tour { cli: ZkCli::connect(hosts), root: self.root.clone() };
+        let mut other = Self { cli: ZkCli::connect(hosts), root: self.root.clone() };
         self.expect("get -w /cli", &["longer"]);
         self.expect("ls -w /cli", &["[e, es-0000000002, private]"]);
         other.expect("set /cli changed", &[]);

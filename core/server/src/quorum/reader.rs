@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use palisade_store::{DataTree, SnapshotError, SnapshotReader};
 use palisade_wire::quorum::QuorumPacket;
 use palisade_wire::{DecodeError, Zxid, quorum::SNAP_SIGNATURE};
@@ -75,7 +75,7 @@ impl<S: AsyncRead + Unpin> PacketReader<S> {
             self.read().await?;
         };
         let admission = self.admission(packet.data().len()).await?;
-        Ok((packet, admission))
+        Ok((detached(packet), admission))
     }
 
     /// Waits for room for a packet with that much data.
@@ -118,4 +118,13 @@ impl<S: AsyncRead + Unpin> PacketReader<S> {
         self.buf.reserve(READ);
         if self.socket.read_buf(&mut self.buf).await? == 0 { Err(LinkError::Closed) } else { Ok(()) }
     }
+}
+
+/// The packet with small data copied out of the read buffer. Proposals stay in the in-memory log for long: without a
+/// copy each would hold on to a whole buffer, and the log's limit in bytes would not limit memory.
+fn detached(mut packet: QuorumPacket) -> QuorumPacket {
+    if packet.data().len() < READ / 2 {
+        packet.data = packet.data.map(|data| Bytes::copy_from_slice(&data));
+    }
+    packet
 }

@@ -205,3 +205,17 @@ async fn a_transaction_that_cannot_be_read_ends_the_link_before_it_is_logged() {
     assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Up { .. }));
     assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Down { .. }));
 }
+
+#[tokio::test]
+async fn a_small_packet_does_not_hold_on_to_the_read_buffer() {
+    let packet =
+        QuorumPacket::new(PacketType::Proposal, Zxid::new(1, 1), Some(Bytes::from_static(&[7; 100])));
+    let bytes = [bytes_of(&packet), bytes_of(&packet)].concat();
+    let mut reader = reader::PacketReader::new(&bytes[..], 1 << 20, 1 << 20);
+    let (first, _admission) = reader.next().await.unwrap();
+    let (second, _admission) = reader.next().await.unwrap();
+    assert_eq!((&first, &second), (&packet, &packet));
+    for kept in [first, second] {
+        assert!(kept.data.unwrap().is_unique(), "its bytes are shared with the read buffer");
+    }
+}

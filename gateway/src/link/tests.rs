@@ -95,10 +95,13 @@ impl Peer {
         let accepted = self.hear().await;
         assert_eq!(accepted.packet_type(), Some(PacketType::AckEpoch));
         self.send(PacketType::Diff, records.last().map_or(accepted.zxid.0, |r| r.header.zxid.0), None).await;
+        let mut bytes = BytesMut::new();
         for record in records {
-            self.send(PacketType::Proposal, record.header.zxid.0, Some(record.encode())).await;
-            self.send(PacketType::Commit, record.header.zxid.0, None).await;
+            let zxid = record.header.zxid;
+            QuorumPacket::new(PacketType::Proposal, zxid, Some(record.encode())).encode(&mut bytes);
+            QuorumPacket::new(PacketType::Commit, zxid, None).encode(&mut bytes);
         }
+        self.say(&bytes).await;
         self.send(
             PacketType::NewLeader,
             start,
@@ -203,6 +206,26 @@ async fn a_snapshot_whose_leader_goes_right_behind_it_counts() {
     gateway.connected().await;
     assert!(gateway.replica.read().node("/a").is_some());
     assert!(gateway.replica.read().node("/b").is_some());
+    gateway.stop().await;
+}
+
+/// All that came before UPTODATE goes to the disk at once, and may be more than its queue takes.
+#[tokio::test]
+async fn a_gateway_far_behind_its_leader_catches_up_and_is_durable() {
+    const MANY: usize = 40_000;
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let config = leader.config(dir.path());
+    let gateway = Gateway::start(&config);
+    let mut peer = leader.accept().await;
+    let records: Vec<_> =
+        (1..=MANY).map(|i| create(i as i32, Zxid::new(1, i as u32).0, &format!("/{i}"))).collect();
+    peer.synchronise(1, &records).await;
+    gateway.connected().await;
+    assert_eq!(gateway.replica.last_zxid(), Zxid::new(1, MANY as u32));
+    gateway.stop().await;
+
+    let gateway = Gateway::start(&config);
+    assert_eq!(gateway.replica.last_zxid(), Zxid::new(1, MANY as u32));
     gateway.stop().await;
 }
 

@@ -12,7 +12,8 @@ use palisade_disk::{
 };
 use palisade_store::{DataTree, SnapshotCursor};
 use palisade_wire::Zxid;
-use tokio::sync::mpsc::{self, Receiver, Sender, error::TryRecvError};
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{error, info};
 
 use crate::config;
@@ -27,7 +28,8 @@ const MAX_GROUP: usize = 1_024;
 /// Appended and not yet durable: beyond this, the link stops reading.
 const MAX_UNSYNCED: usize = 4_096;
 const MAX_UNSYNCED_BYTES: usize = 32 << 20;
-/// Far above what one read behind [`MAX_UNSYNCED`] can add: a full queue is a defect.
+/// Commands on their way to the thread, and reports on their way back. What a leader sent before UPTODATE comes all at
+/// once and may be much more: it waits in [`Disk::overflow`], bounded by the bytes that the learner holds back.
 const QUEUE: usize = 4 * MAX_UNSYNCED;
 
 /// A replica as its disk has it, not yet running.
@@ -101,6 +103,8 @@ pub(crate) enum Done {
 #[derive(Debug)]
 pub(crate) struct Disk {
     commands: Sender<Command>,
+    /// Commands for which there was no room; while there are any, later ones wait behind them.
+    overflow: VecDeque<Command>,
     done: Receiver<Done>,
     thread: JoinHandle<()>,
     unsynced: VecDeque<(Zxid, usize)>,
@@ -119,7 +123,8 @@ impl Disk {
         let (reports, done) = mpsc::channel(QUEUE);
         let worker = Worker { opened, replica, commands: requests, done: reports, snapshot: None };
         let thread = std::thread::Builder::new().name("replica-disk".to_owned()).spawn(|| worker.run())?;
-        Ok(Self { commands, done, thread, unsynced: VecDeque::new(), unsynced_bytes: 0 })
+        let (overflow, unsynced) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { commands, overflow, done, thread, unsynced, unsynced_bytes: 0 })
     }
 
     /// [`Done::Flushed`] follows.
@@ -130,37 +135,55 @@ impl Disk {
     }
 
     /// [`Done::Truncated`] or [`Done::NotTruncated`] follows.
-    pub(crate) fn truncate(&self, to: Zxid) -> Result<(), DiskGone> {
+    pub(crate) fn truncate(&mut self, to: Zxid) -> Result<(), DiskGone> {
         self.command(Command::Truncate(to))
     }
 
     /// [`Done::Installed`] follows.
-    pub(crate) fn install(&self, tree: Box<DataTree>) -> Result<(), DiskGone> {
+    pub(crate) fn install(&mut self, tree: Box<DataTree>) -> Result<(), DiskGone> {
         self.command(Command::Install(tree))
     }
 
     /// [`Done::AcceptedEpoch`] follows.
-    pub(crate) fn write_accepted_epoch(&self, epoch: u32) -> Result<(), DiskGone> {
+    pub(crate) fn write_accepted_epoch(&mut self, epoch: u32) -> Result<(), DiskGone> {
         self.command(Command::AcceptedEpoch(epoch))
     }
 
     /// [`Done::CurrentEpoch`] follows.
-    pub(crate) fn write_current_epoch(&self, epoch: u32) -> Result<(), DiskGone> {
+    pub(crate) fn write_current_epoch(&mut self, epoch: u32) -> Result<(), DiskGone> {
         self.command(Command::CurrentEpoch(epoch))
     }
 
     /// Begins a snapshot of the replica, unless one is under way.
-    pub(crate) fn snapshot(&self) -> Result<(), DiskGone> {
+    pub(crate) fn snapshot(&mut self) -> Result<(), DiskGone> {
         self.command(Command::Snapshot)
     }
 
-    fn command(&self, command: Command) -> Result<(), DiskGone> {
-        self.commands.try_send(command).map_err(|_| DiskGone)
+    fn command(&mut self, command: Command) -> Result<(), DiskGone> {
+        self.overflow.push_back(command);
+        self.pass_on()
+    }
+
+    /// Moves commands to the thread as far as there is room. Each report of the thread makes room.
+    fn pass_on(&mut self) -> Result<(), DiskGone> {
+        while let Some(command) = self.overflow.pop_front() {
+            match self.commands.try_send(command) {
+                Ok(()) => {}
+                Err(TrySendError::Full(command)) => {
+                    self.overflow.push_front(command);
+                    break;
+                }
+                Err(TrySendError::Closed(_)) => return Err(DiskGone),
+            }
+        }
+        Ok(())
     }
 
     /// The next report. Cancel-safe.
     pub(crate) async fn done(&mut self) -> Result<Done, DiskGone> {
         let done = self.done.recv().await.ok_or(DiskGone)?;
+        // A thread that takes no more has said why, or its end is seen with the next report.
+        self.pass_on().ok();
         if let Done::Flushed(durable) = done {
             while let Some((_, len)) = self.unsynced.pop_front_if(|(zxid, _)| *zxid <= durable) {
                 self.unsynced_bytes -= len;
@@ -176,9 +199,14 @@ impl Disk {
 
     /// Lets the thread finish what it was asked, and ends it. Blocks.
     pub(crate) fn stop(self) {
-        drop(self.commands);
         // A receiver that is gone keeps the thread from waiting for room to report.
         drop(self.done);
+        for command in self.overflow {
+            if self.commands.blocking_send(command).is_err() {
+                break;
+            }
+        }
+        drop(self.commands);
         if self.thread.join().is_err() {
             error!("the disk thread panicked");
         }

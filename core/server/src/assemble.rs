@@ -305,7 +305,7 @@ impl Listening<'_> {
         let listener = self.listener(&self.stats.election, &ports.election, None, limits.max_unidentified);
         let opening = open("election", ports.election)?;
         self.tasks.spawn(
-            listener.run(opening, move |stream, from, permit| port.clone().serve(stream, from, permit)),
+            listener.run(opening, move |stream, from, stranger| port.clone().serve(stream, from, stranger)),
         );
 
         let port = self.learner_port(sources);
@@ -313,7 +313,7 @@ impl Listening<'_> {
             self.listener(&self.stats.quorum, &ports.quorum, Some(leading), limits.max_unidentified);
         let opening = Opening::Reserved(ports.quorum);
         self.tasks.spawn(
-            listener.run(opening, move |stream, from, permit| port.clone().serve(stream, from, permit)),
+            listener.run(opening, move |stream, from, stranger| port.clone().serve(stream, from, stranger)),
         );
 
         if let Some(reserved) = ports.admin {
@@ -325,7 +325,8 @@ impl Listening<'_> {
             let listener = self.listener(&self.stats.admin, &reserved, None, limits.max_admin_connections);
             let opening = open("admin", reserved)?;
             self.tasks.spawn(
-                listener.run(opening, move |stream, from, permit| port.clone().serve(stream, from, permit)),
+                listener
+                    .run(opening, move |stream, from, stranger| port.clone().serve(stream, from, stranger)),
             );
         }
         Ok(())
@@ -357,7 +358,7 @@ impl Listening<'_> {
             stats: self.stats.quorum.clone(),
             max_data: config.max_request(),
             // A learner that joins may be sent all that is kept in memory at once.
-            backlog_bytes: config.limits.learner_backlog_bytes + config.limits.commit_log_bytes,
+            backlog_bytes: config.limits.learner_backlog_bytes.saturating_add(config.limits.commit_log_bytes),
             max_learners: config.limits.max_learners,
             identify_timeout: config.limits.identify_timeout,
             stall: config.timing.tick * config.timing.init_limit,

@@ -86,7 +86,7 @@ impl Config {
         found.range(
             "limits.learner_backlog_bytes",
             l.learner_backlog_bytes,
-            4 * l.jute_max_buffer,
+            l.jute_max_buffer.saturating_mul(4),
             usize::MAX,
         );
         found.range("limits.max_learners", l.max_learners, 1, 100_000);

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use crate::net::PortStats;
+use crate::net::{PortStats, Stranger};
 use crate::status::Shared;
 
 /// Longest wait for the other end to take the answer.
@@ -28,8 +27,8 @@ pub(crate) struct AdminPort {
 }
 
 impl AdminPort {
-    /// Serves one connection. The permit is held to the end: it bounds all connections of this port.
-    pub(crate) async fn serve(self, mut stream: TcpStream, from: SocketAddr, _permit: OwnedSemaphorePermit) {
+    /// Serves one connection. Its mark is held to the end: that bounds all connections of this port.
+    pub(crate) async fn serve(self, mut stream: TcpStream, from: SocketAddr, _stranger: Stranger) {
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         if let Err(reason) = self.answer(&mut stream, open).await {
             self.stats.refuse(from, reason);

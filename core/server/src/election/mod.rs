@@ -16,11 +16,11 @@ use palisade_wire::Sid;
 use palisade_wire::election::Notification;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::net::{LogGate, PortStats};
+use crate::net::{LogGate, PortStats, Stranger};
 use peer::{Entry, Peer};
 
 /// Peers outside the member list that may be connected at the same time.
@@ -102,11 +102,11 @@ impl ElectionPort {
     }
 
     /// Serves one accepted connection until it is handed to its peer's task.
-    pub(crate) async fn serve(self, stream: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
+    pub(crate) async fn serve(self, stream: TcpStream, from: SocketAddr, stranger: Stranger) {
         if let Err(reason) = inbound::identify(&self, stream).await {
             self.shared.stats.refuse(from, reason);
         }
-        drop(permit);
+        drop(stranger);
     }
 
     fn is_connected(&self, sid: Sid) -> bool {

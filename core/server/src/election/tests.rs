@@ -51,8 +51,8 @@ fn start(sid: Sid, reserved: Reservation, peers: &[(Sid, SocketAddr)]) -> Node {
         tasks: tasks.clone(),
     };
     let serving = port.clone();
-    tasks.spawn(listener.run(Opening::Open(reserved.listen().unwrap()), move |stream, from, permit| {
-        serving.clone().serve(stream, from, permit)
+    tasks.spawn(listener.run(Opening::Open(reserved.listen().unwrap()), move |stream, from, stranger| {
+        serving.clone().serve(stream, from, stranger)
     }));
     Node { port, events, stats, _open: open, shutdown }
 }

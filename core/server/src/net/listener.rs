@@ -1,14 +1,15 @@
 //! A listening port that never stays down: whatever happens to it, it is opened again.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,24 +67,59 @@ pub(crate) enum Opening {
     Open(std::net::TcpListener),
 }
 
+/// Held by a connection until its other end has said who it is.
+pub(crate) struct Stranger {
+    /// Only its being there matters.
+    _here: Arc<()>,
+}
+
+#[cfg(test)]
+impl Stranger {
+    /// One whom nobody counts.
+    pub(crate) fn uncounted() -> Self {
+        Self { _here: Arc::new(()) }
+    }
+}
+
+/// The connections whose other ends have not yet said who they are.
+struct Strangers {
+    oldest_first: VecDeque<(Weak<()>, CancellationToken)>,
+    max: usize,
+}
+
+impl Strangers {
+    /// Admits one more. If there are too many, the one that has been silent the longest has to go: whoever belongs
+    /// here says so at once, so silent strangers keep nobody out.
+    fn admit(&mut self, shutdown: &CancellationToken) -> (Stranger, CancellationToken, bool) {
+        self.oldest_first.retain(|(here, _)| here.strong_count() > 0);
+        let crowded = self.oldest_first.len() >= self.max;
+        if crowded && let Some((_, ended)) = self.oldest_first.pop_front() {
+            ended.cancel();
+        }
+        let (here, ended) = (Arc::new(()), shutdown.child_token());
+        self.oldest_first.push_back((Arc::downgrade(&here), ended.clone()));
+        (Stranger { _here: here }, ended, crowded)
+    }
+}
+
 /// A port, whether or not it is open.
 pub(crate) struct Listener {
     pub(crate) stats: Arc<PortStats>,
     pub(crate) address: SocketAddr,
     /// True while connections are wanted.
     pub(crate) open: watch::Receiver<bool>,
-    /// Connections that have not yet said who they are, at most; more are closed at once.
+    /// Connections that have not yet said who they are, at most; for each one more, the oldest is closed.
     pub(crate) max_unidentified: usize,
     pub(crate) shutdown: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
 impl Listener {
-    /// Serves until shutdown. Each connection is handed to `serve` in a task of its own, with a permit to be
-    /// dropped as soon as the other end has said who it is.
+    /// Serves until shutdown. Each connection is handed to `serve` in a task of its own, with a mark to be dropped as
+    /// soon as the other end has said who it is.
     pub(crate) async fn run<S, F>(mut self, opening: Opening, serve: S)
     where
-        S: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
+        S: Fn(TcpStream, SocketAddr, Stranger) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         let mut opening = Some(opening);
@@ -114,7 +150,7 @@ impl Listener {
     /// From closed to open to closed again.
     async fn round<S, F>(&mut self, opening: &mut Option<Opening>, serve: &S) -> io::Result<()>
     where
-        S: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
+        S: Fn(TcpStream, SocketAddr, Stranger) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = match opening.take() {
@@ -142,10 +178,10 @@ impl Listener {
 
     async fn accept<S, F>(&self, listener: TcpListener, serve: &S) -> io::Result<()>
     where
-        S: Fn(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
+        S: Fn(TcpStream, SocketAddr, Stranger) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let unidentified = Arc::new(Semaphore::new(self.max_unidentified));
+        let mut strangers = Strangers { oldest_first: VecDeque::new(), max: self.max_unidentified };
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -157,14 +193,15 @@ impl Listener {
                 Err(error) => return Err(error),
             };
             self.stats.accepted.fetch_add(1, Ordering::Relaxed);
-            let Ok(permit) = unidentified.clone().try_acquire_owned() else {
-                self.stats.refuse(from, "too many connections that have not said who they are");
-                continue;
-            };
+            let (stranger, ended, crowded) = strangers.admit(&self.shutdown);
+            if crowded {
+                self.stats
+                    .refuse(from, "too many connections that do not say who they are; the oldest is closed");
+            }
             prepare(&stream);
-            let (served, shutdown) = (serve(stream, from, permit), self.shutdown.clone());
+            let served = serve(stream, from, stranger);
             self.tasks.spawn(async move {
-                shutdown.run_until_cancelled(served).await;
+                ended.run_until_cancelled(served).await;
             });
         }
     }
@@ -189,4 +226,23 @@ fn is_passing(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
             | io::ErrorKind::OutOfMemory
     ) || error.raw_os_error().is_some_and(|code| SHORTAGES.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_silent_stranger_makes_room_and_nobody_who_has_spoken() {
+        let mut strangers = Strangers { oldest_first: VecDeque::new(), max: 2 };
+        let shutdown = CancellationToken::new();
+        let (first, first_ended, _) = strangers.admit(&shutdown);
+        let (_second, second_ended, crowded) = strangers.admit(&shutdown);
+        assert!(!crowded);
+        drop(first);
+        let (_third, _, crowded) = strangers.admit(&shutdown);
+        assert!(!crowded && !first_ended.is_cancelled());
+        let (_fourth, _, crowded) = strangers.admit(&shutdown);
+        assert!(crowded && second_ended.is_cancelled() && !first_ended.is_cancelled());
+    }
 }

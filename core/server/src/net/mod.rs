@@ -6,6 +6,6 @@ mod log_gate;
 mod reservation;
 
 pub(crate) use dial::{DialError, dial, resolve};
-pub(crate) use listener::{Listener, Opening, PortStats};
+pub(crate) use listener::{Listener, Opening, PortStats, Stranger};
 pub(crate) use log_gate::LogGate;
 pub use reservation::Reservation;

@@ -9,13 +9,13 @@ use palisade_wire::quorum::{LearnerInfo, PacketType, QuorumPacket};
 use palisade_zab::LinkId;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use super::MAX_UNHANDLED;
 use super::outbox::{Drain, Outbox};
 use super::reader::{Admission, LinkError, PacketReader};
-use crate::net::PortStats;
+use crate::net::{PortStats, Stranger};
 use crate::state::SharedTree;
 
 /// Longest data of a FOLLOWERINFO or OBSERVERINFO.
@@ -77,7 +77,7 @@ pub(crate) struct LearnerPort {
 
 impl LearnerPort {
     /// Serves one accepted connection to its end.
-    pub(crate) async fn serve(self, stream: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
+    pub(crate) async fn serve(self, stream: TcpStream, from: SocketAddr, stranger: Stranger) {
         let (read, write) = stream.into_split();
         let mut reader = PacketReader::new(read, self.max_data, MAX_UNHANDLED);
         let identified = timeout(self.identify_timeout, identify(&mut reader))
@@ -88,7 +88,7 @@ impl LearnerPort {
             Ok(identified) => identified,
             Err(reason) => return self.stats.refuse(from, reason),
         };
-        drop(permit);
+        drop(stranger);
         let link = LinkId(self.next_link.fetch_add(1, Ordering::Relaxed));
         let (outbox, drain) = Outbox::new(self.backlog_bytes);
         let up = LearnerEvent::Up { link, from, info, follower, outbox };

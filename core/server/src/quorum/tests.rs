@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::net::PortStats;
+use crate::net::{PortStats, Stranger};
 use crate::state::SharedTree;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,11 +46,9 @@ async fn leader(max_learners: usize) -> Leader {
         next_link: Arc::new(AtomicU64::new(1)),
         learners: Arc::new(AtomicUsize::new(0)),
     };
-    let unidentified = Arc::new(tokio::sync::Semaphore::new(16));
     tokio::spawn(async move {
         while let Ok((stream, from)) = listener.accept().await {
-            let permit = unidentified.clone().acquire_owned().await.unwrap();
-            tokio::spawn(port.clone().serve(stream, from, permit));
+            tokio::spawn(port.clone().serve(stream, from, Stranger::uncounted()));
         }
     });
     Leader { at, events, stats, tree }

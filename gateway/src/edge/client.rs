@@ -132,11 +132,11 @@ impl Client {
         self.lock().pipeline.len()
     }
 
-    /// Queues the answer to the connect request; from then on, if it is `established`, events follow.
-    pub(super) fn push_response(&self, response: &ConnectResponse, established: bool) {
+    /// Queues the answer to the connect request; from then on, events follow.
+    pub(super) fn push_response(&self, response: &ConnectResponse) {
         let mut state = self.lock();
         frame::write(state.outbox.replies(), |b| response.encode(b));
-        state.established = established;
+        state.established = true;
     }
 
     /// Waits until something may have changed since the last time.
@@ -274,6 +274,15 @@ impl State {
             && self.outbox.unsent() < HIGH_WATER
             && self.pipeline.len() < max_requests
             && self.pipeline.held() < MAX_HELD
+    }
+
+    /// The next request for the core. None once the connection ends: behind a write that was lost, no later one of
+    /// the session may take effect.
+    pub(super) fn send_next(&mut self) -> Option<(u64, Job)> {
+        if self.outbox.ending().is_some() {
+            return None;
+        }
+        self.pipeline.send_next(Instant::now())
     }
 
     /// Moves finished replies at the head of the line to the outbox, and takes the next request for the replica

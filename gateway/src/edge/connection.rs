@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Edge;
-use super::client::{Client, SESSION_TAG};
+use super::client::{Client, HIGH_WATER, SESSION_TAG};
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::core_link::{LinkState, Refused, Ticket};
@@ -162,15 +162,18 @@ impl Connection {
 
     /// Does what can be done without waiting; whether more can be done at once.
     fn turn(&mut self) -> Result<bool, CloseReason> {
-        self.drain();
+        let halted = self.drain();
         let more = self.process()?;
         self.forward()?;
         self.flush()?;
-        let ending = self.client.lock().outbox.ending();
+        let (ending, unsent) = {
+            let state = self.client.lock();
+            (state.outbox.ending(), state.outbox.unsent())
+        };
         match ending {
             Some(End::Now(reason)) => Err(reason),
             Some(End::AfterFlush(_)) => Ok(false),
-            None => Ok(more && self.has_room()),
+            None => Ok((halted && unsent < HIGH_WATER) || (more && self.has_room())),
         }
     }
 
@@ -214,7 +217,7 @@ impl Connection {
             self.owner_known = false;
         }
         while self.introduce() {
-            let next = self.client.lock().pipeline.send_next(std::time::Instant::now());
+            let next = self.client.lock().send_next();
             let Some((tag, job)) = next else { break };
             match self.send(tag, &job) {
                 Ok(()) => {}

@@ -138,8 +138,7 @@ impl Opening {
         match verdict {
             Verdict::Unknown => Opened::Over(CloseReason::NoLeader),
             Verdict::Ended => {
-                self.client.push_response(&ConnectResponse::refused(wanted.read_only), false);
-                Opened::Over(self.flush_refusal().await)
+                Opened::Over(self.send_refusal(&ConnectResponse::refused(wanted.read_only)).await)
             }
             Verdict::Lives => {
                 let response = ConnectResponse {
@@ -149,7 +148,7 @@ impl Opening {
                     password: session_password(session),
                     read_only: wanted.read_only.map(|_| false),
                 };
-                self.client.push_response(&response, true);
+                self.client.push_response(&response);
                 self.client.stats.set_timeout(wanted.timeout);
                 let Self { edge, stream, client, ids, .. } = self;
                 let timeout = wanted.timeout;
@@ -262,10 +261,11 @@ impl Opening {
         timeout_at(deadline, asked).await.unwrap_or(Verdict::Unknown)
     }
 
-    async fn flush_refusal(mut self) -> CloseReason {
-        let mut frames = BytesMut::new();
-        self.client.lock().outbox.take(&mut frames);
-        let written = timeout_at(self.deadline, self.stream.write_all(&frames)).await;
+    /// Past the outbox, which may have ended with the session.
+    async fn send_refusal(mut self, response: &ConnectResponse) -> CloseReason {
+        let mut bytes = BytesMut::new();
+        frame::write(&mut bytes, |b| response.encode(b));
+        let written = timeout_at(self.deadline, self.stream.write_all(&bytes)).await;
         match written {
             Ok(Ok(())) => {
                 finish(&mut self.stream).await;

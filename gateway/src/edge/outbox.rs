@@ -93,8 +93,12 @@ impl Outbox {
     }
 
     /// Hands everything to the connection's task, whose buffer holds `left` unwritten bytes of earlier. Takes
-    /// nothing while `left` is not zero.
+    /// nothing while `left` is not zero, and nothing once the connection ends now: an answer must not leave after an
+    /// event before it was dropped, or the client would register its watches as of a zxid that hides the event.
     pub(super) fn take(&mut self, into: &mut BytesMut) {
+        if matches!(self.end, Some(End::Now(_))) {
+            self.frames.clear();
+        }
         if into.is_empty() {
             std::mem::swap(&mut self.frames, into);
             self.frames.clear();
@@ -151,6 +155,17 @@ mod tests {
         outbox.push_event(b"e");
         assert_eq!(outbox.ending(), Some(End::Now(CloseReason::SlowReader)));
         assert_eq!(outbox.unsent(), 9);
+    }
+
+    #[test]
+    fn after_a_dropped_event_no_answer_leaves() {
+        let mut outbox = Outbox::new(10);
+        let mut sending = BytesMut::new();
+        outbox.push_event(b"too long for this");
+        outbox.replies().extend_from_slice(b"late answer");
+        outbox.append(&mut BytesMut::from("another"));
+        outbox.take(&mut sending);
+        assert_eq!((&sending[..], outbox.unsent()), (&b""[..], 0));
     }
 
     #[test]

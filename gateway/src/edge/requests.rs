@@ -261,16 +261,17 @@ fn next_frame(inbox: &mut BytesMut, max: usize) -> Result<Option<usize>, CloseRe
 }
 
 impl Connection {
-    /// Answers the requests at the head of the line that waited for their turn.
-    pub(super) fn drain(&mut self) {
+    /// Answers the requests at the head of the line that waited for their turn; whether it stopped because much is
+    /// unsent.
+    pub(super) fn drain(&mut self) -> bool {
         let mut answers = Answers::new(&self.edge, &self.client, self.session, &mut self.scratch);
         loop {
             answers.publish();
             let mut state = self.client.lock();
             if state.outbox.unsent() >= HIGH_WATER {
-                return;
+                return true;
             }
-            let Some(job) = state.next_local() else { return };
+            let Some(job) = state.next_local() else { return false };
             drop(state);
             answers.read(job.xid, job.op, &job.body, &job.ids);
         }

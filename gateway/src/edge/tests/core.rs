@@ -96,6 +96,16 @@ impl Core {
         self.inner.lock().waiting.len()
     }
 
+    /// The types of the writes that are forwarded and not answered.
+    pub(super) fn forwarded(&self) -> Vec<i32> {
+        self.take();
+        let op = |outgoing: &Outgoing| match outgoing.expect {
+            Expect::Txn { op, .. } => Some(op),
+            Expect::Sync | Expect::Revalidation(_) => None,
+        };
+        self.inner.lock().waiting.iter().filter_map(op).collect()
+    }
+
     /// Answers the next request.
     pub(super) async fn step(&self) {
         self.arrived(1).await;

@@ -24,6 +24,25 @@ async fn a_write_whose_outcome_is_unknown_ends_the_connection() {
     assert!(session.is_closed().await);
 }
 
+/// The next leader may be there before the connection has taken in that its write is lost.
+#[tokio::test]
+async fn what_stands_behind_a_lost_write_is_never_sent() {
+    let mut config = config();
+    config.limits.in_flight = 2;
+    let bench = Bench::with(config).await;
+    let mut session = bench.session_by_hand().await;
+    for path in ["/a", "/b", "/c"] {
+        session.send(OpCode::Create, &create(path, 0)).await;
+    }
+    bench.core.arrived(2).await;
+    session.send_as(-2, 11, &Request::Ping).await;
+    assert_eq!(session.reply().await.0.xid, -2);
+    bench.core.disconnect();
+    bench.core.reconnect();
+    assert!(session.is_closed().await);
+    assert!(bench.core.forwarded().is_empty());
+}
+
 #[tokio::test]
 async fn writes_wait_for_a_leader_and_tell_it_first_whose_session_it_is() {
     let bench = Bench::with(config()).await;

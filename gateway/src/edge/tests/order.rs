@@ -272,3 +272,25 @@ async fn a_session_that_is_heard_is_kept_alive() {
     session.reply().await;
     assert_eq!(bench.core.touched(), [(session.id, 10_000)]);
 }
+
+/// The replies to the first of the reads exceed what may be unsent; nothing else wakes the connection.
+#[tokio::test]
+async fn large_reads_behind_a_write_are_all_answered() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    bench.core.write(OpCode::Create, &create("/a", 0));
+    let large = vec![7; 400_000];
+    bench.core.write(OpCode::SetData, &set_data("/a", &large));
+    session.send(OpCode::Create, &create("/b", 0)).await;
+    for _ in 0..12 {
+        session.send(OpCode::GetData, &get_data("/a", false)).await;
+    }
+    bench.core.arrived(1).await;
+    session.send_as(xid::PING, 11, &Request::Ping).await;
+    assert_eq!(session.reply().await.0.xid, xid::PING);
+    bench.core.step().await;
+    session.reply().await;
+    for _ in 0..12 {
+        assert_eq!(data(&session.reply().await.1), large);
+    }
+}

@@ -194,7 +194,7 @@ impl CoreLink {
         self.state.clone()
     }
 
-    /// When the leader was last heard, if ever.
+    /// When a leader that takes requests was last heard, if ever.
     pub fn last_contact(&self) -> Option<Instant> {
         self.queue.last_contact()
     }

@@ -69,6 +69,8 @@ pub(super) struct Connection {
     active: Instant,
     /// Since when a request waits for a leader.
     stalled: Option<Instant>,
+    /// Until when the session need not be looked at again: it owned no ephemerals while the core was silent.
+    carefree: Instant,
     /// Whether nothing more is read: the client closed its side, or its session.
     pub(super) deaf: bool,
     /// Whether the client only keeps its session alive: it needs no buffers meanwhile.
@@ -107,6 +109,7 @@ impl Connection {
             owner_known: true,
             active: Instant::now(),
             stalled: None,
+            carefree: Instant::now(),
             deaf: false,
             quiet: false,
             upgrading: false,
@@ -293,20 +296,42 @@ impl Connection {
         let retry = self.wants_link() && self.link_state.borrow().is_connected();
         let retry = retry.then(|| Instant::now() + BUSY_RETRY);
         let stalled = self.stalled.map(|since| since + self.edge.patience(self.timeout));
-        [retry, stalled].into_iter().flatten().fold(idle, Instant::min)
+        [retry, stalled, self.doubt()].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    /// When an owner of ephemerals must stop believing, as the core is silent and may end the session. It was told of
+    /// the session at most a third of the timeout before it was last heard, and so ends it two thirds after that at
+    /// the earliest. A client learns of it sooner if the link is known to be broken.
+    fn doubt(&self) -> Option<Instant> {
+        if self.local {
+            return None;
+        }
+        let heard = Instant::from_std(self.edge.link.last_contact()?);
+        let share = if self.link_state.borrow().is_connected() { 2 } else { 3 };
+        Some(self.carefree.max(heard + self.timeout / share))
+    }
+
+    fn owns_ephemerals(&self) -> bool {
+        self.edge.replica.read().ephemerals(self.session).next().is_some()
     }
 
     fn wants_link(&self) -> bool {
         self.stalled.is_some() || !(self.owner_known || self.local)
     }
 
-    fn check_time(&self) -> Result<(), CloseReason> {
+    fn check_time(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
         if self.stalled.is_some_and(|since| since + self.edge.patience(self.timeout) <= now) {
             return Err(CloseReason::NoLeader);
         }
         if self.active + self.timeout <= now {
             return Err(CloseReason::Idle);
+        }
+        if self.doubt().is_some_and(|doubt| doubt <= now) {
+            if self.owns_ephemerals() {
+                return Err(CloseReason::OutOfTouch);
+            }
+            self.carefree = now + self.timeout / 3;
         }
         Ok(())
     }

@@ -25,6 +25,8 @@ pub(crate) enum CloseReason {
     OutcomeUnknown,
     /// No leader took a request in time.
     NoLeader,
+    /// The core is silent, and may end the session and give its ephemerals to others.
+    OutOfTouch,
     /// The replica was replaced by one that cannot stand for what the client has seen.
     HistoryReplaced,
     /// The gateway stops.

@@ -98,7 +98,7 @@ impl Connection {
                     return Err(LinkError::Closed);
                 }
                 self.heard = Instant::now();
-                follower.queue.heard();
+                follower.heard();
             }
             written = write => {
                 if written? == 0 {

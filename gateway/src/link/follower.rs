@@ -159,6 +159,13 @@ impl Follower {
         Ok(served)
     }
 
+    /// Bytes came. They count as the core's only once it takes requests: until then, it is told of no session.
+    pub(crate) fn heard(&self) {
+        if self.link.as_ref().is_some_and(|link| link.serving) {
+            self.queue.heard();
+        }
+    }
+
     /// The leader said something. Its effects are there after [`Self::settle`].
     pub(crate) fn packet(&mut self, packet: QuorumPacket) -> Result<(), LinkError> {
         let Some(link) = &mut self.link else { return Ok(()) };

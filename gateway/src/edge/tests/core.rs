@@ -212,6 +212,11 @@ impl Core {
         drop((waiting, unsent));
     }
 
+    /// The leader says something.
+    pub(super) fn speak(&self) {
+        self.queue.heard();
+    }
+
     /// A new leader is found.
     pub(super) fn reconnect(&self) {
         let mut inner = self.inner.lock();

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use palisade_wire::request::Request;
 use palisade_wire::{ErrorCode, OpCode};
+use tokio::time::timeout;
 
 use super::raw::*;
 use super::*;
@@ -108,4 +111,34 @@ async fn a_history_that_goes_back_ends_all_connections() {
     session.ok(OpCode::Create, &create("/a", 0)).await;
     bench.core.lose_history();
     assert!(session.is_closed().await);
+}
+
+/// Others may get the lock of an owner whom the core does not hear of.
+#[tokio::test]
+async fn an_owner_of_ephemerals_is_let_go_while_the_core_is_silent_and_a_reader_goes_on() {
+    for broken in [true, false] {
+        let mut config = config();
+        config.sessions.min_timeout = Duration::from_millis(600);
+        let bench = Bench::with(config).await;
+        bench.core.answer_all();
+        let mut owner = Session::new(bench.raw().await, 0).await;
+        let mut reader = Session::new(bench.raw().await, 0).await;
+        owner.ok(OpCode::Create, &create("/mine", 1)).await;
+        bench.core.speak();
+        if broken {
+            bench.core.disconnect();
+        }
+        let let_go = async {
+            loop {
+                owner.send_as(-2, 11, &Request::Ping).await;
+                if owner.message().await.is_none() {
+                    return;
+                }
+                reader.send_as(-2, 11, &Request::Ping).await;
+                assert_eq!(reader.reply().await.0.xid, -2);
+            }
+        };
+        timeout(Duration::from_secs(20), let_go).await.expect("the owner is let go");
+        reader.ok(OpCode::Exists, &exists("/mine", false)).await;
+    }
 }

@@ -39,6 +39,9 @@ impl DataDir {
     pub fn open(snap_dir: &Path, log_dir: &Path, id: Option<Sid>) -> Result<Self> {
         let snapshots = snap_dir.join(VERSION_2);
         let logs = log_dir.join(VERSION_2);
+        // Before anything is made: a mistaken start leaves a foreign directory as it was.
+        let my_id = snap_dir.join("myid");
+        let claimed = check_my_id(&my_id, id)?;
         fs::create_dirs(&snapshots)?;
         if !logs.is_dir() && !names::list(&snapshots, names::SNAPSHOT)?.is_empty() {
             return Err(DiskError::NoLogDir { path: logs });
@@ -52,9 +55,11 @@ impl DataDir {
             refuse_misplaced(&snapshots, names::LOG)?;
             refuse_misplaced(&logs, names::SNAPSHOT)?;
         }
-        check_my_id(&snap_dir.join("myid"), id, || {
-            Ok(names::list(&snapshots, names::SNAPSHOT)?.is_empty() && names::logs(&logs)?.is_empty())
-        })?;
+        if let (false, Some(id)) = (claimed, id) {
+            let is_empty =
+                names::list(&snapshots, names::SNAPSHOT)?.is_empty() && names::logs(&logs)?.is_empty();
+            claim(&my_id, id, is_empty)?;
+        }
         Ok(Self { inner: Arc::new(Inner { snapshots, logs, _locks: locks }) })
     }
 
@@ -113,23 +118,28 @@ pub fn read_my_id(dir: &Path) -> Result<Option<Sid>> {
     })
 }
 
-fn check_my_id(path: &Path, id: Option<Sid>, is_empty: impl FnOnce() -> Result<bool>) -> Result<()> {
+/// Whether `path` says that the directory is this server's; false if it says nothing.
+fn check_my_id(path: &Path, id: Option<Sid>) -> Result<bool> {
     match (read_my_id(fs::parent(path))?, id) {
-        (None, None) => Ok(()),
-        (Some(found), Some(id)) if found == id => Ok(()),
+        (None, _) => Ok(false),
+        (Some(found), Some(id)) if found == id => Ok(true),
         (Some(found), Some(id)) => Err(DiskError::other_server(path, found, id)),
         (Some(found), None) => Err(DiskError::my_id(
             path,
             format!("this directory belongs to server {found}; a gateway needs a directory of its own"),
         )),
-        (None, Some(id)) if is_empty()? => fs::replace(path, format!("{id}\n").as_bytes()),
-        (None, Some(id)) => Err(DiskError::my_id(
-            path,
-            format!(
-                "it is missing, but there is data; if the data is that of server {id}, write {id} into it"
-            ),
-        )),
     }
+}
+
+/// Makes an empty directory this server's.
+fn claim(path: &Path, id: Sid, is_empty: bool) -> Result<()> {
+    if is_empty {
+        return fs::replace(path, format!("{id}\n").as_bytes());
+    }
+    Err(DiskError::my_id(
+        path,
+        format!("it is missing, but there is data; if the data is that of server {id}, write {id} into it"),
+    ))
 }
 
 #[cfg(test)]
@@ -201,5 +211,14 @@ mod tests {
         open(None).unwrap();
         write(dir.join("version-2/snapshot.0"), "").unwrap();
         assert!(refused(Some(3)), "whose data is it?");
+    }
+
+    #[test]
+    fn a_mistaken_start_leaves_a_foreign_directory_as_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path().join("myid"), "3\n").unwrap();
+        DataDir::open(root.path(), root.path(), Some(4)).unwrap_err();
+        let names: Vec<_> = std::fs::read_dir(root.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["myid"]);
     }
 }

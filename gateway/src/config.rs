@@ -119,6 +119,9 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
     pub pipelined_requests: usize,
+    /// Watches of one connection: more are refused with BADARGUMENTS. Who registers more at once after a reconnect
+    /// is closed.
+    pub watches: usize,
     /// Requests forwarded to the core and not yet answered.
     pub in_flight: usize,
     /// Bytes of requests forwarded to the core and not yet answered.
@@ -176,6 +179,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             outbox_bytes: 16 << 20,
             pipelined_requests: 1_000,
+            watches: 500_000,
             in_flight: 10_000,
             in_flight_bytes: 64 << 20,
             write_wait: Duration::from_secs(10),
@@ -297,6 +301,7 @@ impl Config {
         check.span("limits.handshake_timeout", l.handshake_timeout, 10 * MILLI, HOUR);
         check.range("limits.outbox_bytes", l.outbox_bytes, 64 << 10, 4 << 30);
         check.range("limits.pipelined_requests", l.pipelined_requests, 1, 1_000_000);
+        check.range("limits.watches", l.watches, 1, 100_000_000);
         check.range("limits.in_flight", l.in_flight, 1, 10_000_000);
         check.range("limits.in_flight_bytes", l.in_flight_bytes, 1 << 20, 16 << 30);
         if l.in_flight_bytes < l.max_frame {

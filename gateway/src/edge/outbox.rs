@@ -15,6 +15,8 @@ pub(crate) enum CloseReason {
     Moved,
     /// Events pile up because the client does not read.
     SlowReader,
+    /// More watches were registered at once than a connection may have.
+    TooManyWatches,
     /// Nothing was read or written for a session timeout.
     Idle,
     /// The bytes were not those of the protocol.

@@ -82,7 +82,14 @@ impl<'a> Answers<'a> {
     fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
         let tree = self.tree.get_or_insert_with(|| self.edge.replica.read());
         let (watches, slot, session) = (self.edge.hub.watches(), self.client.slot(), self.session);
-        Local { tree, watches, slot, session, ids }.answer(xid, op, body, self.out);
+        let max_watches = self.edge.config.limits.watches;
+        Local { tree, watches, max_watches, slot, session, ids }.answer(xid, op, body, self.out);
+        // What a client registers again cannot be refused in part: it would believe that it watches.
+        if matches!(op, OpCode::SetWatches | OpCode::SetWatches2)
+            && watches.lock().count_of(slot) > max_watches
+        {
+            self.client.close(CloseReason::TooManyWatches);
+        }
         self.count += 1;
         self.last = (op, xid, tree.last_zxid());
         if self.out.len() >= CHUNK {

@@ -19,6 +19,8 @@ pub(crate) struct Local<'a> {
     pub tree: &'a DataTree,
     /// Where watches are left.
     pub watches: &'a Mutex<WatchIndex>,
+    /// How many one connection may leave.
+    pub max_watches: usize,
     /// The connection.
     pub slot: Slot,
     /// Its session.
@@ -37,6 +39,11 @@ impl Local<'_> {
             Ok(Request::SetWatches(watches)) => {
                 set_watches::catch_up(self, &watches, out);
                 write_header(out, xid, zxid, ErrorCode::OK);
+            }
+            Ok(request)
+                if asks_to_watch(&request) && self.watches.lock().count_of(self.slot) >= self.max_watches =>
+            {
+                write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
             }
             Ok(request) => write_reply(out, xid, zxid, |b| self.execute(&request, b)),
             Err(_) => write_header(out, xid, zxid, ErrorCode::MARSHALLING_ERROR),
@@ -85,6 +92,16 @@ impl Local<'_> {
         // Java drops the connection without this ErrorResponse.
         out.put_i32(ErrorCode::OK.0);
         Ok(())
+    }
+}
+
+fn asks_to_watch(request: &Request<'_>) -> bool {
+    match request {
+        Request::Exists(p) | Request::GetData(p) | Request::GetChildren(p) | Request::GetChildren2(p) => {
+            p.watch
+        }
+        Request::AddWatch { .. } => true,
+        _ => false,
     }
 }
 

@@ -46,7 +46,14 @@ fn fixture() -> Fixture {
 impl Fixture {
     fn local(&self) -> Local<'_> {
         let slot = Slot::new(3).unwrap();
-        Local { tree: &self.tree, watches: &self.watches, slot, session: ME, ids: &self.ids }
+        Local {
+            tree: &self.tree,
+            watches: &self.watches,
+            max_watches: 1_000,
+            slot,
+            session: ME,
+            ids: &self.ids,
+        }
     }
 
     fn raw(&self, op: OpCode, body: &[u8]) -> (ErrorCode, Vec<u8>) {

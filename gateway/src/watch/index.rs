@@ -140,6 +140,11 @@ impl WatchIndex {
         self.child.fire(path, fired);
     }
 
+    /// Watches of one connection in both tables.
+    pub(crate) fn count_of(&self, slot: Slot) -> usize {
+        self.data.count_of(slot) + self.child.count_of(slot)
+    }
+
     /// Counts of the data table.
     pub(crate) fn summary(&self) -> WatchSummary {
         let (connections, paths, watches) = self.data.count();

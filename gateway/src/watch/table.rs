@@ -154,6 +154,11 @@ impl Table {
         self.forget_if_unwatched(id);
     }
 
+    /// Paths that `slot` watches.
+    pub(super) fn count_of(&self, slot: Slot) -> usize {
+        self.by_slot.get(slot.index()).map_or(0, HashSet::len)
+    }
+
     /// Watchers with at least one watch, watched paths, and pairs of both.
     pub(super) fn count(&self) -> (usize, usize, usize) {
         let watchers = self.by_slot.iter().filter(|paths| !paths.is_empty()).count();

@@ -114,3 +114,24 @@ async fn requests_beyond_the_pipeline_wait_in_the_socket() {
         assert_eq!((header.xid, header.err), (xid, ErrorCode::OK));
     }
 }
+
+#[tokio::test]
+async fn watches_beyond_the_limit_are_refused() {
+    let mut config = config();
+    config.limits.watches = 2;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut session = bench.session().await;
+    for path in ["/a", "/b"] {
+        assert_eq!(session.err(OpCode::Exists, &exists(path, true)).await, ErrorCode::NO_NODE);
+    }
+    assert_eq!(session.err(OpCode::GetChildren, &get_children("/", true)).await, ErrorCode::BAD_ARGUMENTS);
+    session.ok(OpCode::GetChildren, &get_children("/", false)).await;
+    bench.core.write(OpCode::Create, &create("/a", 0));
+    assert_eq!(session.event().await.2, "/a");
+    session.ok(OpCode::GetChildren, &get_children("/", true)).await;
+    let exist = ["/c", "/d", "/e"].map(Into::into).to_vec();
+    let again = palisade_wire::request::SetWatches { exist, ..set_watches(bench.core.zxid()) };
+    session.send(OpCode::SetWatches, &palisade_wire::request::Request::SetWatches(again)).await;
+    assert!(session.is_closed().await);
+}

@@ -115,7 +115,7 @@ pub struct Limits {
     pub max_handshakes: usize,
     /// How long a client may take to say what it wants.
     pub handshake_timeout: Duration,
-    /// Bytes queued towards one client; a slower reader is closed.
+    /// Bytes of events queued towards one client; a slower reader is closed.
     pub outbox_bytes: usize,
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
     pub pipelined_requests: usize,

@@ -54,14 +54,19 @@ pub(super) struct Outbox {
     frames: BytesMut,
     /// Bytes taken by the connection's task and not yet written.
     taken: usize,
-    /// Bytes at which one more event closes the connection.
+    /// How many of `frames` are events.
+    events: usize,
+    /// How many of `taken` were events.
+    events_taken: usize,
+    /// Bytes of events at which one more closes the connection. Replies do not count: a single one may be larger, and
+    /// its reader none the slower.
     limit: usize,
     end: Option<End>,
 }
 
 impl Outbox {
     pub(super) fn new(limit: usize) -> Self {
-        Self { frames: BytesMut::new(), taken: 0, limit, end: None }
+        Self { frames: BytesMut::new(), taken: 0, events: 0, events_taken: 0, limit, end: None }
     }
 
     /// Appends an event's frame.
@@ -69,10 +74,11 @@ impl Outbox {
         if self.end.is_some() {
             return;
         }
-        if self.unsent() + frame.len() > self.limit {
+        if self.events_taken + self.events + frame.len() > self.limit {
             self.end(End::Now(CloseReason::SlowReader));
             return;
         }
+        self.events += frame.len();
         self.frames.extend_from_slice(frame);
     }
 
@@ -106,6 +112,7 @@ impl Outbox {
         if into.is_empty() {
             std::mem::swap(&mut self.frames, into);
             self.frames.clear();
+            self.events_taken = std::mem::take(&mut self.events);
         }
         self.taken = into.len();
     }
@@ -152,13 +159,28 @@ mod tests {
     fn a_slow_reader_is_closed_by_events_not_by_replies() {
         let mut outbox = Outbox::new(10);
         let mut sending = BytesMut::new();
+        outbox.push_event(b"events");
         outbox.replies().extend_from_slice(&[0; 9]);
         outbox.take(&mut sending);
         outbox.append(&mut BytesMut::from(&[0; 20][..]));
+        outbox.push_event(b"more");
         assert_eq!(outbox.ending(), None);
         outbox.push_event(b"e");
         assert_eq!(outbox.ending(), Some(End::Now(CloseReason::SlowReader)));
-        assert_eq!(outbox.unsent(), 9);
+        assert_eq!(outbox.unsent(), 15);
+    }
+
+    #[test]
+    fn events_that_were_written_no_longer_count() {
+        let mut outbox = Outbox::new(10);
+        let mut sending = BytesMut::new();
+        for _ in 0..3 {
+            outbox.push_event(b"0123456789");
+            outbox.take(&mut sending);
+            sending.clear();
+            outbox.take(&mut sending);
+        }
+        assert_eq!(outbox.ending(), None);
     }
 
     #[test]

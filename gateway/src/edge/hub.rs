@@ -245,8 +245,8 @@ impl ReplicaObserver for Hub {
 
     fn applied(&self, _header: &TxnHeader, _txn: &Txn, _outcome: &TxnOutcome<'_>) {}
 
-    fn replaced(&self, old: &DataTree, new: &DataTree) {
-        if new.last_zxid() < old.last_zxid() {
+    fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {
+        if rewound {
             self.close_all(CloseReason::HistoryReplaced);
             return;
         }

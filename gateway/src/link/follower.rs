@@ -64,6 +64,8 @@ pub(crate) struct Follower {
     /// Read behind SNAP; not the replica before the learner says so.
     received: Option<Box<DataTree>>,
     aside: Aside,
+    /// Whether a leader made this learner forget transactions that are still shown.
+    rewound: bool,
     steps: Vec<Step>,
     since_snapshot: u64,
     snap_count: u64,
@@ -99,6 +101,7 @@ impl Follower {
             link: None,
             received: None,
             aside: Aside::default(),
+            rewound: false,
             steps: Vec::new(),
             since_snapshot,
             snap_count: config.storage.snap_count,
@@ -235,13 +238,14 @@ impl Follower {
     fn show(&mut self) {
         let Some(tree) = self.aside.take() else { return };
         let (old, new) = (self.replica.last_zxid(), tree.last_zxid());
-        if new < old {
+        let rewound = std::mem::take(&mut self.rewound) || new < old;
+        if rewound {
             warn!(%old, %new, "the core's history is behind this replica: clients may have seen what is lost now");
         } else {
             info!(%old, %new, "the replica was replaced as a whole");
         }
         self.since_snapshot = 0;
-        drop(self.replica.replace(*tree));
+        drop(self.replica.replace(*tree, rewound));
     }
 
     fn input(&mut self, input: LearnerInput) -> Result<(), LinkError> {
@@ -281,6 +285,7 @@ impl Follower {
             LearnerOutput::Append { zxid, payload } => self.disk.append(zxid, payload)?,
             LearnerOutput::Truncate { to } => {
                 self.aside.begin();
+                self.rewound = true;
                 self.disk.truncate(to)?;
             }
             LearnerOutput::InstallSnapshot { zxid } => {

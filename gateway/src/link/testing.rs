@@ -78,8 +78,9 @@ impl ReplicaObserver for Edge {
         self.say(format!("{} {:?}", header.zxid, txn.op()));
     }
 
-    fn replaced(&self, old: &DataTree, new: &DataTree) {
-        self.say(format!("replaced {} by {}", old.last_zxid(), new.last_zxid()));
+    fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {
+        let how = if rewound { "rewound" } else { "replaced" };
+        self.say(format!("{how} {} by {}", old.last_zxid(), new.last_zxid()));
     }
 }
 

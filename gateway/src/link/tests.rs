@@ -366,11 +366,39 @@ async fn a_core_that_lost_history_is_followed_and_the_edge_is_told() {
     peer.send(PacketType::NewLeader, 0x2_0000_0000, None).await;
     peer.hear().await;
     peer.send(PacketType::UpToDate, -1, None).await;
-    gateway.edge.until("replaced").await;
-    assert_eq!(gateway.edge.take(), ["replaced 0x100000003 by 0x100000002"]);
+    gateway.edge.until("rewound").await;
+    assert_eq!(gateway.edge.take(), ["rewound 0x100000003 by 0x100000002"]);
     gateway.connected().await;
     assert!(gateway.replica.read().node("/2").is_some());
     assert!(gateway.replica.read().node("/3").is_none());
+    gateway.stop().await;
+}
+
+/// The zxid alone does not tell: the core has gone on in a later epoch.
+#[tokio::test]
+async fn a_core_that_lost_history_and_went_on_is_noticed() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&leader.config(dir.path()));
+    let lost = [create(1, 0x1_0000_0001, "/1"), create(2, 0x1_0000_0002, "/2")];
+    leader.accept().await.synchronise(1, &lost).await;
+    gateway.connected().await;
+    gateway.edge.take();
+
+    let mut peer = leader.accept().await;
+    peer.hear().await;
+    peer.send(PacketType::LeaderInfo, 0x3_0000_0000, Some(Bytes::from_static(&[0, 1, 0, 0]))).await;
+    peer.hear().await;
+    peer.send(PacketType::Trunc, 0x1_0000_0001, None).await;
+    let other = create(1, 0x2_0000_0001, "/other");
+    peer.send(PacketType::Proposal, other.header.zxid.0, Some(other.encode())).await;
+    peer.send(PacketType::Commit, other.header.zxid.0, None).await;
+    peer.send(PacketType::NewLeader, 0x3_0000_0000, None).await;
+    peer.hear().await;
+    peer.send(PacketType::UpToDate, -1, None).await;
+    gateway.connected().await;
+    gateway.edge.until("0x200000001").await;
+    assert_eq!(gateway.edge.take(), ["rewound 0x100000002 by 0x200000001"]);
+    assert!(gateway.replica.read().node("/2").is_none());
     gateway.stop().await;
 }
 

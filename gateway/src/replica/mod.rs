@@ -35,9 +35,9 @@ pub trait ReplicaObserver: Send + Sync + 'static {
     fn applied(&self, header: &TxnHeader, txn: &Txn, outcome: &TxnOutcome<'_>);
 
     /// Another tree takes the place of the old one, because the leader sent a whole one or made this replica
-    /// forget transactions: what changed between them was missed. If `new.last_zxid()` is below
-    /// `old.last_zxid()`, the core lost history that clients may have seen.
-    fn replaced(&self, old: &DataTree, new: &DataTree);
+    /// forget transactions: what changed between them was missed. If it is `rewound`, the core lost history that
+    /// clients may have seen, even where transactions of a later epoch have raised the zxid since.
+    fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool);
 }
 
 /// The tree, and who is told of its changes. Cheap to clone; clones are the same replica.
@@ -83,10 +83,12 @@ impl Replica {
         Batch { shared: &self.shared, tree: self.shared.tree.write() }
     }
 
-    /// Puts `tree` in the place of the present one, and gives that back.
-    pub(crate) fn replace(&self, tree: DataTree) -> DataTree {
+    /// Puts `tree` in the place of the present one, and gives that back. `rewound` says that the leader took back
+    /// transactions of the present one.
+    pub(crate) fn replace(&self, tree: DataTree, rewound: bool) -> DataTree {
         let mut batch = self.write();
-        self.shared.observer.replaced(&batch.tree, &tree);
+        let rewound = rewound || tree.last_zxid() < batch.tree.last_zxid();
+        self.shared.observer.replaced(&batch.tree, &tree, rewound);
         std::mem::replace(&mut *batch.tree, tree)
     }
 }

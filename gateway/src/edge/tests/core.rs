@@ -246,12 +246,12 @@ impl Core {
         }
         write(&core);
         let tree = core.replica.read().clone();
-        self.replica.replace(tree);
+        self.replica.replace(tree, false);
     }
 
     /// A core restored from a backup takes over.
     pub(super) fn lose_history(&self) {
-        self.replica.replace(palisade_store::DataTree::new());
+        self.replica.replace(palisade_store::DataTree::new(), false);
     }
 
     pub(super) fn zxid(&self) -> Zxid {

@@ -243,7 +243,9 @@ impl Client {
 
     fn judged(&self, verdict: Verdict) {
         let mut state = self.lock();
-        if state.established && verdict == Verdict::Ended {
+        // Who asked for the end gets the answer to that.
+        let asked = state.pipeline.is_closing() || state.outbox.ending().is_some();
+        if state.established && verdict == Verdict::Ended && !asked {
             state.outbox.end(End::Now(CloseReason::SessionEnded));
         }
         state.verdict = Some(verdict);

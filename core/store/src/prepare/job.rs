@@ -229,14 +229,22 @@ impl Job<'_> {
     }
 
     /// The list is always written: without it, a digest behind the header breaks Apache's readers.
+    /// Names the ephemerals to be deleted, but no more of them than other servers accept in a transaction: each replica
+    /// deletes the session's others by itself.
     pub(super) fn close_session(&mut self) -> Txn {
-        let paths = self.draft.ephemerals(self.header.session);
+        let mut paths = self.draft.ephemerals(self.header.session);
         for path in &paths {
             let parent_path = path.rfind('/').map_or("", |slash| &path[..slash]);
             if let (Some(node), Some(parent)) = (self.draft.view(path), self.draft.view(parent_path)) {
                 self.remove(path, &node, parent_path, &parent);
             }
         }
+        let mut bytes = 0;
+        let fits = paths.iter().take_while(|path| {
+            bytes += 4 + path.len();
+            bytes <= DEFAULT_MAX_FRAME
+        });
+        paths.truncate(fits.count());
         Txn::CloseSession(Some(paths))
     }
 

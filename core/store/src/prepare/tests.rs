@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use palisade_wire::jute::encode;
 use palisade_wire::request::{Create, Request};
-use palisade_wire::{Acl, CreateMode, OpCode, Perms};
+use palisade_wire::{Acl, CreateMode, DEFAULT_MAX_FRAME, OpCode, Perms};
 
 use super::*;
 use crate::acl::digest_id;
@@ -439,6 +439,22 @@ fn closing_a_session_lists_what_it_will_own() {
     l.apply_all();
     assert_eq!(l.tree.ephemeral_count(), 0);
     assert!(matches!(l.raw(-11, Bytes::new()), Txn::CloseSession(Some(paths)) if paths.is_empty()));
+}
+
+#[test]
+fn the_end_of_a_session_with_very_many_ephemerals_can_be_logged() {
+    let mut l = leader();
+    let long = "n".repeat(100 << 10);
+    for i in 0..25 {
+        l.create(&format!("/{long}{i:02}"), CreateMode::Ephemeral);
+        l.apply_all();
+    }
+    let (zxid, time) = l.next();
+    let record = l.preparer.prepare_close_session(&l.tree, ME, 0, zxid, time);
+    assert!(record.encode().len() < DEFAULT_MAX_FRAME + (1 << 10));
+    l.keep(record);
+    l.apply_all();
+    assert_eq!(l.tree.ephemeral_count(), 0);
 }
 
 #[test]

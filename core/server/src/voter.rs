@@ -93,7 +93,9 @@ impl Voter {
             .await
             .map_err(|error| StartError::Internal(error.to_string()))??;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let driver = assemble(config, ports, files, &shutdown, &tasks)?;
+        let assembled = assemble(config, ports, files, &shutdown, &tasks);
+        // What was started before the failure must not live on, and hold ports.
+        let driver = assembled.inspect_err(|_| shutdown.cancel())?;
         let (end, jobs) = (shutdown.clone(), driver.jobs.clone());
         let driving = tokio::spawn(driver.run(end.clone()));
         let running = tokio::spawn(async move {

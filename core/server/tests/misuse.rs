@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use palisade_server::{Config, Ports, StartError, Voter};
+use palisade_server::{Config, Ports, Reservation, StartError, Voter};
 use palisade_zab::Ensemble;
 use support::Trio;
 use tempfile::TempDir;
@@ -55,6 +55,24 @@ async fn a_port_in_use_is_named() {
     config.bind.election = Some(taken.local_addr().unwrap());
     let told = refused(config).await.to_string();
     assert!(told.contains("election") && told.contains(&taken.local_addr().unwrap().to_string()), "{told}");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_half_way_gives_its_ports_back() {
+    let folder = TempDir::new().unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let (election, admin) = (Reservation::bind(any).unwrap(), Reservation::bind(any).unwrap());
+    let (elections, taken) = (election.address(), Reservation::bind(admin.address()).unwrap());
+    let _listening = taken.listen().unwrap();
+    let ports = Ports { election: Some(election), admin: Some(admin), quorum: None };
+    let error = Voter::start(alone(folder.path()), ports).await.unwrap_err();
+    assert!(matches!(error, StartError::Port { port: "admin", .. }), "{error}");
+    let free = async {
+        while Reservation::bind(elections).and_then(Reservation::listen).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, free).await.expect("the election port is still taken");
 }
 
 #[tokio::test]

@@ -133,12 +133,14 @@ impl LeaderPort {
     }
 }
 
-/// Refuses a transaction that could be logged but not applied: it would make the log unreadable for ever.
+/// Refuses a transaction that could be logged but not applied, or not be logged under its zxid: it would stop this
+/// voter, and the log might be unreadable for ever.
 fn check_txn(packet: &QuorumPacket) -> Result<(), LinkError> {
-    if packet.packet_type() == Some(PacketType::Proposal)
-        && let Some(payload) = &packet.data
-    {
-        TxnRecord::decode(payload)?;
-    }
-    Ok(())
+    let payload = match (packet.packet_type(), &packet.data) {
+        (Some(PacketType::Proposal | PacketType::Inform), Some(payload)) => payload,
+        // The id of the designated leader comes first.
+        (Some(PacketType::InformAndActivate), Some(payload)) => &payload.slice(payload.len().min(8)..),
+        _ => return Ok(()),
+    };
+    if TxnRecord::decode(payload)?.header.zxid == packet.zxid { Ok(()) } else { Err(LinkError::OtherZxid) }
 }

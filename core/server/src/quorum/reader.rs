@@ -36,6 +36,8 @@ pub(crate) enum LinkError {
     Tree(#[from] SnapshotError),
     #[error("the tree is not followed by its signature")]
     Signature,
+    #[error("a transaction is sent under another zxid than its own")]
+    OtherZxid,
     #[error("shutting down")]
     Shutdown,
 }

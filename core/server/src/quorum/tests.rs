@@ -194,14 +194,30 @@ async fn a_transaction_that_cannot_be_read_ends_the_link_before_it_is_logged() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let tree = Arc::new(SharedTree::new(DataTree::new()));
     let (port, mut heard) = leader_port(&tree);
-    let _link = port.open(LinkId(1), listener.local_addr().unwrap().to_string());
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let mut payload = BytesMut::zeroed(28);
-    payload.extend_from_slice(&13i32.to_be_bytes());
-    let poison = QuorumPacket::new(PacketType::Proposal, Zxid::new(1, 1), Some(payload.freeze()));
-    stream.write_all(&bytes_of(&poison)).await.unwrap();
-    assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Up { .. }));
-    assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Down { .. }));
+    let zxid = Zxid::new(1, 1);
+    let txn = |zxid: Zxid, kind: i32, body: &[u8]| {
+        let mut payload = BytesMut::zeroed(12);
+        payload.extend_from_slice(&zxid.0.to_be_bytes());
+        payload.extend_from_slice(&[0; 8]);
+        payload.extend_from_slice(&kind.to_be_bytes());
+        payload.extend_from_slice(body);
+        payload.freeze()
+    };
+    let unknown = txn(zxid, 13, &[]);
+    let other = txn(Zxid::new(1, 2), -10, &[0; 4]);
+    let poison = [
+        (PacketType::Proposal, unknown.clone()),
+        (PacketType::Inform, unknown),
+        (PacketType::Proposal, other),
+    ];
+    for (number, (kind, payload)) in (1..).zip(poison) {
+        let _link = port.open(LinkId(number), listener.local_addr().unwrap().to_string());
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let packet = QuorumPacket::new(kind, zxid, Some(payload));
+        stream.write_all(&bytes_of(&packet)).await.unwrap();
+        assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Up { .. }));
+        assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Down { .. }), "{packet:?}");
+    }
 }
 
 #[tokio::test]

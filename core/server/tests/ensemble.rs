@@ -106,6 +106,37 @@ async fn writes_go_on_without_one_voter_and_it_catches_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_that_changes_while_it_is_sent_is_not_taken_for_a_diverged_one() {
+    let mut trio = Trio::start(plain).await;
+    let leader = trio.leader().await;
+    let absent = (1..=3).find(|sid| *sid != leader).unwrap();
+    trio.stop(absent).await;
+    let mut observer = trio.observer(9).await;
+    observer.open_session(SESSION, 60_000).await;
+    let data = vec![7; 20_000];
+    for n in 0..1200 {
+        let (path, acl) = (format!("/{n}").into(), Acl::open());
+        let create = Request::Create(Create { path, data: Some(&data), acl, flags: 0, ttl_ms: None });
+        observer.forward(SESSION, n, OpCode::Create, &create).await;
+    }
+    observer.outcome(SESSION, 1199).await;
+    trio.restart(absent).await;
+    let mut cxid = 1200;
+    while !trio.ask(leader, "mntr").await.contains("zk_synced_followers\t2") {
+        for n in 0..1200 {
+            let set = Request::SetData { path: format!("/{n}").into(), data: Some(b"x"), version: -1 };
+            observer.forward(SESSION, cxid + n, OpCode::SetData, &set).await;
+        }
+        cxid += 1200;
+        observer.outcome(SESSION, cxid - 1).await;
+    }
+    trio.shows(leader, "mntr", "zk_snap_count\t1").await;
+    trio.shows(absent, "srvr", &format!("Zxid: {}", observer.tree.last_zxid())).await;
+    trio.shows(absent, "mntr", "zk_digest_mismatches_count\t0").await;
+    trio.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_expire_move_and_close_with_their_ephemerals() {
     let mut trio = Trio::start(plain).await;
     let mut first = trio.observer(9).await;

@@ -169,11 +169,11 @@ impl Driver {
     }
 
     fn begin_serving(&mut self, epoch: u32) {
-        // A tree that the leader sent may hold parts of later transactions; those have all been received by now.
-        self.links.exact_from = self.links.exact_from.min(self.peer.last_zxid());
         let phase = match self.peer.role() {
             Role::Leading => {
                 let now = self.clock.now();
+                // Whatever part of a transaction the tree held, the whole of it has been applied by now.
+                self.links.exact_from = self.links.exact_from.min(self.peer.last_zxid());
                 let tree = self.shared.tree.read();
                 self.links.leading = Some(Leading::new(&self.leading_config, &tree, now));
                 drop(tree);

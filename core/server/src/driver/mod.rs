@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use palisade_disk::DiskError;
 use palisade_store::{DataTree, Timestamp};
+use palisade_wire::quorum::{PacketType, QuorumPacket};
 use palisade_wire::{DecodeError, Sid, Zxid};
 use palisade_zab::{Ensemble, Input, LinkId, Peer};
 use tokio::sync::watch;
@@ -45,6 +46,8 @@ use crate::status::Shared;
 
 /// Events of one kind dealt with before the others get their turn.
 const BUDGET: usize = 256;
+/// For [`Links::exact_from`]: it is not known from which transaction on.
+const NOT_EXACT: Zxid = Zxid(i64::MAX);
 
 /// Why a running voter stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -222,7 +225,7 @@ impl Driver {
             Done::NotTruncated => Input::TruncateFailed,
             Done::Installed(zxid, tree) => {
                 self.replace_tree(*tree);
-                self.links.exact_from = Zxid(i64::MAX);
+                self.links.exact_from = NOT_EXACT;
                 Input::SnapshotInstalled { zxid }
             }
             Done::Snapshot(Some(written)) => {
@@ -256,6 +259,7 @@ impl Driver {
             LeaderEvent::Up { link } => Input::LeaderLinkUp { link },
             LeaderEvent::Packet { link, packet, admission: _admission } => {
                 self.shared.metrics.received.add(1);
+                self.note_ping(&packet);
                 Input::LeaderPacket { link, packet }
             }
             LeaderEvent::Tree { link, zxid, tree } => {
@@ -276,6 +280,14 @@ impl Driver {
             }
         };
         self.input(input)
+    }
+
+    /// A tree that the leader sent may hold parts of what it committed meanwhile. A ping that comes behind that tree names
+    /// the last transaction of which it can.
+    fn note_ping(&mut self, packet: &QuorumPacket) {
+        if packet.packet_type() == Some(PacketType::Ping) && self.links.exact_from == NOT_EXACT {
+            self.links.exact_from = packet.zxid;
+        }
     }
 
     fn on_learner(&mut self, event: LearnerEvent) -> Result<(), Fatal> {

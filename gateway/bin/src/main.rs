@@ -1,6 +1,7 @@
 //! The `palisade` binary: parses arguments, reads settings, starts and stops the tiers. Nothing else.
 
 mod cli;
+mod descriptors;
 mod dev;
 mod failure;
 mod logging;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     logging::start(cli.log.as_deref(), cli.command.default_log())?;
+    descriptors::allow_all();
     match cli.command {
         Command::Dev(args) => block_on(dev::run(args)),
         Command::Core(args) => block_on(serve::core(args)),

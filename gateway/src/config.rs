@@ -123,7 +123,8 @@ pub struct Limits {
     /// Watches of one connection: more are refused with BADARGUMENTS. Who registers more at once after a reconnect
     /// is closed.
     pub watches: usize,
-    /// Requests forwarded to the core and not yet answered.
+    /// Requests forwarded to the core and not yet answered. A leader reads only so many of them ahead: beyond, the
+    /// pings that keep sessions alive would wait behind requests.
     pub in_flight: usize,
     /// Bytes of requests forwarded to the core and not yet answered.
     pub in_flight_bytes: usize,
@@ -181,7 +182,7 @@ impl Default for Limits {
             outbox_bytes: 16 << 20,
             pipelined_requests: 1_000,
             watches: 500_000,
-            in_flight: 10_000,
+            in_flight: 4_000,
             in_flight_bytes: 64 << 20,
             write_wait: Duration::from_secs(10),
         }

@@ -3,6 +3,7 @@
 
 mod args;
 mod client;
+mod compare;
 mod cpu;
 mod report;
 mod scenario;
@@ -20,7 +21,7 @@ use palisade_wire::{ErrorCode, OpCode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::args::Args;
+use crate::args::{Args, Command, Load};
 use crate::client::{Client, ClientError};
 use crate::report::Report;
 use crate::scenario::{Plan, Requests};
@@ -32,12 +33,13 @@ const SETUP_WINDOW: usize = 256;
 const RECONNECTS: usize = 20;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What ends a run: many things do, and nobody tells them apart.
+type Failure = Box<dyn Error + Send + Sync>;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    match run(&args).await {
-        Ok(report) if args.json => println!("{:#}", report.json()),
-        Ok(report) => print!("{}", report.table()),
+    match text(&Args::parse()).await {
+        Ok(text) => print!("{text}"),
         Err(error) => {
             eprintln!("palisade-loadtest: {error}");
             return ExitCode::FAILURE;
@@ -46,7 +48,19 @@ async fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn run(args: &Args) -> Result<Report<'_>, Box<dyn Error + Send + Sync>> {
+/// Does what is asked for, and returns what to print.
+async fn text(args: &Args) -> Result<String, Failure> {
+    match (&args.command, &args.load) {
+        (Some(Command::Compare(compare)), _) => compare::run(compare).await,
+        (None, Some(load)) => {
+            let report = run(load).await?;
+            Ok(if load.json { format!("{:#}\n", report.json()) } else { report.table() })
+        }
+        (None, None) => Err("no scenario is given; see --help".into()),
+    }
+}
+
+async fn run(args: &Load) -> Result<Report<'_>, Failure> {
     let plan = Arc::new(Plan {
         scenario: args.scenario,
         reads: args.reads,
@@ -129,10 +143,7 @@ async fn each(
     Ok(())
 }
 
-async fn measure(
-    args: &Args,
-    plan: &Arc<Plan>,
-) -> Result<(Measured, Option<Duration>), Box<dyn Error + Send + Sync>> {
+async fn measure(args: &Load, plan: &Arc<Plan>) -> Result<(Measured, Option<Duration>), Failure> {
     let mut clients = Vec::with_capacity(args.connections as usize);
     for target in args.target.iter().cycle().take(args.connections as usize) {
         clients.push(Client::connect(target).await?);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use palisade_wire::ErrorCode;
 use serde_json::{Value, json};
 
-use crate::args::Args;
+use crate::args::Load;
 use crate::worker::Measured;
 
 /// Quantiles that are shown.
@@ -17,7 +17,7 @@ const QUANTILES: [(&str, f64); 5] =
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     /// How it was asked for.
-    pub(crate) args: &'a Args,
+    pub(crate) args: &'a Load,
     /// What all connections measured.
     pub(crate) measured: Measured,
     /// Processor time that the watched processes used while measuring.
@@ -25,15 +25,18 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn throughput(&self) -> f64 {
+    /// Operations per second.
+    pub(crate) fn throughput(&self) -> f64 {
         self.measured.completed as f64 / self.args.duration.as_secs_f64()
     }
 
-    fn errors(&self) -> u64 {
+    /// Operations that failed.
+    pub(crate) fn errors(&self) -> u64 {
         self.measured.errors.values().sum()
     }
 
-    fn cpu_us_per_op(&self) -> Option<f64> {
+    /// Processor time of the watched processes per operation, in microseconds.
+    pub(crate) fn cpu_us_per_op(&self) -> Option<f64> {
         let cpu = self.cpu?;
         Some(cpu.as_secs_f64() * 1e6 / self.measured.completed.max(1) as f64)
     }

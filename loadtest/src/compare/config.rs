@@ -1,0 +1,103 @@
+//! Configuration files of both sides. Apache's servers and Palisade's voters read the same `zoo.cfg`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Ports of one server on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    /// Where the leader listens for learners.
+    pub(super) quorum: u16,
+    /// Where votes are exchanged.
+    pub(super) election: u16,
+    /// Where `srvr` is answered: the client port, or the admin port of a Palisade voter.
+    pub(super) status: u16,
+}
+
+/// What both sides have in common, and so what makes them comparable: both flush each write before it counts.
+const COMMON: &str = "tickTime=2000\ninitLimit=10\nsyncLimit=5\nsnapCount=100000\nforceSync=yes\n";
+
+/// The `zoo.cfg` of a Palisade voter.
+pub(super) fn voter(data: &Path, voters: &[Ports]) -> String {
+    let mut text = format!("{COMMON}dataDir={}\n", data.display());
+    for (id, ports) in (1..).zip(voters) {
+        member(&mut text, id, *ports, "participant");
+    }
+    text
+}
+
+/// The `zoo.cfg` of an Apache server: `own` is its ports, the last of `servers` is the observer.
+pub(super) fn apache(data: &Path, servers: &[Ports], own: Ports, observes: bool) -> String {
+    let mut text = format!("{COMMON}dataDir={}\n", data.display());
+    let observer = servers.len();
+    for (id, ports) in (1..).zip(servers) {
+        member(&mut text, id, *ports, if id == observer { "observer" } else { "participant" });
+    }
+    if observes {
+        text.push_str("peerType=observer\n");
+    }
+    let port = own.status;
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "clientPort={port}\nclientPortAddress=127.0.0.1");
+    text.push_str("admin.enableServer=false\nmaxClientCnxns=0\n4lw.commands.whitelist=srvr\n");
+    text
+}
+
+/// The TOML file of a gateway.
+pub(super) fn gateway(data: &Path, voters: &[Ports], client: u16, admin: u16) -> String {
+    let voters: Vec<String> = voters.iter().map(|ports| format!("\"127.0.0.1:{}\"", ports.quorum)).collect();
+    format!(
+        "id = 101\n\
+         [tenant]\nname = \"compare\"\n\
+         [client]\naddress = \"127.0.0.1:{client}\"\n\
+         [core]\nvoters = [{}]\n\
+         [storage]\ndata_dir = \"{}\"\nsnap_count = 100000\n\
+         [admin]\naddress = \"127.0.0.1:{admin}\"\n",
+        voters.join(", "),
+        data.display()
+    )
+}
+
+fn member(text: &mut String, id: usize, ports: Ports, role: &str) {
+    let Ports { quorum, election, .. } = ports;
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "server.{id}=127.0.0.1:{quorum}:{election}:{role}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(count: u16) -> Vec<Ports> {
+        (0..count).map(|n| Ports { quorum: 100 + n, election: 200 + n, status: 300 + n }).collect()
+    }
+
+    #[test]
+    fn both_sides_have_the_same_durability_and_timing() {
+        let servers = ports(4);
+        let apache = apache(Path::new("/a"), &servers, servers[0], false);
+        let voter = voter(Path::new("/a"), &servers[..3]);
+        let common = |text: &str| text.lines().take(5).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(common(&apache), common(&voter));
+        assert!(voter.contains("forceSync=yes\n") && voter.contains("snapCount=100000\n"));
+    }
+
+    #[test]
+    fn only_the_last_apache_server_observes() {
+        let servers = ports(4);
+        let voter = apache(Path::new("/a"), &servers, servers[1], false);
+        assert!(
+            voter.contains("server.3=127.0.0.1:102:202:participant\nserver.4=127.0.0.1:103:203:observer\n")
+        );
+        assert!(voter.contains("clientPort=301\n") && !voter.contains("peerType"));
+        let observer = apache(Path::new("/a"), &servers, servers[3], true);
+        assert!(observer.contains("peerType=observer\n") && observer.contains("clientPort=303\n"));
+    }
+
+    #[test]
+    fn a_gateway_follows_all_voters() {
+        let text = gateway(Path::new("/g"), &ports(3), 7, 8);
+        assert!(text.contains("voters = [\"127.0.0.1:100\", \"127.0.0.1:101\", \"127.0.0.1:102\"]\n"));
+        assert!(text.contains("address = \"127.0.0.1:7\"\n") && text.contains("data_dir = \"/g\"\n"));
+    }
+}

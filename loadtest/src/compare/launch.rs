@@ -1,0 +1,210 @@
+//! Starts three voters and the server for the clients, of either side.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::Failure;
+use crate::compare::config::{self, Ports};
+use crate::compare::process::Process;
+
+const JARS: &str = "/usr/share/java";
+const VOTERS: usize = 3;
+/// How long a side may take until all its servers serve.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long one server may take to answer `srvr`.
+const STATUS_LIMIT: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Three voters and the server that clients connect to. Dropping it kills them and removes their folder.
+#[derive(Debug)]
+pub(super) struct Ensemble {
+    name: &'static str,
+    /// Each with the port where it answers `srvr`; the last one is for clients. Dropped before the folder is.
+    servers: Vec<(Process, u16)>,
+    _folder: TempDir,
+}
+
+impl Ensemble {
+    /// Apache's: the fourth server observes.
+    pub(super) fn apache() -> Result<Self, Failure> {
+        let class_path = class_path(Path::new(JARS))?;
+        check_java()?;
+        let folder = TempDir::with_prefix("palisade-compare-apache-")?;
+        let all = free_ports(VOTERS + 1)?;
+        let mut servers = Vec::with_capacity(all.len());
+        for (id, own) in (1..).zip(&all) {
+            let text = |data: &Path| config::apache(data, &all, *own, id > VOTERS);
+            let file = write_config(folder.path(), id, "zoo.cfg", text)?;
+            let arguments: [OsString; 6] = [
+                // What Apache's own start script gives a server.
+                "-Xmx1000m".into(),
+                "-Dorg.slf4j.simpleLogger.defaultLogLevel=error".into(),
+                "-cp".into(),
+                class_path.clone(),
+                "org.apache.zookeeper.server.quorum.QuorumPeerMain".into(),
+                file.into(),
+            ];
+            let process = Process::spawn(format!("Apache server {id}"), OsStr::new("java"), arguments)?;
+            servers.push((process, own.status));
+        }
+        Ok(Self { name: "Apache", servers, _folder: folder })
+    }
+
+    /// Palisade's: the fourth server is a gateway.
+    pub(super) fn palisade(binary: &Path) -> Result<Self, Failure> {
+        let binary = binary.canonicalize().map_err(|error| {
+            let build = "run `cargo build --release -p palisade`, or name the binary with --palisade";
+            format!("{}: {error}; {build}", binary.display())
+        })?;
+        let folder = TempDir::with_prefix("palisade-compare-")?;
+        let all = free_ports(VOTERS + 1)?;
+        let (voters, gateway) = all.split_at(VOTERS);
+        let mut servers = Vec::with_capacity(all.len());
+        for (id, own) in (1..).zip(voters) {
+            let file = write_config(folder.path(), id, "zoo.cfg", |data| config::voter(data, voters))?;
+            let admin = format!("127.0.0.1:{}", own.status).into();
+            let arguments: [OsString; 5] =
+                ["core".into(), "--config".into(), file.into(), "--admin-address".into(), admin];
+            let process = Process::spawn(format!("voter {id}"), binary.as_os_str(), arguments)?;
+            servers.push((process, own.status));
+        }
+        for own in gateway {
+            let text = |data: &Path| config::gateway(data, voters, own.status, own.quorum);
+            let file = write_config(folder.path(), VOTERS + 1, "gateway.toml", text)?;
+            let arguments: [OsString; 3] = ["gateway".into(), "--config".into(), file.into()];
+            let process = Process::spawn("gateway".into(), binary.as_os_str(), arguments)?;
+            servers.push((process, own.status));
+        }
+        Ok(Self { name: "Palisade", servers, _folder: folder })
+    }
+
+    /// Which side it is.
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Where clients connect.
+    pub(super) fn address(&self) -> String {
+        let port = self.servers.last().map_or(0, |(_, port)| *port);
+        format!("127.0.0.1:{port}")
+    }
+
+    /// All server processes.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.servers.iter().map(|(process, _)| process.pid()).collect()
+    }
+
+    /// Waits until each server leads, follows or observes.
+    pub(super) async fn wait_until_serving(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + START_LIMIT;
+        for (process, port) in &mut self.servers {
+            while !serves(*port).await {
+                process.check_running()?;
+                if Instant::now() >= deadline {
+                    let output = process.output();
+                    return Err(format!(
+                        "{}: not all servers serve after {START_LIMIT:?}; the last output of the one on port \
+                         {port}:\n{output}",
+                        self.name
+                    )
+                    .into());
+                }
+                sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the server answers `srvr` with its mode, which it does once it is part of an ensemble with a leader.
+async fn serves(port: u16) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"srvr").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        io::Result::Ok(answer)
+    };
+    matches!(timeout(STATUS_LIMIT, ask).await, Ok(Ok(answer)) if answer.contains("Mode: "))
+}
+
+/// Ports that are free now: all are held until the last one is found, so they differ.
+fn free_ports(servers: usize) -> io::Result<Vec<Ports>> {
+    let mut held = Vec::with_capacity(servers * 3);
+    let mut take = || {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let port = listener.local_addr()?.port();
+        held.push(listener);
+        io::Result::Ok(port)
+    };
+    (0..servers).map(|_| Ok(Ports { quorum: take()?, election: take()?, status: take()? })).collect()
+}
+
+/// Writes a server's configuration and its `myid`, and returns the configuration's path.
+fn write_config(
+    folder: &Path,
+    id: usize,
+    name: &str,
+    text: impl FnOnce(&Path) -> String,
+) -> io::Result<PathBuf> {
+    let folder = folder.join(id.to_string());
+    let data = folder.join("data");
+    fs::create_dir_all(&data)?;
+    if name == "zoo.cfg" {
+        fs::write(data.join("myid"), format!("{id}\n"))?;
+    }
+    let file = folder.join(name);
+    fs::write(&file, text(&data))?;
+    Ok(file)
+}
+
+/// The jars of Debian's package; its manifest names the others.
+fn class_path(folder: &Path) -> Result<OsString, Failure> {
+    let jars = ["zookeeper.jar", "slf4j-simple.jar"].map(|name| folder.join(name));
+    if let Some(missing) = jars.iter().find(|jar| !jar.exists()) {
+        let advice = "install Debian's packages libzookeeper-java and libslf4j-java";
+        return Err(format!("{} is missing: {advice}", missing.display()).into());
+    }
+    Ok(std::env::join_paths(jars)?)
+}
+
+fn check_java() -> Result<(), Failure> {
+    let version = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match version {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`java -version` ended with {status}; is the Java runtime whole?").into()),
+        Err(error) => Err(format!("java: {error}; install Debian's package default-jre-headless").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_what_to_do() {
+        let error = class_path(Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/zookeeper.jar") && error.contains("libzookeeper-java"), "{error}");
+        let error = Ensemble::palisade(Path::new("/nowhere/palisade")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/palisade") && error.contains("--palisade"), "{error}");
+    }
+
+    #[test]
+    fn ports_differ() {
+        let mut ports: Vec<u16> =
+            free_ports(4).unwrap().iter().flat_map(|p| [p.quorum, p.election, p.status]).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 12);
+    }
+}

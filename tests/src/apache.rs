@@ -1,5 +1,6 @@
 //! Apache ZooKeeper servers.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::folder::Folder;
@@ -24,17 +25,40 @@ pub struct ApacheServer {
     member: Member,
     folder: PathBuf,
     config: PathBuf,
+    java_options: Vec<OsString>,
     process: Option<Process>,
 }
 
 impl ApacheServer {
     /// Starts member `id` of `members` in `folder`, whose `data` may hold an earlier state.
     pub fn start(folder: &Path, members: &[Member], id: u8) -> Self {
+        Self::start_with(folder, members, id, &SETTINGS, &["-Dzookeeper.extendedTypesEnabled=true"])
+    }
+
+    /// Starts a standalone server that does nothing by itself: no snapshot and no reaping of containers.
+    #[track_caller]
+    pub fn start_quiet(folder: &Path, ports: &mut Ports) -> Self {
+        let settings = [&SETTINGS[..], &[zoo_cfg::SNAPSHOT_SELDOM, "maxSessionTimeout=40000"]].concat();
+        let options =
+            ["-Dzookeeper.extendedTypesEnabled=true", "-Dznode.container.checkIntervalMs=100000000"];
+        let server = Self::start_with(folder, &Member::several(1, ports), 1, &settings, &options);
+        server.wait_until_serving();
+        server
+    }
+
+    fn start_with(
+        folder: &Path,
+        members: &[Member],
+        id: u8,
+        settings: &[&str],
+        java_options: &[&str],
+    ) -> Self {
         std::fs::create_dir_all(folder).expect("cannot create a server's folder");
-        let config = zoo_cfg::write(folder, members, id, &SETTINGS);
+        let config = zoo_cfg::write(folder, members, id, settings);
+        let java_options = java_options.iter().map(OsString::from).collect();
         let member =
             members.iter().find(|member| member.id == id).expect("the member is in the list").clone();
-        let mut server = Self { member, folder: folder.to_owned(), config, process: None };
+        let mut server = Self { member, folder: folder.to_owned(), config, java_options, process: None };
         server.restart();
         server
     }
@@ -42,9 +66,9 @@ impl ApacheServer {
     /// Starts the server again, killing it first when it runs.
     pub fn restart(&mut self) {
         self.kill();
-        let mut arguments =
-            tools::java_arguments("org.apache.zookeeper.server.quorum.QuorumPeerMain", "slf4j-simple");
-        arguments.insert(0, "-Dzookeeper.extendedTypesEnabled=true".into());
+        let main = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+        let mut arguments = self.java_options.clone();
+        arguments.extend(tools::java_arguments(main, "slf4j-simple"));
         arguments.push(self.config.clone().into());
         let name = format!("apache-{}", self.member.id);
         self.process = Some(Process::spawn(&name, &self.folder, "java", arguments));

@@ -291,11 +291,16 @@ impl Job<'_> {
     }
 }
 
-/// In a multi, a create with the container's flag does make a container.
+/// In a multi, the flag decides: a create with the container's does make a container, and a createTTL without one
+/// for a time to live is a plain create (`Op.create`).
 fn in_multi(op: OpCode, request: &Request<'_>) -> OpCode {
     match request {
-        Request::Create(c) if op != OpCode::CreateTtl && c.flags == CreateMode::Container.flags() => {
-            OpCode::CreateContainer
+        Request::Create(c) if c.flags == CreateMode::Container.flags() => OpCode::CreateContainer,
+        Request::Create(c)
+            if op == OpCode::CreateTtl
+                && !CreateMode::from_flags(c.flags).is_some_and(CreateMode::is_ttl) =>
+        {
+            OpCode::Create
         }
         _ => op,
     }

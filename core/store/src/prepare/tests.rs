@@ -401,6 +401,23 @@ fn the_parts_of_a_multi_see_each_other() {
 }
 
 #[test]
+fn the_flag_of_a_create_ttl_counts_in_a_multi() {
+    let mut l = leader();
+    let results = l.multi(vec![
+        (OpCode::CreateTtl, create_ttl("/plain", 0, 70)),
+        (OpCode::CreateTtl, create_ttl("/negative", 0, -1)),
+        (OpCode::CreateTtl, create_ttl("/container", 4, 70)),
+        (OpCode::CreateTtl, create_ttl("/ttl", 5, 70)),
+    ]);
+    assert_eq!(results, [0; 4]);
+    let Txn::Multi(parts) = l.pending.back().unwrap().txn.clone() else { panic!() };
+    assert!(matches!(
+        parts[..],
+        [Txn::Create(..), Txn::Create(..), Txn::CreateContainer(_), Txn::CreateTtl(_, 70)]
+    ));
+}
+
+#[test]
 fn a_failed_multi_leaves_no_trace() {
     let mut l = leader();
     l.create("/q", CreateMode::Persistent);

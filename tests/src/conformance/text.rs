@@ -1,0 +1,180 @@
+//! Replies and events as text that is the same for every server: zxids and session ids in the order of their
+//! appearance, no times, unordered lists sorted.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use palisade_wire::multi::MultiHeader;
+use palisade_wire::reply::{ReplyHeader, WatchEvent};
+use palisade_wire::request::Request;
+use palisade_wire::{Acl, DecodeError, Id, OpCode, Reader, SessionId, Stat, Zxid};
+
+use super::step::{Call, ROOT};
+
+type Result<T> = std::result::Result<T, DecodeError>;
+
+/// What appeared so far in one run.
+#[derive(Debug)]
+pub(super) struct Names {
+    root: String,
+    zxids: HashMap<i64, usize>,
+    sessions: HashMap<SessionId, usize>,
+}
+
+impl Names {
+    /// Of a run in the folder `root`.
+    pub(super) fn new(root: &str) -> Self {
+        Self { root: root.to_owned(), zxids: HashMap::new(), sessions: HashMap::new() }
+    }
+
+    /// A zxid's number; those that are no transaction's stay.
+    pub(super) fn zxid(&mut self, zxid: Zxid) -> String {
+        if zxid.0 <= 0 {
+            return zxid.0.to_string();
+        }
+        let next = self.zxids.len();
+        format!("z{}", self.zxids.entry(zxid.0).or_insert(next))
+    }
+
+    /// A session's number.
+    pub(super) fn session(&mut self, session: SessionId) -> String {
+        if session == 0 {
+            return "0".to_owned();
+        }
+        let next = self.sessions.len();
+        format!("s{}", self.sessions.entry(session).or_insert(next))
+    }
+
+    /// The numbers of all zxids from the smallest to the largest: that two servers' zxids have the same order.
+    pub(super) fn order(&self) -> String {
+        let mut zxids: Vec<_> = self.zxids.iter().collect();
+        zxids.sort();
+        format!("{:?}", zxids.into_iter().map(|(_, number)| number).collect::<Vec<_>>())
+    }
+
+    /// An event. Its zxid is left out: see the README on event zxids.
+    pub(super) fn event(&self, header: &ReplyHeader, body: &[u8]) -> String {
+        let text = match WatchEvent::decode(header, body) {
+            Ok(event) => format!("event {:?} {:?}", event.kind, event.path),
+            Err(error) => format!("event {} ({error})", body.escape_ascii()),
+        };
+        self.unrooted(&text)
+    }
+
+    /// The reply to `call`.
+    pub(super) fn reply(&mut self, call: &Call, header: &ReplyHeader, body: &[u8]) -> String {
+        // The rule on malformed writes.
+        let zxid = if call.is_malformed_write() { "a zxid".to_owned() } else { self.zxid(header.zxid) };
+        let text = self.body(call, header, body).unwrap_or_else(|error| {
+            let body = body.escape_ascii();
+            format!("a body that is none ({error}): {body}")
+        });
+        self.unrooted(format!("{zxid} {:?} {text}", header.err).trim_end())
+    }
+
+    fn unrooted(&self, text: &str) -> String {
+        text.replace(&self.root, ROOT)
+    }
+
+    fn body(&mut self, call: &Call, header: &ReplyHeader, body: &[u8]) -> Result<String> {
+        let mut r = Reader::new(body);
+        let mut text = match OpCode::from_i32(call.op) {
+            Some(op) if header.err.is_ok() => self.fields(op, call, &mut r)?,
+            Some(OpCode::MultiRead) if !body.is_empty() => self.fields(OpCode::MultiRead, call, &mut r)?,
+            _ => String::new(),
+        };
+        if !r.is_empty() {
+            text += &format!(" and {} more bytes", r.rest().len());
+        }
+        Ok(text)
+    }
+
+    fn fields(&mut self, op: OpCode, call: &Call, r: &mut Reader<'_>) -> Result<String> {
+        Ok(match op {
+            OpCode::Create | OpCode::Sync => format!("{:?}", r.opt_string("path")?),
+            OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
+                format!("{:?} {}", r.opt_string("path")?, self.stat(r)?)
+            }
+            OpCode::Exists | OpCode::SetData | OpCode::SetAcl => self.stat(r)?,
+            OpCode::GetData => format!("{} {}", data(r)?, self.stat(r)?),
+            OpCode::GetAcl => format!("{:?} {}", r.vec("acl", Acl::decode)?, self.stat(r)?),
+            OpCode::GetChildren | OpCode::GetEphemerals => names(r)?,
+            OpCode::GetChildren2 => format!("{} {}", names(r)?, self.stat(r)?),
+            OpCode::GetAllChildrenNumber | OpCode::AddWatch => r.i32("number")?.to_string(),
+            OpCode::WhoAmI => sorted(r.vec("ids", Id::decode)?),
+            OpCode::Multi | OpCode::MultiRead => self.results(op, call, r)?,
+            _ => String::new(),
+        })
+    }
+
+    fn results(&mut self, op: OpCode, call: &Call, r: &mut Reader<'_>) -> Result<String> {
+        let asked = match Request::decode(op, &call.body) {
+            Ok(Request::Multi(asked) | Request::MultiRead(asked)) => asked,
+            _ => Vec::new(),
+        };
+        let mut results = Vec::new();
+        loop {
+            let header = MultiHeader::decode(r)?;
+            if header.done {
+                return Ok(format!("{results:?} {header:?}"));
+            }
+            let asked = asked.get(results.len()).map(|(op, _)| *op);
+            results.push(self.result(asked, header, r)?);
+        }
+    }
+
+    fn result(&mut self, asked: Option<OpCode>, header: MultiHeader, r: &mut Reader<'_>) -> Result<String> {
+        let Some(op) = OpCode::from_i32(header.op).filter(|_| header.op >= 0) else {
+            return Ok(format!("error {} {}", header.err, r.i32("err")?));
+        };
+        let body = match op {
+            OpCode::GetData => format!("{} {}", data(r)?, self.stat(r)?),
+            OpCode::GetChildren => names(r)?,
+            OpCode::Create => format!("{:?}", r.opt_string("path")?),
+            OpCode::Create2 => {
+                let path = format!("{:?}", r.opt_string("path")?);
+                let stat = self.stat(r)?;
+                // The rule on create2 within a multi.
+                if asked == Some(OpCode::Create2) {
+                    return Ok(format!("Create {} {path}", header.err));
+                }
+                format!("{path} {stat}")
+            }
+            OpCode::SetData => self.stat(r)?,
+            _ => String::new(),
+        };
+        Ok(format!("{op:?} {} {body}", header.err))
+    }
+
+    fn stat(&mut self, r: &mut Reader<'_>) -> Result<String> {
+        let stat = Stat::decode(r)?;
+        let time = |millis| if millis == 0 { "never" } else { "then" };
+        Ok(format!(
+            "[c {} {} m {} {} p {} v {} cv {} av {} owner {} bytes {} children {}]",
+            self.zxid(stat.czxid),
+            time(stat.ctime),
+            self.zxid(stat.mzxid),
+            time(stat.mtime),
+            self.zxid(stat.pzxid),
+            stat.version,
+            stat.cversion,
+            stat.aversion,
+            self.session(stat.ephemeral_owner),
+            stat.data_length,
+            stat.num_children,
+        ))
+    }
+}
+
+fn data(r: &mut Reader<'_>) -> Result<String> {
+    Ok(r.opt_buffer("data")?.map_or("null".to_owned(), |data| format!("\"{}\"", data.escape_ascii())))
+}
+
+fn names(r: &mut Reader<'_>) -> Result<String> {
+    Ok(sorted(r.vec("names", |r| r.opt_string("name"))?))
+}
+
+fn sorted<T: Ord + Debug>(mut list: Vec<T>) -> String {
+    list.sort();
+    format!("{list:?}")
+}

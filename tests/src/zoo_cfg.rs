@@ -41,6 +41,10 @@ pub const SNAPSHOT_OFTEN: &str = "snapCount=100";
 /// A line for a server that keeps all transactions of a test in one log.
 pub const SNAPSHOT_SELDOM: &str = "snapCount=1000000";
 
+/// Lines for a server that does nothing by itself: hardly a snapshot, and no reaping of containers.
+pub const QUIET: &str =
+    "snapCount=1000000\nextendedTypesEnabled=true\nznode.container.checkIntervalMs=100000000";
+
 /// Writes `folder/zoo.cfg` and `folder/data/myid` for member `id`, and returns the file's path. One member alone makes
 /// Apache's server a standalone one. `extra` lines are appended.
 pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathBuf {

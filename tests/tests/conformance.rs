@@ -7,8 +7,9 @@
 use palisade_tests::apache::ApacheServer;
 use palisade_tests::conformance::{Pair, generate};
 use palisade_tests::folder::Folder;
-use palisade_tests::palisade::Dev;
+use palisade_tests::palisade::Core;
 use palisade_tests::ports::Ports;
+use palisade_tests::zoo_cfg;
 
 const CALLS: usize = 5000;
 const CALLS_OF_A_SEQUENCE: usize = 40;
@@ -21,11 +22,13 @@ fn generated_sequences_are_answered_alike() {
     let (calls, first) = (number("CONFORMANCE_CALLS", CALLS), number("CONFORMANCE_SEED", 1));
     let (folder, mut ports) = (Folder::new(), Ports::lease());
     let apache = ApacheServer::start_quiet(&folder.subfolder("apache"), &mut ports);
-    let dev = Dev::start(&folder.subfolder("dev"), ports.take_consecutive(3));
-    let pair = Pair::new(format!("127.0.0.1:{}", apache.client_port()), dev.address(0));
-    let (mut found, mut unsteady) = (0, 0);
+    let mut core = Core::start_with(zoo_cfg::QUIET);
+    let gateway = core.gateway(101, "gateway");
+    let pair = Pair::new(format!("127.0.0.1:{}", apache.client_port()), gateway.address());
+    let (mut run, mut found, mut unsteady) = (0, 0, 0);
     let sequences = calls.div_ceil(CALLS_OF_A_SEQUENCE);
     for seed in (first as u64..).take(sequences) {
+        run += 1;
         let steps = generate(seed, CALLS_OF_A_SEQUENCE);
         let Some(first) = pair.compare(&steps) else { continue };
         match pair.shrink(&steps) {
@@ -42,7 +45,7 @@ fn generated_sequences_are_answered_alike() {
             break;
         }
     }
-    println!("{sequences} sequences, {found} differ, {unsteady} differed once");
+    println!("{run} of {sequences} sequences, {found} differ, {unsteady} differed once");
     assert_eq!(found, 0, "see the differences above");
     assert!(unsteady <= sequences / 100, "see the differences above");
 }

@@ -71,7 +71,6 @@ enum Kind {
     Create,
     Delete,
     SetData,
-    SetAcl,
     Multi,
     Exists,
     GetData,
@@ -100,7 +99,7 @@ impl Calls {
         Self { restricted, styles }
     }
 
-    /// A request, now and then a malformed one, or a ping or sync, whose place among other replies is less certain.
+    /// A request, now and then a malformed one, or one that must be sent alone.
     pub(super) fn any(&self, chance: &mut Chance, slot: usize) -> Call {
         if chance.percent(2) {
             return Call { xid: Some(xid::PING), ..Call::new(OpCode::Ping, &Request::Ping) };
@@ -109,7 +108,9 @@ impl Calls {
             let path = if chance.percent(90) { Some(any_path(chance).into()) } else { None };
             return Call::new(OpCode::Sync, &Request::Sync(path));
         }
-        let mut call = self.ordered(chance, slot);
+        // The rule on requests behind a setACL.
+        let set_acl = chance.percent(if self.restricted { 6 } else { 2 });
+        let mut call = if set_acl { self.set_acl(chance) } else { self.ordered(chance, slot) };
         if chance.percent(3) && !call.body.is_empty() && call.relative.is_none() {
             call.body.truncate(chance.index(call.body.len()));
         } else if chance.percent(1) {
@@ -124,7 +125,6 @@ impl Calls {
             (22, Kind::Create),
             (10, Kind::Delete),
             (10, Kind::SetData),
-            (if self.restricted { 6 } else { 2 }, Kind::SetAcl),
             (10, Kind::Multi),
             (7, Kind::Exists),
             (7, Kind::GetData),
@@ -145,7 +145,6 @@ impl Calls {
             Kind::Create => self.create(chance),
             Kind::Delete => Call::new(OpCode::Delete, &delete(chance)),
             Kind::SetData => Call::new(OpCode::SetData, &set_data(chance)),
-            Kind::SetAcl => self.set_acl(chance),
             Kind::Multi => self.multi(chance),
             Kind::Exists => self.read(chance, slot, OpCode::Exists, Request::Exists),
             Kind::GetData => self.read(chance, slot, OpCode::GetData, Request::GetData),
@@ -154,8 +153,8 @@ impl Calls {
             Kind::GetChildren2 => self.children(chance, slot, OpCode::GetChildren2, Request::GetChildren2),
             Kind::MultiRead => multi_read(chance),
             Kind::Number => {
-                let path = if chance.percent(10) { "/".to_owned() } else { known_path(chance) };
-                Call::new(OpCode::GetAllChildrenNumber, &Request::GetAllChildrenNumber(path.into()))
+                let path = known_path(chance).into();
+                Call::new(OpCode::GetAllChildrenNumber, &Request::GetAllChildrenNumber(path))
             }
             Kind::Ephemerals => ephemerals(chance),
             Kind::WhoAmI => Call::new(OpCode::WhoAmI, &Request::WhoAmI),
@@ -178,7 +177,11 @@ impl Calls {
         let ops =
             [(6, OpCode::Create), (4, OpCode::Create2), (1, OpCode::CreateContainer), (1, OpCode::CreateTtl)];
         let op = chance.weighted(&ops);
-        let flags = chance.weighted(&FLAGS);
+        let flags = match (op, chance.weighted(&FLAGS)) {
+            // The rule on containers with an ephemeral's flag.
+            (OpCode::CreateContainer, 1 | 3) => 2,
+            (_, flags) => flags,
+        };
         Call::new(op, &self.create_request(chance, op, flags))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`generate()`] makes sequences of what several clients do, [`Pair::compare`] runs one against both servers, and
 //! [`Pair::shrink`] finds the few steps of it that show a difference. `tests/README.md` lists the differences that
-//! are deliberate; [`rules`] and the generator know them.
+//! are deliberate; the module `rules` and the generator know them.
 
 mod calls;
 mod chance;

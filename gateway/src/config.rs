@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::fourletter::Word;
-use palisade_wire::{DEFAULT_MAX_FRAME, Sid, path};
+use crate::tenancy::Root;
+use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
 
 /// Everything that a gateway is told. [`Config::validate`] says whether it makes sense.
 ///
@@ -37,7 +38,8 @@ pub struct Config {
 pub struct Tenant {
     /// A name for logs and metrics: 1 to 64 of `a-z A-Z 0-9 - _ .`.
     pub name: String,
-    /// The sub-tree that clients see as `/`. Only `/`, the whole tree, is served by this version.
+    /// The sub-tree that clients see as `/`: `/` for the whole tree, or a path outside `/zookeeper`. It is made at the
+    /// first start.
     pub root: String,
 }
 
@@ -237,10 +239,8 @@ impl Config {
         if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
             check.say("tenant.name", format!("{name:?} is not 1 to {NAME_MAX} of a-z A-Z 0-9 - _ ."));
         }
-        if !path::is_valid(root) {
-            check.say("tenant.root", format!("{root:?} is not the path of a znode"));
-        } else if root != "/" {
-            check.say("tenant.root", format!("{root:?} is not served by this version; use \"/\""));
+        if let Some(refusal) = Root::refusal(root) {
+            check.say("tenant.root", format!("{root:?} {refusal}"));
         }
     }
 
@@ -376,7 +376,7 @@ mod tests {
     fn all_mistakes_are_told_at_once() {
         let mut config = good();
         config.id = 255;
-        config.tenant.root = "/discovery".to_owned();
+        config.tenant.root = "/zookeeper/discovery".to_owned();
         config.client.address = "2181".to_owned();
         config.core.voters.push("core-1:2888".to_owned());
         config.core.voters.push("core-2:0".to_owned());

@@ -18,6 +18,7 @@ use super::pipeline::{Answered, Front, Job, Pipeline};
 use super::stats::{ClientStats, ServerStats};
 use crate::core_link::{Answer, Requester};
 use crate::exec::{write_outcome, write_reply};
+use crate::tenancy::Root;
 use crate::watch::Slot;
 
 /// Tag of the one request about the session itself that may be on its way: createSession or revalidate. Requests
@@ -41,6 +42,7 @@ pub(crate) struct Client {
     local: AtomicBool,
     pub(crate) stats: ClientStats,
     server_stats: Arc<ServerStats>,
+    root: Arc<Root>,
 }
 
 /// What the lock protects.
@@ -77,7 +79,7 @@ impl Client {
         peer: SocketAddr,
         ids: Arc<[Id]>,
         outbox_limit: usize,
-        server_stats: Arc<ServerStats>,
+        (server_stats, root): (Arc<ServerStats>, Arc<Root>),
     ) -> Self {
         let state = State {
             outbox: Outbox::new(outbox_limit),
@@ -96,6 +98,7 @@ impl Client {
             local: AtomicBool::new(false),
             stats: ClientStats::default(),
             server_stats,
+            root,
         }
     }
 
@@ -194,7 +197,7 @@ impl Client {
         let (call, closing) = ((job.xid, job.op), job.op == OpCode::CloseSession);
         self.answered_after(since, (job.op, job.xid, header.zxid));
         state.last_zxid = header.zxid;
-        let encode = |out: &mut BytesMut| write_outcome(out, call, (header.zxid, txn), outcome);
+        let encode = |out: &mut BytesMut| write_outcome(out, &self.root, call, (header.zxid, txn), outcome);
         if state.pipeline.answered(tag, || encoded(encode)) == Answered::First {
             encode(state.outbox.replies());
         }

@@ -119,6 +119,10 @@ impl Opening {
     async fn establish(self, wanted: Wanted, inbox: BytesMut) -> Opened {
         let patience = self.edge.patience(wanted.timeout);
         let deadline = Instant::now() + patience;
+        let mut rooted = self.edge.rooted.subscribe();
+        if !matches!(timeout_at(deadline, rooted.wait_for(|rooted| *rooted)).await, Ok(Ok(_))) {
+            return Opened::Over(CloseReason::NoLeader);
+        }
         if !self.caught_up(wanted.last_zxid_seen, patience.min(MAX_LAG)).await {
             return Opened::Over(CloseReason::Refused);
         }

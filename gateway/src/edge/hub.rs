@@ -22,6 +22,7 @@ use super::stats::ServerStats;
 use crate::config::Config;
 use crate::replica::ReplicaObserver;
 use crate::session::LocalSessions;
+use crate::tenancy::Root;
 use crate::watch::{Slot, WatchIndex};
 
 /// The shortest interval at which local sessions are looked at.
@@ -37,6 +38,7 @@ pub(crate) struct Hub {
     scratch: Mutex<Scratch>,
     stats: Arc<ServerStats>,
     local: LocalSessions,
+    root: Arc<Root>,
     outbox_limit: usize,
 }
 
@@ -62,6 +64,7 @@ impl Hub {
             scratch: Mutex::default(),
             stats: Arc::default(),
             local: LocalSessions::new((config.sessions.min_timeout / 2).max(MIN_TICK)),
+            root: Arc::new(Root::new(&config.tenant.root)),
             outbox_limit: config.limits.outbox_bytes,
         })
     }
@@ -72,6 +75,11 @@ impl Hub {
 
     pub(crate) const fn stats(&self) -> &Arc<ServerStats> {
         &self.stats
+    }
+
+    /// What of the tree clients see.
+    pub(crate) const fn root(&self) -> &Arc<Root> {
+        &self.root
     }
 
     /// The sessions that the core does not know.
@@ -107,7 +115,8 @@ impl Hub {
                 slot
             }
         };
-        let client = Arc::new(Client::new(slot, peer, ids, self.outbox_limit, Arc::clone(&self.stats)));
+        let shared = (Arc::clone(&self.stats), Arc::clone(&self.root));
+        let client = Arc::new(Client::new(slot, peer, ids, self.outbox_limit, shared));
         clients.slots[slot.index()] = Some(Arc::clone(&client));
         Some(client)
     }
@@ -166,7 +175,10 @@ impl Hub {
         }
     }
 
+    /// `path` is the core's; watches and events have the client's.
     fn fire(&self, zxid: Zxid, kind: EventType, path: &str, acl: &[Acl]) {
+        let Some(path) = self.root.leave(path) else { return };
+        let path = &*path;
         let mut watches = self.watches.lock();
         let Scratch { fired, frame } = &mut *self.scratch.lock();
         match kind {
@@ -202,7 +214,8 @@ impl Hub {
             }
         }
         let zxid = new.last_zxid();
-        for path in &paths {
+        for path in paths.iter().map(|path| self.root.enter(path)) {
+            let path = &*path;
             match (old.node(path), new.node(path)) {
                 (None, None) => {}
                 (None, Some(node)) => {

@@ -32,6 +32,7 @@ use bytes::Bytes;
 use palisade_wire::quorum::ForwardedRequest;
 use palisade_wire::{Id, OpCode, SessionId, Zxid};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +47,7 @@ use crate::exec::Authenticator;
 use crate::fourletter::Word;
 use crate::replica::Replica;
 use crate::session::SessionIds;
+use crate::tenancy::establish;
 
 /// What all connections share.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(crate) struct Edge {
     auth: Authenticator,
     admission: Admission,
     client_address: SocketAddr,
+    /// Whether the tenant's root exists.
+    rooted: watch::Sender<bool>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -97,6 +101,7 @@ pub(crate) fn start(
         auth: Authenticator::new(config.auth.super_digest.clone()),
         admission: Admission::new(&config),
         client_address: address(&client),
+        rooted: watch::Sender::new(false),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         config,
@@ -104,6 +109,7 @@ pub(crate) fn start(
         replica,
         link,
     });
+    edge.tasks.spawn(establish_root(Arc::clone(&edge)));
     edge.tasks.spawn(listener::serve_clients(Arc::clone(&edge), client));
     if edge.config.sessions.local {
         edge.tasks.spawn(expire_local_sessions(Arc::clone(&edge)));
@@ -113,6 +119,17 @@ pub(crate) fn start(
         edge.tasks.spawn(listener::serve_admin(Arc::clone(&edge), admin));
     }
     EdgeHandle { edge, admin_address }
+}
+
+/// Makes the tenant's root if need be, and then lets clients in.
+async fn establish_root(edge: Arc<Edge>) {
+    if edge.hub.root().is_confined() {
+        let established = establish(edge.hub.root(), &edge.replica, &edge.link, || edge.session_ids.issue());
+        if edge.stop.run_until_cancelled(established).await.is_none() {
+            return;
+        }
+    }
+    edge.rooted.send_replace(true);
 }
 
 /// Ends local sessions in time, until the edge stops.

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::exec::{Local, write_header};
+use crate::tenancy::{Root, confine};
 
 /// Xid and type.
 const HEADER: usize = 8;
@@ -41,7 +42,7 @@ enum Plan {
     Unknown,
 }
 
-fn plan(op: i32, body: &[u8]) -> Plan {
+fn plan(op: i32, body: &[u8], root: &Root) -> Plan {
     let Some(op) = OpCode::from_i32(op) else { return Plan::Unknown };
     match op {
         OpCode::Ping => Plan::Ping,
@@ -52,6 +53,7 @@ fn plan(op: i32, body: &[u8]) -> Plan {
         | OpCode::DeleteContainer
         | OpCode::CreateSession
         | OpCode::Check => Plan::Unknown,
+        OpCode::Reconfig if root.is_confined() => Plan::Local(op),
         op if op.is_write() || op == OpCode::Sync => {
             if Request::decode(op, body).is_ok() {
                 Plan::Forward(op)
@@ -83,7 +85,8 @@ impl<'a> Answers<'a> {
         let tree = self.tree.get_or_insert_with(|| self.edge.replica.read());
         let (watches, slot, session) = (self.edge.hub.watches(), self.client.slot(), self.session);
         let max_watches = self.edge.config.limits.watches;
-        Local { tree, watches, max_watches, slot, session, ids }.answer(xid, op, body, self.out);
+        let root = self.edge.hub.root();
+        Local { tree, root, watches, max_watches, slot, session, ids }.answer(xid, op, body, self.out);
         // What a client registers again cannot be refused in part: it would believe that it watches.
         if matches!(op, OpCode::SetWatches | OpCode::SetWatches2)
             && watches.lock().count_of(slot) > max_watches
@@ -144,7 +147,7 @@ impl Intake<'_> {
         let mut r = Reader::new(&inbox[4..4 + len]);
         let RequestHeader { xid, op } = RequestHeader::decode(&mut r).map_err(|_| CloseReason::Malformed)?;
         let body = r.rest();
-        let plan = plan(op, body);
+        let plan = plan(op, body, self.answers.edge.hub.root());
         self.received += 1;
         self.only_ping &= plan == Plan::Ping;
         self.touched |= !matches!(plan, Plan::Auth | Plan::Local(OpCode::Sasl));
@@ -162,7 +165,10 @@ impl Intake<'_> {
                 if self.is_local() && op != OpCode::Sync {
                     self.upgrade();
                 }
-                let job = Job { xid, op, body: split_body(inbox, len), ids: Arc::clone(self.ids) };
+                let body = split_body(inbox, len);
+                let body =
+                    confine(self.answers.edge.hub.root(), op, body).map_err(|_| CloseReason::Malformed)?;
+                let job = Job { xid, op, body, ids: Arc::clone(self.ids) };
                 self.answers.client.lock().pipeline.push_forward(job);
                 self.idle = false;
                 *self.deaf |= op == OpCode::CloseSession;
@@ -333,18 +339,20 @@ mod tests {
 
     #[test]
     fn what_does_not_decode_never_reaches_the_core() {
+        let whole = Root::new("/");
         let delete = encoded(&Request::Delete { path: "/a".into(), version: -1 });
-        assert_eq!(plan(2, &delete), Plan::Forward(OpCode::Delete));
-        assert_eq!(plan(2, &delete[..5]), Plan::Local(OpCode::Delete));
-        assert_eq!(plan(14, &[]), Plan::Local(OpCode::Multi));
-        assert_eq!(plan(9, &[]), Plan::Local(OpCode::Sync));
-        assert_eq!(plan(-11, &[]), Plan::Forward(OpCode::CloseSession));
+        assert_eq!(plan(2, &delete, &whole), Plan::Forward(OpCode::Delete));
+        assert_eq!(plan(2, &delete[..5], &whole), Plan::Local(OpCode::Delete));
+        assert_eq!(plan(14, &[], &whole), Plan::Local(OpCode::Multi));
+        assert_eq!(plan(9, &[], &whole), Plan::Local(OpCode::Sync));
+        assert_eq!(plan(-11, &[], &whole), Plan::Forward(OpCode::CloseSession));
     }
 
     #[test]
     fn internal_and_unknown_operations_are_refused() {
+        let whole = Root::new("/");
         for op in [0, -1, 10, 13, 20, -10, 99, 108, i32::MAX] {
-            assert_eq!(plan(op, &[0; 64]), Plan::Unknown, "{op}");
+            assert_eq!(plan(op, &[0; 64], &whole), Plan::Unknown, "{op}");
         }
     }
 

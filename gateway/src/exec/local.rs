@@ -7,6 +7,7 @@ use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer};
 use parking_lot::Mutex;
 
 use super::{reads, set_watches, write_header, write_reply};
+use crate::tenancy::Root;
 use crate::watch::{Slot, WatchIndex, WatchKind};
 
 /// What a request sees: the replica at one moment, and who asks.
@@ -17,6 +18,8 @@ use crate::watch::{Slot, WatchIndex, WatchKind};
 pub(crate) struct Local<'a> {
     /// The replica.
     pub tree: &'a DataTree,
+    /// What of it the client sees; the paths of watches are the client's.
+    pub root: &'a Root,
     /// Where watches are left.
     pub watches: &'a Mutex<WatchIndex>,
     /// How many one connection may leave.
@@ -74,6 +77,8 @@ impl Local<'_> {
                 self.watches.lock().remove(self.slot, path, watch_kind(*kind)?)
             }
             Request::AddWatch { path, mode } => self.add_watch(path, *mode, out),
+            // The voters are not the client's: as where it is switched off.
+            Request::Reconfig { .. } => Err(ErrorCode::RECONFIG_DISABLED),
             Request::Sasl(_) => {
                 // As a server without a login context: no token, no error.
                 out.write_opt_buffer(None);

@@ -11,6 +11,7 @@ const ME: SessionId = 0x77;
 
 struct Fixture {
     tree: DataTree,
+    root: Root,
     watches: Mutex<WatchIndex>,
     ids: Vec<Id>,
 }
@@ -40,7 +41,7 @@ fn fixture() -> Fixture {
         assert_eq!(outcome.error, ErrorCode::OK);
     }
     let ids = vec![Id::new("ip", "10.0.0.1"), Id::new("digest", "me:hash")];
-    Fixture { tree, watches: Mutex::default(), ids }
+    Fixture { tree, root: Root::new("/"), watches: Mutex::default(), ids }
 }
 
 impl Fixture {
@@ -48,6 +49,7 @@ impl Fixture {
         let slot = Slot::new(3).unwrap();
         Local {
             tree: &self.tree,
+            root: &self.root,
             watches: &self.watches,
             max_watches: 1_000,
             slot,

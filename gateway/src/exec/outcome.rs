@@ -1,5 +1,7 @@
 //! Replies to writes.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use palisade_store::{PartOutcome, TxnOutcome, TxnResult};
 use palisade_wire::multi::{MultiHeader, MultiResult};
@@ -7,12 +9,15 @@ use palisade_wire::txn::Txn;
 use palisade_wire::{ErrorCode, OpCode, Writer, Zxid};
 
 use super::write_reply;
+use crate::tenancy::Root;
 
-/// Appends the reply to the request of type `op` whose transaction came to this.
+/// Appends the reply to the request of type `op` whose transaction came to this; what it created is named as seen
+/// from `root`.
 ///
 /// A failed multi is a success with a list of errors.
 pub(crate) fn write_outcome(
     out: &mut BytesMut,
+    root: &Root,
     (xid, op): (i32, OpCode),
     (zxid, txn): (Zxid, &Txn),
     outcome: &TxnOutcome<'_>,
@@ -24,7 +29,7 @@ pub(crate) fn write_outcome(
         match &outcome.result {
             TxnResult::None => {}
             TxnResult::Created { path, stat } => {
-                b.write_string(path);
+                b.write_string(&inside(root, path)?);
                 if op != OpCode::Create {
                     stat.encode(b);
                 }
@@ -36,7 +41,9 @@ pub(crate) fn write_outcome(
                 stat.encode(b);
             }
             TxnResult::Multi(parts) => {
-                parts.iter().for_each(|part| part_result(part).encode(b));
+                for part in parts {
+                    write_part(part, root, b)?;
+                }
                 MultiHeader::END.encode(b);
             }
         }
@@ -44,17 +51,30 @@ pub(crate) fn write_outcome(
     });
 }
 
-fn part_result<'a>(part: &'a PartOutcome<'_>) -> MultiResult<'a> {
+/// The client's name for what it created: it cannot have created anything outside its root.
+fn inside<'a>(root: &Root, path: &'a str) -> Result<Cow<'a, str>, ErrorCode> {
+    root.leave(path).ok_or(ErrorCode::RUNTIME_INCONSISTENCY)
+}
+
+fn write_part(part: &PartOutcome<'_>, root: &Root, out: &mut BytesMut) -> Result<(), ErrorCode> {
     match (&part.op, &part.outcome.result) {
         (OpCode::Error, _) => MultiResult::Error(part.outcome.error),
         (_, _) if !part.outcome.error.is_ok() => MultiResult::Error(part.outcome.error),
-        (OpCode::Create, TxnResult::Created { path, .. }) => MultiResult::Create(path),
-        (_, TxnResult::Created { path, stat }) => MultiResult::Create2(path, *stat),
+        (OpCode::Create, TxnResult::Created { path, .. }) => {
+            MultiResult::Create(&inside(root, path)?).encode(out);
+            return Ok(());
+        }
+        (_, TxnResult::Created { path, stat }) => {
+            MultiResult::Create2(&inside(root, path)?, *stat).encode(out);
+            return Ok(());
+        }
         (_, TxnResult::Stat(stat)) => MultiResult::SetData(*stat),
         (OpCode::Delete, _) => MultiResult::Delete,
         (OpCode::Check, _) => MultiResult::Check,
         _ => MultiResult::Error(ErrorCode::RUNTIME_INCONSISTENCY),
     }
+    .encode(out);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -66,7 +86,7 @@ mod tests {
 
     fn reply(op: OpCode, txn: &Txn, outcome: &TxnOutcome<'_>) -> (ErrorCode, Vec<u8>) {
         let mut out = BytesMut::new();
-        write_outcome(&mut out, (7, op), (Zxid(9), txn), outcome);
+        write_outcome(&mut out, &Root::new("/"), (7, op), (Zxid(9), txn), outcome);
         let frame = palisade_wire::frame::split(&mut out, 1 << 20).unwrap().unwrap();
         assert!(out.is_empty());
         let mut r = palisade_wire::Reader::new(&frame);

@@ -14,7 +14,7 @@ const MAX_MULTI_REPLY: usize = 8 << 20;
 type Done = Result<(), ErrorCode>;
 
 fn readable<'a>(local: &Local<'a>, path: &str, wanted: Perms) -> Result<NodeRef<'a>, ErrorCode> {
-    let node = local.tree.node(path).ok_or(ErrorCode::NO_NODE)?;
+    let node = local.tree.node(&local.root.enter(path)).ok_or(ErrorCode::NO_NODE)?;
     if acl::check(node.acl(), wanted, local.ids) { Ok(node) } else { Err(ErrorCode::NO_AUTH) }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn get_acl(local: &Local<'_>, path: &str, out: &mut BytesMut) -> Done
 
 pub(super) fn get_all_children_number(local: &Local<'_>, path: &str, out: &mut BytesMut) -> Done {
     readable(local, path, Perms::READ)?;
-    let count = local.tree.descendants(path).ok_or(ErrorCode::NO_NODE)?;
+    let count = local.tree.descendants(&local.root.enter(path)).ok_or(ErrorCode::NO_NODE)?;
     out.put_i32(i32::try_from(count).unwrap_or(i32::MAX));
     Ok(())
 }
@@ -79,8 +79,9 @@ pub(super) fn get_ephemerals(local: &Local<'_>, prefix: Option<&str>, out: &mut 
     let count_at = out.len();
     out.put_i32(0);
     let mut count: i32 = 0;
-    for path in local.tree.ephemerals(local.session).filter(|path| path.starts_with(prefix)) {
-        out.write_string(path);
+    let own = local.tree.ephemerals(local.session).filter_map(|path| local.root.leave(path));
+    for path in own.filter(|path| path.starts_with(prefix)) {
+        out.write_string(&path);
         count += 1;
     }
     out[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());

@@ -20,20 +20,20 @@ pub(super) fn catch_up(local: &Local<'_>, watches: &SetWatches<'_>, out: &mut By
     let since = watches.relative_zxid;
     let mut index = local.watches.lock();
     for path in &watches.data {
-        match local.tree.node(path) {
+        match local.tree.node(&local.root.enter(path)) {
             None => event(out, EventType::NodeDeleted, path),
             Some(node) if node.mzxid() > since => event(out, EventType::NodeDataChanged, path),
             Some(_) => index.add_data(local.slot, path),
         }
     }
     for path in &watches.exist {
-        match local.tree.node(path) {
+        match local.tree.node(&local.root.enter(path)) {
             None => index.add_data(local.slot, path),
             Some(_) => event(out, EventType::NodeCreated, path),
         }
     }
     for path in &watches.child {
-        match local.tree.node(path) {
+        match local.tree.node(&local.root.enter(path)) {
             None => event(out, EventType::NodeDeleted, path),
             Some(node) if node.pzxid() > since => event(out, EventType::NodeChildrenChanged, path),
             Some(_) => index.add_child(local.slot, path),

@@ -112,7 +112,12 @@ impl Client {
         self.stream.write_all(&out).await.map_err(|_| Gone)
     }
 
-    async fn call(&mut self, op: OpCode, request: &Request<'_>) -> Result<(ErrorCode, Bytes), Gone> {
+    /// Sends any request, and returns what answers it.
+    pub(crate) async fn call(
+        &mut self,
+        op: OpCode,
+        request: &Request<'_>,
+    ) -> Result<(ErrorCode, Bytes), Gone> {
         self.xid += 1;
         self.send(self.xid, op, request).await?;
         let (header, body) = self.reply().await?;

@@ -1,12 +1,8 @@
-//! Gateways before a core of three voters, all in this process, seen by clients through the client ports.
+//! What clients see while leaders, the whole core, or gateways come and go.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{Client, Core, Session, ask, connected, disconnected};
 use palisade_gateway::GatewayHandle;
 use palisade_wire::ErrorCode;
-use support::{Client, Core, Session, ask, connected, disconnected};
 use tempfile::TempDir;
 
 const EPHEMERAL: i32 = 1;

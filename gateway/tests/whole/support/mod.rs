@@ -1,7 +1,5 @@
 //! Voters and gateways in this process, and a client written by hand.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 mod client;
 
 use std::collections::BTreeMap;
@@ -102,8 +100,14 @@ impl Core {
 
     /// A gateway with its data in this folder, not yet connected.
     pub(crate) async fn gateway(&self, id: Sid, folder: &Path) -> GatewayHandle {
+        self.tenant(id, folder, "/").await
+    }
+
+    /// The same for a tenant whose clients see this sub-tree.
+    pub(crate) async fn tenant(&self, id: Sid, folder: &Path, root: &str) -> GatewayHandle {
         let mut config = palisade_gateway::Config { id, ..palisade_gateway::Config::default() };
         config.tenant.name = format!("tenant-{id}");
+        config.tenant.root = root.to_owned();
         config.client.address = "127.0.0.1:0".to_owned();
         config.admin.address = Some("127.0.0.1:0".to_owned());
         config.core.voters = self.addresses.values().map(|a| a.quorum.to_string()).collect();

@@ -1,0 +1,7 @@
+//! Gateways before a core of three voters, all in this process, seen by clients through the client ports.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod core_loss;
+mod support;
+mod tenancy;

@@ -28,6 +28,18 @@ pub fn kazoo_tour(hosts: &str) {
     );
 }
 
+/// kazoo's own test suite against `hosts`.
+#[track_caller]
+pub fn kazoo_suite(hosts: &str) {
+    const LEAST: usize = 300;
+    let folder = Folder::new();
+    let program = tools::clients().join("kazoo_suite");
+    let log = run("kazoo-suite", &folder, tools::python(), [program.as_os_str(), hosts.as_ref()]);
+    let summary = log.lines().find_map(|line| line.strip_prefix("kazoo suite: "));
+    let passed = summary.and_then(|line| line.split(' ').next()?.parse().ok());
+    assert!(passed.is_some_and(|count: usize| count >= LEAST), "kazoo's suite ran: {summary:?}");
+}
+
 /// The C client's tour against `hosts`.
 #[track_caller]
 pub fn c_tour(hosts: &str) {

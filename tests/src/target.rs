@@ -1,0 +1,64 @@
+//! The servers that a client program runs against, one after the other: the original first.
+
+use std::fmt::Debug;
+
+use crate::apache::ApacheEnsemble;
+use crate::folder::Folder;
+use crate::palisade::{Core, Gateway};
+use crate::ports::Ports;
+
+/// A server for clients, and all that stands behind it.
+#[derive(Debug)]
+pub struct Target(Front);
+
+#[derive(Debug)]
+enum Front {
+    Apache(ApacheEnsemble),
+    // Dropped in this order.
+    Gateway { gateway: Gateway, _behind: Box<dyn Debug> },
+}
+
+impl Target {
+    /// A standalone Apache server.
+    #[track_caller]
+    pub fn apache() -> Self {
+        Self(Front::Apache(ApacheEnsemble::start(1)))
+    }
+
+    /// A gateway before three voters.
+    #[track_caller]
+    pub fn palisade() -> Self {
+        let mut core = Core::start();
+        let gateway = core.gateway(101, "gateway");
+        Self(Front::Gateway { gateway, _behind: Box::new(core) })
+    }
+
+    /// A gateway before three Apache servers.
+    #[track_caller]
+    pub fn gateway_before_apache() -> Self {
+        let ensemble = ApacheEnsemble::start(3);
+        let (folder, mut ports) = (Folder::new(), Ports::lease());
+        let gateway = Gateway::start(folder.path(), 101, ensemble.members(), &mut ports);
+        Self(Front::Gateway { gateway, _behind: Box::new((ensemble, folder, ports)) })
+    }
+
+    /// Where clients connect (host:port).
+    pub fn address(&self) -> String {
+        match &self.0 {
+            Front::Apache(ensemble) => ensemble.hosts(),
+            Front::Gateway { gateway, .. } => gateway.address(),
+        }
+    }
+
+    /// kill -9 of the server that clients connect to. It serves again when this returns.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        match &mut self.0 {
+            Front::Apache(ensemble) => {
+                ensemble.servers[0].restart();
+                ensemble.servers[0].wait_until_serving();
+            }
+            Front::Gateway { gateway, .. } => gateway.restart(),
+        }
+    }
+}

@@ -11,9 +11,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::Builder;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -39,14 +43,16 @@ fn run(cli: Cli) -> Result<(), Failure> {
     logging::start(cli.log.as_deref(), cli.command.default_log())?;
     descriptors::allow_all();
     match cli.command {
-        Command::Dev(args) => block_on(dev::run(args)),
-        Command::Core(args) => block_on(serve::core(args)),
-        Command::Gateway(args) => block_on(serve::gateway(args)),
+        Command::Dev(args) => block_on(Builder::new_multi_thread(), dev::run(args)),
+        // One thread besides the disk's: a voter's tasks hand everything to one another, and between threads each
+        // such step would be a wake-up.
+        Command::Core(args) => block_on(Builder::new_current_thread(), serve::core(args)),
+        Command::Gateway(args) => block_on(Builder::new_multi_thread(), serve::gateway(args)),
         Command::CheckConfig(args) => serve::check_config(&args.file),
     }
 }
 
-fn block_on(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+fn block_on(mut runtime: Builder, main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = runtime.enable_all().build();
     runtime.map_err(|error| Failure::runtime("cannot start threads", &error))?.block_on(main)
 }

@@ -7,7 +7,8 @@
 //! * `link`: what is behind that interface: finds the leader, follows it, carries requests to it.
 //! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
 //! * `exec`: what requests do; `watch`: who is told of which change; `session`: ids, and sessions that the core does
-//!   not know; `tenancy`: what of the tree clients see; `fourletter`: monitoring in plain text.
+//!   not know; `tenancy`: what of the tree clients see; `fourletter`: monitoring in plain text; `metrics`: what is
+//!   counted.
 
 pub mod config;
 pub mod core_link;
@@ -18,6 +19,7 @@ mod exec;
 mod fourletter;
 mod gateway;
 mod link;
+mod metrics;
 mod session;
 mod tenancy;
 mod watch;

@@ -37,13 +37,20 @@ const TOP_LEVEL: [&str; 15] = [
 ];
 
 /// What each package of the workspace may depend on within it.
-const DEPENDENCIES: [(&str, &[&str]); 11] = [
+const DEPENDENCIES: [(&str, &[&str]); 12] = [
+    ("palisade-admin", &[]),
     ("palisade-wire", &[]),
     ("palisade-store", &["palisade-wire"]),
     ("palisade-disk", &["palisade-wire", "palisade-store"]),
     ("palisade-zab", &["palisade-wire", "palisade-store"]),
-    ("palisade-server", &["palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"]),
-    ("palisade-gateway", &["palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"]),
+    (
+        "palisade-server",
+        &["palisade-admin", "palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"],
+    ),
+    (
+        "palisade-gateway",
+        &["palisade-admin", "palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"],
+    ),
     ("palisade-config", &["palisade-wire", "palisade-zab", "palisade-server", "palisade-gateway"]),
     (
         "palisade",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use palisade_admin::metric::Sizes;
 use palisade_store::Timestamp;
 use palisade_wire::Sid;
 use parking_lot::Mutex;
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) addresses: Addresses,
     pub(crate) tree: Arc<SharedTree>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Bytes of what this leader proposes.
+    pub(crate) proposal_size: Sizes,
     pub(crate) ports: Vec<Arc<PortStats>>,
     pub(crate) started: Instant,
     status: Mutex<Status>,
@@ -75,6 +78,7 @@ impl Shared {
             addresses,
             tree,
             metrics: Arc::default(),
+            proposal_size: Sizes::default(),
             ports,
             started: Instant::now(),
             status: Mutex::new(status),
@@ -87,6 +91,9 @@ impl Shared {
 
     pub(crate) fn set_phase(&self, phase: Phase, now: Timestamp) {
         let mut status = self.status.lock();
+        if status.phase == Phase::Looking && phase != Phase::Looking {
+            self.metrics.election_time.record(now.since(status.since));
+        }
         (status.phase, status.since) = (phase, now);
     }
 

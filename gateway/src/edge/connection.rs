@@ -204,8 +204,9 @@ impl Connection {
                 // A client that closed its session need not wait for the answer; the session ends all the same.
                 if self.client.lock().pipeline.is_closing() { Ok(()) } else { Err(CloseReason::Gone) }
             }
-            Ok(_) => {
+            Ok(n) => {
                 self.active = Instant::now();
+                self.edge.hub.metrics().bytes_received_count.add(n as u64);
                 Ok(())
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -272,6 +273,7 @@ impl Connection {
             match self.stream.try_write(&self.sending) {
                 Ok(n) => {
                     self.sending.advance(n);
+                    self.edge.hub.metrics().response_bytes.add(n as u64);
                     self.active = Instant::now();
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),

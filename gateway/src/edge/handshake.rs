@@ -81,6 +81,11 @@ impl Opening {
         let request = ConnectRequest::decode(&frame[4..]).map_err(|_| CloseReason::Malformed)?;
         let sessions = &self.edge.config.sessions;
         let session = request.session;
+        let metrics = self.edge.hub.metrics();
+        metrics.connection_request_count.inc();
+        if session != 0 {
+            metrics.connection_revalidate_count.inc();
+        }
         Ok(Some(Wanted {
             last_zxid_seen: request.last_zxid_seen,
             timeout: negotiate(request.timeout_ms, sessions.min_timeout, sessions.max_timeout),

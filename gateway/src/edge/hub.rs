@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
@@ -20,6 +20,7 @@ use super::client::Client;
 use super::outbox::CloseReason;
 use super::stats::ServerStats;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
 use crate::session::LocalSessions;
 use crate::tenancy::Root;
@@ -82,6 +83,11 @@ impl Hub {
         &self.root
     }
 
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.stats.metrics
+    }
+
     /// The sessions that the core does not know.
     pub(crate) const fn local(&self) -> &LocalSessions {
         &self.local
@@ -90,6 +96,7 @@ impl Hub {
     /// Ends the local sessions whose time is up.
     pub(super) fn expire_local(&self) {
         for session in self.local.take_expired() {
+            self.metrics().stale_sessions_expired.inc();
             self.session_closed(session);
         }
     }
@@ -189,6 +196,7 @@ impl Hub {
         if fired.is_empty() {
             return;
         }
+        self.count_fired(kind, fired.len());
         frame.clear();
         frame::write(frame, |b| WatchEvent { zxid, kind, path }.encode(b));
         // Who may read without being anybody needs no further check.
@@ -199,6 +207,17 @@ impl Hub {
                 client.push_event(frame, guarded);
             }
         }
+    }
+
+    fn count_fired(&self, kind: EventType, watches: usize) {
+        let metrics = self.metrics();
+        let summary = match kind {
+            EventType::NodeCreated => &metrics.node_created_watch_count,
+            EventType::NodeDeleted => &metrics.node_deleted_watch_count,
+            EventType::NodeDataChanged => &metrics.node_changed_watch_count,
+            EventType::NodeChildrenChanged => &metrics.node_children_watch_count,
+        };
+        summary.record(watches as u64);
     }
 
     /// Fires what watchers missed between two trees. Recursive watchers would need a walk over both: they are
@@ -236,6 +255,11 @@ impl Hub {
     }
 }
 
+/// Time since 1970.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 impl ReplicaObserver for Hub {
     fn changed(&self, header: &TxnHeader, change: &Change<'_>) {
         let zxid = header.zxid;
@@ -256,7 +280,15 @@ impl ReplicaObserver for Hub {
         }
     }
 
-    fn applied(&self, _header: &TxnHeader, _txn: &Txn, _outcome: &TxnOutcome<'_>) {}
+    fn applied(&self, header: &TxnHeader, _txn: &Txn, _outcome: &TxnOutcome<'_>) {
+        let metrics = self.metrics();
+        metrics.learner_commit_received_count.inc();
+        let made = u64::try_from(header.time).unwrap_or(0);
+        // A clock that is behind the leader's says nothing.
+        if let Some(age) = wall_clock().checked_sub(Duration::from_millis(made)) {
+            metrics.propagation_latency.record(age);
+        }
+    }
 
     fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {
         if rewound {

@@ -119,7 +119,7 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
             let Some((stream, peer)) = accept(&listener, "client").await else { continue };
             let address = peer.ip().to_canonical();
             if let Err(limit) = edge.admission.enter(address) {
-                edge.hub.stats().reject();
+                edge.hub.metrics().connection_rejected.inc();
                 debug!(%peer, limit, "connection refused: the limit is reached");
                 reset(&stream);
                 continue;
@@ -173,13 +173,16 @@ async fn serve_client(place: Place, stream: TcpStream, peer: SocketAddr) {
         serve_session(&edge, opening).await
     };
     edge.hub.disconnect(&client);
+    if !matches!(reason, CloseReason::Gone | CloseReason::ClosedByClient) {
+        edge.hub.metrics().connection_drop_count.inc();
+    }
     let session = format_args!("{:#x}", client.session());
     debug!(%peer, session, ?reason, "connection ended");
 }
 
 async fn serve_session(edge: &Edge, opening: Opening) -> CloseReason {
     let Some(counted) = Counted::take(&edge.admission.handshakes, edge.admission.max_handshakes) else {
-        edge.hub.stats().reject();
+        edge.hub.metrics().connection_rejected.inc();
         reset(&opening.stream);
         return CloseReason::Refused;
     };

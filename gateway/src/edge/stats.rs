@@ -1,10 +1,13 @@
 //! Counters for monitoring. Nothing depends on them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use palisade_wire::{OpCode, Zxid};
 use parking_lot::Mutex;
+
+use crate::metrics::Metrics;
 
 /// How long answers took, in ms.
 #[derive(Debug)]
@@ -74,9 +77,9 @@ impl Latency {
 pub(crate) struct ServerStats {
     received: AtomicU64,
     sent: AtomicU64,
-    rejected: AtomicU64,
     pub(crate) latency: Latency,
     pub(crate) started: Instant,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Default for ServerStats {
@@ -84,9 +87,9 @@ impl Default for ServerStats {
         Self {
             received: AtomicU64::default(),
             sent: AtomicU64::default(),
-            rejected: AtomicU64::default(),
             latency: Latency::default(),
             started: Instant::now(),
+            metrics: Arc::default(),
         }
     }
 }
@@ -100,26 +103,18 @@ impl ServerStats {
         self.sent.fetch_add(1, Relaxed);
     }
 
-    /// A connection was refused.
-    pub(super) fn reject(&self) {
-        self.rejected.fetch_add(1, Relaxed);
-    }
-
-    /// Connections refused so far.
-    pub(crate) fn rejected(&self) -> u64 {
-        self.rejected.load(Relaxed)
-    }
-
-    /// A request was answered that waited for others.
+    /// A request was answered that waited for the core.
     pub(super) fn answered(&self, took: Duration) {
         self.sent();
         self.latency.add(took);
+        self.metrics.updatelatency.record(took);
     }
 
     /// Requests were answered at once.
     pub(super) fn answered_at_once(&self, count: u64) {
         self.sent.fetch_add(count, Relaxed);
         self.latency.add_instant(count);
+        self.metrics.readlatency.record_instant(count);
     }
 
     pub(crate) fn packets(&self) -> (u64, u64) {
@@ -131,6 +126,7 @@ impl ServerStats {
         self.received.store(0, Relaxed);
         self.sent.store(0, Relaxed);
         self.latency.reset();
+        self.metrics.reset();
     }
 }
 

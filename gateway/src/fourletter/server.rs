@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use palisade_admin::metric::mntr;
+
 use super::put;
 use crate::edge::Edge;
 
@@ -108,7 +110,6 @@ pub(super) fn mntr(edge: &Edge) -> String {
     line("outstanding_requests", edge.link.in_flight() as u64);
     line("uptime", u64::try_from(stats.started.elapsed().as_millis()).unwrap_or(u64::MAX));
     line("watch_count", edge.hub.watches().lock().len() as u64);
-    line("connection_rejected", stats.rejected());
     let tree = edge.replica.read();
     line("znode_count", tree.node_count() as u64);
     line("ephemerals_count", tree.ephemeral_count() as u64);
@@ -120,6 +121,7 @@ pub(super) fn mntr(edge: &Edge) -> String {
     line("palisade_core_connected", edge.link.state().borrow().is_connected().into());
     line("palisade_replica_differs", edge.replica.differs().into());
     put(&mut text, format_args!("zk_avg_latency\t{}\n", mean(latency.avg)));
+    text.push_str(&mntr::lines(&edge.hub.metrics().samples()));
     text
 }
 

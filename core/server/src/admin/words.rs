@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use palisade_wire::Zxid;
 
-use crate::metrics::Summary;
 use crate::status::{Phase, Shared, Status};
+use palisade_admin::metric::mntr;
 
 /// What Apache says instead of most answers while there is no leader.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
@@ -72,21 +72,20 @@ fn stats(shared: &Shared, status: Status, connections: usize, clients: bool) -> 
         format_args!(
             "Latency min/avg/max: 0/0.0/0\nReceived: {}\nSent: {}\nConnections: {connections}\nOutstanding: {}\n\
              Zxid: {zxid}\nMode: {}\nNode count: {nodes}\n",
-            m.received.get(),
-            m.sent.get(),
-            m.outstanding.get(),
+            m.packets_received.get(),
+            m.packets_sent.get(),
+            m.outstanding_requests.get(),
             mode(status.phase)
         ),
     );
     if let Phase::Leading { .. } = status.phase {
-        let [last, min, max] = m.proposal_size.get();
+        let [last, min, max] = shared.proposal_size.get();
         put(&mut out, format_args!("Proposal sizes last/min/max: {last}/{min}/{max}\n"));
     }
     out
 }
 
 fn monitor(shared: &Shared, status: Status, connections: usize) -> String {
-    let m = &shared.metrics;
     let mut out = format!("zk_version\t{VERSION}\n");
     let mut line =
         |key: &str, value: &dyn std::fmt::Display| put(&mut out, format_args!("zk_{key}\t{value}\n"));
@@ -106,40 +105,23 @@ fn monitor(shared: &Shared, status: Status, connections: usize) -> String {
     ] {
         line(key, &value);
     }
-    line("packets_received", &m.received.get());
-    line("packets_sent", &m.sent.get());
     line("num_alive_connections", &connections);
-    line("outstanding_requests", &m.outstanding.get());
     line("uptime", &shared.started.elapsed().as_millis());
     line("znode_count", &nodes);
     line("ephemerals_count", &ephemerals);
     line("approximate_data_size", &bytes);
     line("global_sessions", &sessions);
     line("quorum_size", &shared.config.ensemble.voters().count());
-    for (key, counter) in [
-        ("commit_count", &m.commits),
-        ("proposal_count", &m.proposals),
-        ("looking_count", &m.looking),
-        ("diff_count", &m.diffs),
-        ("snap_count", &m.snaps),
-        ("connection_revalidate_count", &m.revalidated),
-        ("stale_sessions_expired", &m.expired),
-        ("digest_mismatches_count", &m.digest_mismatches),
-    ] {
-        line(key, &counter.get());
-    }
     if let Phase::Leading { .. } = status.phase {
         let learners = status.learners;
         line("learners", &learners.connected);
         line("synced_followers", &learners.synced_followers);
         line("synced_observers", &learners.synced_observers);
-        let [last, min, max] = m.proposal_size.get();
+        let [last, min, max] = shared.proposal_size.get();
         line("last_proposal_size", &last);
         line("min_proposal_size", &min);
         line("max_proposal_size", &max);
     }
-    summary(&mut line, "fsynctime", &m.fsync);
-    summary(&mut line, "snapshottime", &m.snapshot);
     for port in &shared.ports {
         let up = u8::from(port.up.load(Ordering::Relaxed));
         line(&format!("listener_up_{}", port.name), &up);
@@ -147,14 +129,8 @@ fn monitor(shared: &Shared, status: Status, connections: usize) -> String {
         line(&format!("listener_accepted_{}", port.name), &port.accepted.load(Ordering::Relaxed));
         line(&format!("listener_refused_{}", port.name), &port.refused.load(Ordering::Relaxed));
     }
+    out.push_str(&mntr::lines(&shared.metrics.samples()));
     out
-}
-
-fn summary(line: &mut impl FnMut(&str, &dyn std::fmt::Display), name: &str, summary: &Summary) {
-    let (count, sum, max) = summary.get();
-    line(&format!("max_{name}"), &max);
-    line(&format!("cnt_{name}"), &count);
-    line(&format!("sum_{name}"), &sum);
 }
 
 fn configuration(shared: &Shared) -> String {

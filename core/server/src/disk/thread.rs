@@ -86,7 +86,7 @@ impl DiskThread {
         if std::mem::take(unflushed) {
             let started = Instant::now();
             let zxid = self.log.sync()?;
-            self.metrics.fsync.record(started.elapsed());
+            self.metrics.fsynctime.record(started.elapsed());
             durable.raise(zxid);
             tell(&self.done, Done::Flushed(zxid));
         }

@@ -1,5 +1,7 @@
 //! Carrying out what the Zab machine wants done.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use palisade_wire::Zxid;
 use palisade_wire::quorum::{PacketType, QuorumPacket};
@@ -36,7 +38,7 @@ impl Driver {
             Output::LearnerPacket { link, packet, .. } => self.on_request(link, &packet),
 
             Output::Append { zxid, payload } => {
-                self.shared.metrics.proposals.add(1);
+                self.shared.metrics.proposal_count.add(1);
                 self.jobs.push(Job::Append { zxid, payload });
             }
             Output::Truncate { to } => {
@@ -63,7 +65,7 @@ impl Driver {
     }
 
     fn send_to_leader(&mut self, link: LinkId, packet: QuorumPacket) {
-        self.shared.metrics.sent.add(1);
+        self.shared.metrics.packets_sent.add(1);
         if let Some(leader) = self.links.leader.as_ref().filter(|leader| leader.link == link)
             && leader.send(packet).is_err()
         {
@@ -79,21 +81,21 @@ impl Driver {
                 self.links.learners.mark_synced(link);
                 self.publish_learners();
             }
-            Some(PacketType::Diff) => self.shared.metrics.diffs.add(1),
+            Some(PacketType::Diff) => self.shared.metrics.diff_count.add(1),
             _ => {}
         }
         self.send(link, Outgoing::Packet(packet));
     }
 
     fn send_snapshot(&mut self, link: LinkId, zxid: Zxid) {
-        self.shared.metrics.snaps.add(1);
+        self.shared.metrics.snap_count.add(1);
         let (cursor, generation) = self.shared.tree.cursor();
         self.send(link, Outgoing::Tree { zxid, cursor, generation });
     }
 
     /// Queues something for a learner. A link whose queue is full is closed: what followed would leave a gap.
     pub(super) fn send(&mut self, link: LinkId, item: Outgoing) {
-        self.shared.metrics.sent.add(1);
+        self.shared.metrics.packets_sent.add(1);
         if let Err(overflow) = self.links.learners.send(link, item) {
             self.drop_learner(link, &overflow);
             self.links.follow_ups.push_back(Input::LearnerDown { link });
@@ -127,15 +129,23 @@ impl Driver {
         if let Some(leading) = &mut self.links.leading {
             leading.applied(&record);
         }
-        self.shared.metrics.commits.add(1);
+        self.count_applied(&record);
         if self.schedule.applied(payload.len()) {
             self.jobs.push(Job::Snapshot);
         }
         Ok(())
     }
 
+    fn count_applied(&self, record: &TxnRecord) {
+        let metrics = &self.shared.metrics;
+        metrics.commit_count.inc();
+        if let Ok(age_ms) = u64::try_from(self.clock.wall_ms().saturating_sub(record.header.time)) {
+            metrics.propagation_latency.record(Duration::from_millis(age_ms));
+        }
+    }
+
     fn report_divergence(&self, zxid: Zxid) {
-        self.shared.metrics.digest_mismatches.add(1);
+        self.shared.metrics.digest_mismatches_count.add(1);
         if let Some(held_back) = self.links.gate.pass() {
             tracing::error!(%zxid, held_back, "this tree differs from the leader's: their digests disagree");
         }
@@ -144,13 +154,13 @@ impl Driver {
     fn change_role(&mut self, role: Role) {
         self.shared.tree.unsettle();
         self.links.leading = None;
-        self.shared.metrics.outstanding.set(0);
+        self.shared.metrics.outstanding_requests.set(0);
         let phase = match role {
             Role::Looking => {
                 self.links.leader = None;
                 self.links.received = None;
                 self.links.learners.clear();
-                self.shared.metrics.looking.add(1);
+                self.shared.metrics.looking_count.add(1);
                 tracing::info!("looking for a leader");
                 Phase::Looking
             }
@@ -177,7 +187,7 @@ impl Driver {
                 let tree = self.shared.tree.read();
                 self.links.leading = Some(Leading::new(&self.leading_config, &tree, now));
                 drop(tree);
-                self.shared.metrics.proposal_size.reset();
+                self.shared.proposal_size.reset();
                 Phase::Leading { epoch: Some(epoch) }
             }
             Role::Following { leader } => Phase::Following { leader, epoch: Some(epoch) },

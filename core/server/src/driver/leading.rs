@@ -269,7 +269,7 @@ impl Leading {
         let expired = if self.expiry_held <= now { self.sessions.expired(now) } else { Vec::new() };
         if !expired.is_empty() {
             tracing::info!(count = expired.len(), "sessions expired");
-            shared.metrics.expired.add(expired.len() as u64);
+            shared.metrics.stale_sessions_expired.add(expired.len() as u64);
             self.waiting.extend(expired.into_iter().map(Work::Expire));
         }
         if self.next_reap <= now {

@@ -229,7 +229,7 @@ impl Driver {
                 Input::SnapshotInstalled { zxid }
             }
             Done::Snapshot(Some(written)) => {
-                self.shared.metrics.snapshot.record(written.took);
+                self.shared.metrics.snapshottime.record(written.took);
                 tracing::info!(zxid = %written.zxid, bytes = written.bytes, took = ?written.took, "snapshot written");
                 return Ok(());
             }
@@ -258,7 +258,7 @@ impl Driver {
         let input = match event {
             LeaderEvent::Up { link } => Input::LeaderLinkUp { link },
             LeaderEvent::Packet { link, packet, admission: _admission } => {
-                self.shared.metrics.received.add(1);
+                self.shared.metrics.packets_received.add(1);
                 self.note_ping(&packet);
                 Input::LeaderPacket { link, packet }
             }
@@ -304,7 +304,7 @@ impl Driver {
                 self.input(Input::LearnerUp { link })
             }
             LearnerEvent::Packet { link, packet, admission } => {
-                self.shared.metrics.received.add(1);
+                self.shared.metrics.packets_received.add(1);
                 // A follower's requests must not hold back the acknowledgements behind them: those are what commits them.
                 self.links.admission = self.links.learners.is_observer(link).then_some(admission);
                 let outcome = self.input(Input::LearnerPacket { link, packet });

@@ -62,7 +62,7 @@ impl Driver {
         let now = self.clock.now();
         let Some(leading) = &mut self.links.leading else { return Ok(()) };
         let valid = leading.revalidate(session, timeout_ms, link, now);
-        self.shared.metrics.revalidated.add(1);
+        self.shared.metrics.revalidate_count.add(1);
         self.answer(link, PacketType::Revalidate, packet.zxid, Some(encode_revalidated(session, valid)));
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Driver {
     /// The next thing that waits to be proposed, if there is room for it.
     pub(super) fn next_proposal(&mut self) -> Option<Input> {
         let leading = self.links.leading.as_mut()?;
-        self.shared.metrics.outstanding.set(leading.outstanding() as u64);
+        self.shared.metrics.outstanding_requests.set(leading.outstanding() as u64);
         let full = self.peer.in_flight() >= MAX_IN_FLIGHT
             || leading.proposed_bytes() >= self.shared.config.limits.learner_backlog_bytes / 2;
         if full || !self.jobs.has_room() {
@@ -102,7 +102,7 @@ impl Driver {
         Some(match next {
             Next::Sync { token } => Input::Sync { token },
             Next::Propose(payload) => {
-                self.shared.metrics.proposal_size.record(payload.len());
+                self.shared.proposal_size.record(payload.len());
                 Input::Propose { zxid, payload }
             }
         })

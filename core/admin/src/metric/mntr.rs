@@ -1,0 +1,77 @@
+//! As Apache's `mntr` and its AdminServer's `monitor` have it (`PrometheusMetricsProvider`'s names come from there too).
+
+use std::fmt::Write;
+
+use super::{Distribution, Sample, Value};
+
+/// A number as Java prints it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Number {
+    /// A `long`.
+    Whole(i64),
+    /// A `double` with at most four decimals.
+    Fraction(f64),
+    /// No number, but words.
+    Text(String),
+}
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(value) => value.fmt(f),
+            Self::Fraction(value) => write!(f, "{:?}", rounded(*value)),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// With at most four decimals.
+pub fn rounded(value: f64) -> f64 {
+    (value * 10_000.0).round() / 10_000.0
+}
+
+/// Keys without `zk_`, and their values: one for a plain number, five or nine for a distribution.
+pub fn numbers(samples: &[Sample]) -> Vec<(String, Number)> {
+    let mut numbers = Vec::new();
+    for sample in samples {
+        let mut name = sample.name.to_string();
+        if let Some((_, value)) = &sample.label {
+            name = format!("{name}_{value}");
+        }
+        match &sample.value {
+            Value::Counter(value) => numbers.push((name, whole(*value as f64))),
+            Value::Gauge(value) => numbers.push((name, Number::Whole(*value))),
+            Value::Ratio(value) => numbers.push((name, Number::Fraction(*value))),
+            Value::Text(text) => numbers.push((name, Number::Text(text.clone()))),
+            Value::Distribution(distribution) => spread(&name, distribution, &mut numbers),
+        }
+    }
+    numbers
+}
+
+fn whole(value: f64) -> Number {
+    Number::Whole(value as i64)
+}
+
+fn spread(name: &str, distribution: &Distribution, numbers: &mut Vec<(String, Number)>) {
+    let Distribution { count, sum, min, max, quantiles } = *distribution;
+    let mut put = |prefix: &str, value| numbers.push((format!("{prefix}_{name}"), value));
+    put("avg", Number::Fraction(distribution.mean()));
+    put("min", whole(min));
+    put("max", whole(max));
+    put("cnt", whole(count as f64));
+    put("sum", whole(sum));
+    for (prefix, value) in ["p50", "p95", "p99", "p999"].into_iter().zip(quantiles.into_iter().flatten()) {
+        put(prefix, whole(value));
+    }
+}
+
+/// The lines of `mntr`.
+pub fn lines(samples: &[Sample]) -> String {
+    let mut text = String::new();
+    for (key, value) in numbers(samples) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "zk_{key}\t{value}");
+    }
+    text
+}

@@ -1,0 +1,39 @@
+//! What a gateway counts. One line more is all that a new number needs: it then shows in `mntr`, the AdminServer's
+//! `monitor` and Prometheus' `/metrics` by itself.
+
+// In the order in which Apache's `mntr` has those that it has; ours, named `palisade_...`, follow.
+palisade_admin::metrics! {
+    /// Everything that is counted. Written by whoever does the work, read by anybody.
+    pub(crate) struct Metrics {
+        /// Connections refused because there were too many.
+        connection_rejected: Counter,
+        /// Connections closed by this gateway, not by their clients.
+        connection_drop_count: Counter,
+        /// Bytes of requests.
+        bytes_received_count: Counter,
+        /// Transactions received from the leader.
+        learner_commit_received_count: Counter,
+        /// Clients that asked for a session, be it a new or an old one.
+        connection_request_count: Counter,
+        /// Bytes of replies and events.
+        response_bytes: Counter,
+        /// Clients that asked for an old session.
+        connection_revalidate_count: Counter,
+        /// Sessions known to this gateway only that expired.
+        stale_sessions_expired: Counter,
+        /// Watches that a creation fired.
+        node_created_watch_count: Summary,
+        /// Watches that a deletion fired.
+        node_deleted_watch_count: Summary,
+        /// Watches that a change of children fired.
+        node_children_watch_count: Summary,
+        /// Watches that a change of data fired.
+        node_changed_watch_count: Summary,
+        /// Time from receiving a request for the core to its answer, ms.
+        updatelatency: Timing,
+        /// Time from receiving a request for the replica to its answer, ms.
+        readlatency: Timing,
+        /// Time from a transaction's making by the leader to its being applied here, by the wall clocks, ms.
+        propagation_latency: Timing,
+    }
+}

@@ -8,20 +8,21 @@ mod table;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
-use crate::args::{Load, Scenario, seconds};
+use crate::args::seconds;
 use crate::compare::launch::Ensemble;
 use crate::compare::table::{Pair, Sample};
-use crate::{Failure, cpu};
+use crate::env::Env;
+use crate::failure::Failure;
+use crate::scenario::requests::Load;
+use crate::scenario::steady::{self, Steady};
 
 /// What is run: name in the table, scenario, connections, requests under way on each.
-const LOADS: [(&str, Scenario, u32, u32); 5] = [
-    ("get, 50 x 16", Scenario::Get, 50, 16),
-    ("get, 50 x 1", Scenario::Get, 50, 1),
-    ("set, 50 x 16", Scenario::Set, 50, 16),
-    ("set, 1 x 1", Scenario::Set, 1, 1),
-    ("create and delete, 50 x 4", Scenario::CreateDelete, 50, 4),
+const LOADS: [(&str, Load, usize, usize); 5] = [
+    ("get, 50 x 16", Load::Get, 50, 16),
+    ("get, 50 x 1", Load::Get, 50, 1),
+    ("set, 50 x 16", Load::Set, 50, 16),
+    ("set, 1 x 1", Load::Set, 1, 1),
+    ("ephemeral, 50 x 4", Load::Ephemeral, 50, 4),
 ];
 
 const HELP: &str = "\
@@ -47,80 +48,79 @@ pub(crate) struct Compare {
     warmup: Duration,
 }
 
-/// Starts both sides, measures, stops them, and returns the table. Ctrl-C and SIGTERM stop them too.
-pub(crate) async fn run(args: &Compare) -> Result<String, Failure> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    // Whichever branch wins, the other's servers are dropped, hence killed, before this returns.
-    tokio::select! {
-        table = measure_all(args) => table,
-        _ = interrupt.recv() => Err("interrupted; all servers are stopped".into()),
-        _ = terminate.recv() => Err("terminated; all servers are stopped".into()),
-    }
-}
-
-async fn measure_all(args: &Compare) -> Result<String, Failure> {
+/// Starts both sides, measures, stops them, and returns the table.
+pub(crate) fn run(env: &Env, args: &Compare) -> Result<String, Failure> {
     if args.seconds.is_zero() {
-        return Err("--seconds must be more than 0".into());
+        return Err(Failure::Before("--seconds must be more than 0".into()));
     }
-    let mut palisade = Ensemble::palisade(&args.palisade)?;
-    let mut apache = Ensemble::apache()?;
-    apache.wait_until_serving().await?;
-    palisade.wait_until_serving().await?;
+    let mut palisade = Ensemble::palisade(&args.palisade).map_err(Failure::before)?;
+    let mut apache = Ensemble::apache().map_err(Failure::before)?;
+    apache.wait_until_serving(env).map_err(Failure::before)?;
+    palisade.wait_until_serving(env).map_err(Failure::before)?;
     if !args.warmup.is_zero() {
-        for (_, scenario, connections, pipeline) in LOADS {
-            let mut load = Load::closed(scenario, connections, pipeline);
-            load.duration = args.warmup;
-            measure(&apache, load.clone()).await?;
-            measure(&palisade, load).await?;
+        for (_, load, connections, pipeline) in LOADS {
+            let steady = closed(load, connections, pipeline, Duration::ZERO, args.warmup);
+            measure(env, &apache, &steady)?;
+            measure(env, &palisade, &steady)?;
         }
     }
     let mut results: Vec<(&str, Vec<Pair>)> = LOADS.iter().map(|load| (load.0, Vec::new())).collect();
     for round in 0..args.rounds {
-        for ((name, scenario, connections, pipeline), (_, pairs)) in LOADS.into_iter().zip(&mut results) {
-            let mut load = Load::closed(scenario, connections, pipeline);
-            (load.warmup, load.duration) = (args.warmup, args.seconds);
+        for ((name, load, connections, pipeline), (_, pairs)) in LOADS.into_iter().zip(&mut results) {
+            let steady = closed(load, connections, pipeline, args.warmup, args.seconds);
             // Who goes first changes with every round, so that a drift of the machine favours nobody.
             let pair = if round.is_multiple_of(2) {
-                let apache = measure(&apache, load.clone()).await?;
-                Pair { apache, palisade: measure(&palisade, load).await? }
+                let apache = measure(env, &apache, &steady)?;
+                Pair { apache, palisade: measure(env, &palisade, &steady)? }
             } else {
-                let palisade = measure(&palisade, load.clone()).await?;
-                Pair { apache: measure(&apache, load).await?, palisade }
+                let palisade = measure(env, &palisade, &steady)?;
+                Pair { apache: measure(env, &apache, &steady)?, palisade }
             };
-            eprintln!(
+            env.progress.line(&format!(
                 "round {} of {}: {name}: Apache {:.0} op/s, Palisade {:.0} op/s",
                 round + 1,
                 args.rounds,
                 pair.apache.throughput,
                 pair.palisade.throughput
-            );
+            ));
             pairs.push(pair);
         }
     }
     Ok(table::render(&results))
 }
 
-/// One load on one side. Operations that failed make the run worthless, so they end it.
-async fn measure(ensemble: &Ensemble, mut load: Load) -> Result<Sample, Failure> {
-    load.target = vec![ensemble.address()];
-    load.pid = ensemble.pids();
-    let report = crate::run(&load).await.map_err(|error| format!("{}: {error}", ensemble.name()))?;
-    if report.errors() > 0 || report.measured.completed == 0 {
-        return Err(format!(
-            "{}: {} of {} operations of {} failed; nothing to compare",
-            ensemble.name(),
-            report.errors(),
-            report.measured.completed,
-            load.scenario.name()
-        )
-        .into());
+fn closed(load: Load, connections: usize, pipeline: usize, warmup: Duration, duration: Duration) -> Steady {
+    Steady {
+        load,
+        connections,
+        pipeline,
+        rate: None,
+        warmup,
+        duration,
+        size: 100,
+        znodes: 1000,
+        children: 10,
     }
-    let quantile_ms = |q| report.measured.latency.value_at_quantile(q) as f64 / 1000.0;
+}
+
+/// One load on one side. Operations that failed make the run worthless, so they end it.
+fn measure(env: &Env, ensemble: &Ensemble, steady: &Steady) -> Result<Sample, Failure> {
+    let site = ensemble.site();
+    let outcome = steady::run(env, &site, steady)?;
+    if outcome.failed() > 0 {
+        return Err(Failure::During(format!(
+            "{}: {} operations of {} failed; nothing to compare",
+            ensemble.name(),
+            outcome.failed(),
+            outcome.scenario
+        )));
+    }
+    let get = |name| outcome.get(name).unwrap_or(f64::NAN);
     Ok(Sample {
-        throughput: report.throughput(),
-        p50_ms: quantile_ms(0.5),
-        p99_ms: quantile_ms(0.99),
-        cpu_us: report.cpu_us_per_op().ok_or("the servers' processor time was not measured")?,
-        rss_mib: cpu::resident_bytes(&load.pid)? as f64 / f64::from(1 << 20),
+        throughput: get("throughput"),
+        p50_ms: get("p50"),
+        p99_ms: get("p99"),
+        cpu_us: get("server cpu"),
+        rss_mib: site.servers.rss()?.iter().sum::<u64>() as f64 / f64::from(1 << 20),
     })
 }

@@ -2,20 +2,20 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io;
-use std::net::TcpListener;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
-
-use crate::Failure;
 use crate::compare::config::{self, Ports};
 use crate::compare::process::Process;
+use crate::env::Env;
+use crate::failure::Failure;
+use crate::site::Site;
+use crate::usage::Servers;
+use tempfile::TempDir;
 
 const JARS: &str = "/usr/share/java";
 const VOTERS: usize = 3;
@@ -23,6 +23,8 @@ const VOTERS: usize = 3;
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long one server may take to answer `srvr`.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
+/// Within the bounds of both sides' `tickTime`.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Three voters and the server that clients connect to. Dropping it kills them and removes their folder.
@@ -64,7 +66,7 @@ impl Ensemble {
     pub(super) fn palisade(binary: &Path) -> Result<Self, Failure> {
         let binary = binary.canonicalize().map_err(|error| {
             let build = "run `cargo build --release -p palisade`, or name the binary with --palisade";
-            format!("{}: {error}; {build}", binary.display())
+            Failure::Before(format!("{}: {error}; {build}", binary.display()))
         })?;
         let folder = TempDir::with_prefix("palisade-compare-")?;
         let all = free_ports(VOTERS + 1)?;
@@ -93,33 +95,36 @@ impl Ensemble {
         self.name
     }
 
-    /// Where clients connect.
-    pub(super) fn address(&self) -> String {
+    /// Where clients connect, and all server processes.
+    pub(super) fn site(&self) -> Site {
         let port = self.servers.last().map_or(0, |(_, port)| *port);
-        format!("127.0.0.1:{port}")
-    }
-
-    /// All server processes.
-    pub(super) fn pids(&self) -> Vec<u32> {
-        self.servers.iter().map(|(process, _)| process.pid()).collect()
+        Site {
+            targets: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
+            root: "/palisade-loadtest".into(),
+            session_timeout: SESSION_TIMEOUT,
+            servers: Servers {
+                pids: self.servers.iter().map(|(process, _)| process.pid()).collect(),
+                upstream: Vec::new(),
+            },
+        }
     }
 
     /// Waits until each server leads, follows or observes.
-    pub(super) async fn wait_until_serving(&mut self) -> Result<(), Failure> {
+    pub(super) fn wait_until_serving(&mut self, env: &Env) -> Result<(), Failure> {
         let deadline = Instant::now() + START_LIMIT;
         for (process, port) in &mut self.servers {
-            while !serves(*port).await {
-                process.check_running()?;
+            while !serves(*port) {
+                env.interrupt.check()?;
+                process.check_running().map_err(Failure::During)?;
                 if Instant::now() >= deadline {
                     let output = process.output();
-                    return Err(format!(
+                    return Err(Failure::During(format!(
                         "{}: not all servers serve after {START_LIMIT:?}; the last output of the one on port \
                          {port}:\n{output}",
                         self.name
-                    )
-                    .into());
+                    )));
                 }
-                sleep(POLL).await;
+                thread::sleep(POLL);
             }
         }
         Ok(())
@@ -127,15 +132,16 @@ impl Ensemble {
 }
 
 /// Whether the server answers `srvr` with its mode, which it does once it is part of an ensemble with a leader.
-async fn serves(port: u16) -> bool {
-    let ask = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"srvr").await?;
+fn serves(port: u16) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(STATUS_LIMIT))?;
+        stream.write_all(b"srvr")?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
+        stream.read_to_string(&mut answer)?;
         io::Result::Ok(answer)
     };
-    matches!(timeout(STATUS_LIMIT, ask).await, Ok(Ok(answer)) if answer.contains("Mode: "))
+    ask().is_ok_and(|answer| answer.contains("Mode: "))
 }
 
 /// Ports that are free now: all are held until the last one is found, so they differ.
@@ -173,17 +179,21 @@ fn class_path(folder: &Path) -> Result<OsString, Failure> {
     let jars = ["zookeeper.jar", "slf4j-simple.jar"].map(|name| folder.join(name));
     if let Some(missing) = jars.iter().find(|jar| !jar.exists()) {
         let advice = "install Debian's packages libzookeeper-java and libslf4j-java";
-        return Err(format!("{} is missing: {advice}", missing.display()).into());
+        return Err(Failure::Before(format!("{} is missing: {advice}", missing.display())));
     }
-    Ok(std::env::join_paths(jars)?)
+    std::env::join_paths(jars).map_err(|error| Failure::Before(error.to_string()))
 }
 
 fn check_java() -> Result<(), Failure> {
     let version = Command::new("java").arg("-version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     match version {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`java -version` ended with {status}; is the Java runtime whole?").into()),
-        Err(error) => Err(format!("java: {error}; install Debian's package default-jre-headless").into()),
+        Ok(status) => {
+            Err(Failure::Before(format!("`java -version` ended with {status}; is the Java runtime whole?")))
+        }
+        Err(error) => {
+            Err(Failure::Before(format!("java: {error}; install Debian's package default-jre-headless")))
+        }
     }
 }
 

@@ -1,0 +1,46 @@
+//! What can be done to a server, and what is measured of it.
+
+pub(crate) mod fanout;
+pub(crate) mod idle;
+pub(crate) mod requests;
+pub(crate) mod steady;
+pub(crate) mod storm;
+pub(crate) mod watches;
+
+use std::time::{Duration, Instant};
+
+use crate::env::Env;
+use crate::failure::Failure;
+use crate::net::conn::Incoming;
+use crate::net::reactor::Reactor;
+
+/// How often the progress bar moves.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// Lets time pass: connections are kept, and none may be lost.
+pub(crate) fn rest(env: &Env, reactor: &mut Reactor, what: &str, time: Duration) -> Result<(), Failure> {
+    env.progress.phase_of(what, time);
+    let start = Instant::now();
+    while let Some(left) = time.checked_sub(start.elapsed()) {
+        settle(reactor, left.min(TICK))?;
+        env.progress.elapsed(start.elapsed());
+    }
+    Ok(())
+}
+
+/// The same without a word.
+pub(crate) fn settle(reactor: &mut Reactor, time: Duration) -> Result<(), Failure> {
+    let end = Instant::now() + time;
+    let mut lost = None;
+    while Instant::now() < end {
+        reactor.poll(end, &mut |_, _, incoming| {
+            if let Incoming::Lost(reason) = incoming {
+                lost.get_or_insert(reason);
+            }
+        })?;
+        if let Some(reason) = lost {
+            return Err(Failure::During(reason));
+        }
+    }
+    Ok(())
+}

@@ -71,6 +71,7 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.size("outbox_bytes", &mut limits.outbox_bytes);
     section.integer("pipelined_requests", &mut limits.pipelined_requests);
     section.integer("watches", &mut limits.watches);
+    section.integer("total_watches", &mut limits.total_watches);
     section.integer("in_flight", &mut limits.in_flight);
     section.size("in_flight_bytes", &mut limits.in_flight_bytes);
     section.duration("write_wait", &mut limits.write_wait);

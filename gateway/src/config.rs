@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::fourletter::Word;
 use crate::tenancy::Root;
+use palisade_watch::WatchLimits;
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
 
 /// Everything that a gateway is told. [`Config::validate`] says whether it makes sense.
@@ -123,8 +124,10 @@ pub struct Limits {
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
     pub pipelined_requests: usize,
     /// Watches of one connection: more are refused with BADARGUMENTS. Who registers more at once after a reconnect
-    /// is closed.
+    /// is closed. A persistent watch counts twice, here and in [`Self::total_watches`].
     pub watches: usize,
+    /// Watches of all connections together: more are refused in the same way.
+    pub total_watches: usize,
     /// Requests forwarded to the core and not yet answered. A leader reads only so many of them ahead: beyond, the
     /// pings that keep sessions alive would wait behind requests.
     pub in_flight: usize,
@@ -184,10 +187,17 @@ impl Default for Limits {
             outbox_bytes: 16 << 20,
             pipelined_requests: 1_000,
             watches: 500_000,
+            total_watches: 20_000_000,
             in_flight: 4_000,
             in_flight_bytes: 64 << 20,
             write_wait: Duration::from_secs(10),
         }
+    }
+}
+
+impl Limits {
+    pub(crate) const fn watch_limits(&self) -> WatchLimits {
+        WatchLimits { connection: self.watches, total: self.total_watches }
     }
 }
 
@@ -304,6 +314,7 @@ impl Config {
         check.range("limits.outbox_bytes", l.outbox_bytes, 64 << 10, 4 << 30);
         check.range("limits.pipelined_requests", l.pipelined_requests, 1, 1_000_000);
         check.range("limits.watches", l.watches, 1, 100_000_000);
+        check.range("limits.total_watches", l.total_watches, 1, 1_000_000_000);
         check.range("limits.in_flight", l.in_flight, 1, 10_000_000);
         check.range("limits.in_flight_bytes", l.in_flight_bytes, 1 << 20, 16 << 30);
         if l.in_flight_bytes < l.max_frame {

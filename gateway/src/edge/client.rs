@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use palisade_store::acl;
+use palisade_watch::Slot;
 use palisade_wire::connect::ConnectResponse;
 use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, SessionId, Zxid, frame};
 use parking_lot::{Mutex, MutexGuard};
@@ -19,7 +20,6 @@ use super::stats::{ClientStats, ServerStats};
 use crate::core_link::{Answer, Requester};
 use crate::exec::{write_outcome, write_reply};
 use crate::tenancy::Root;
-use crate::watch::Slot;
 
 /// Tag of the one request about the session itself that may be on its way: createSession or revalidate. Requests
 /// of the client are tagged by their place in the pipeline, which counts up from 0.

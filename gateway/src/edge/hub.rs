@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
+use palisade_watch::{Fired, Slot, WatchIndex};
 use palisade_wire::reply::{EventType, WatchEvent};
 use palisade_wire::txn::{Txn, TxnHeader};
 use palisade_wire::{Acl, Id, Perms, SessionId, Zxid, frame};
@@ -24,7 +25,6 @@ use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
 use crate::session::LocalSessions;
 use crate::tenancy::Root;
-use crate::watch::{Slot, WatchIndex};
 
 /// The shortest interval at which local sessions are looked at.
 const MIN_TICK: Duration = Duration::from_millis(10);
@@ -51,7 +51,7 @@ struct Clients {
 
 #[derive(Debug, Default)]
 struct Scratch {
-    fired: Vec<Slot>,
+    fired: Vec<Fired>,
     frame: BytesMut,
 }
 
@@ -188,11 +188,7 @@ impl Hub {
         let path = &*path;
         let mut watches = self.watches.lock();
         let Scratch { fired, frame } = &mut *self.scratch.lock();
-        match kind {
-            EventType::NodeCreated | EventType::NodeDataChanged => watches.fire_data(path, fired),
-            EventType::NodeDeleted => watches.fire_deleted(path, fired),
-            EventType::NodeChildrenChanged => watches.fire_children(path, fired),
-        }
+        watches.fire(kind, path, fired);
         if fired.is_empty() {
             return;
         }
@@ -202,7 +198,7 @@ impl Hub {
         // Who may read without being anybody needs no further check.
         let guarded = Some(acl).filter(|acl| !acl::check(acl, Perms::READ, &[]));
         let clients = self.clients.read();
-        for slot in fired {
+        for Fired { slot, .. } in fired {
             if let Some(Some(client)) = clients.slots.get(slot.index()) {
                 client.push_event(frame, guarded);
             }

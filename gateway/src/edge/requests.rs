@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use palisade_store::DataTree;
-use palisade_wire::request::{Request, RequestHeader, xid};
+use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
 use palisade_wire::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid, frame};
 use parking_lot::RwLockReadGuard;
 
@@ -13,7 +13,7 @@ use super::client::{Client, HIGH_WATER};
 use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
-use crate::exec::{Local, write_header};
+use crate::exec::{CatchUp, Local, write_header};
 use crate::tenancy::{Root, confine};
 
 /// Xid and type.
@@ -22,6 +22,8 @@ const HEADER: usize = 8;
 const COPY_UP_TO: usize = 4 << 10;
 /// Replies of this size are given to the outbox before the next read, and the applier gets a chance.
 const CHUNK: usize = 64 << 10;
+/// Watches that are set again before the replica may change.
+const WATCHES_AT_ONCE: usize = 1_000;
 /// Identities that one connection may collect: all of them travel with each of its writes.
 const MAX_IDS: usize = 64;
 /// Bytes of a credential; the name in it becomes part of the identity.
@@ -82,22 +84,36 @@ impl<'a> Answers<'a> {
     }
 
     fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
-        let tree = self.tree.get_or_insert_with(|| self.edge.replica.read());
-        let (watches, slot, session) = (self.edge.hub.watches(), self.client.slot(), self.session);
-        let max_watches = self.edge.config.limits.watches;
-        let root = self.edge.hub.root();
-        Local { tree, root, watches, max_watches, slot, session, ids }.answer(xid, op, body, self.out);
-        // What a client registers again cannot be refused in part: it would believe that it watches.
-        if matches!(op, OpCode::SetWatches | OpCode::SetWatches2)
-            && watches.lock().count_of(slot) > max_watches
-        {
-            self.client.close(CloseReason::TooManyWatches);
+        match Request::decode(op, body) {
+            Ok(Request::SetWatches(watches)) => self.set_watches(xid, &watches, ids),
+            request => self.with_tree(ids, |local, out| local.answer(xid, request, out)),
         }
         self.count += 1;
-        self.last = (op, xid, tree.last_zxid());
+        self.last = (op, xid, self.tree.as_ref().map_or(Zxid(-1), |tree| tree.last_zxid()));
         if self.out.len() >= CHUNK {
             self.publish();
         }
+    }
+
+    /// In steps, between which the replica may change, so that nobody waits for a client that has very many.
+    fn set_watches(&mut self, xid: i32, watches: &SetWatches<'_>, ids: &[Id]) {
+        let begun = self.with_tree(ids, |local, _| CatchUp::begin(local, watches));
+        let Ok(mut left) = begun else {
+            self.client.close(CloseReason::TooManyWatches);
+            return;
+        };
+        while self.with_tree(ids, |local, out| left.step(local, WATCHES_AT_ONCE, out)) {
+            self.publish();
+        }
+        self.with_tree(ids, |local, out| write_header(out, xid, local.tree.last_zxid(), ErrorCode::OK));
+    }
+
+    fn with_tree<R>(&mut self, ids: &[Id], f: impl FnOnce(&Local<'_>, &mut BytesMut) -> R) -> R {
+        let Edge { hub, replica, config, .. } = self.edge;
+        let tree = self.tree.get_or_insert_with(|| replica.read());
+        let (root, watches, slot) = (hub.root(), hub.watches(), self.client.slot());
+        let limits = &config.limits.watch_limits();
+        f(&Local { tree, root, watches, limits, slot, session: self.session, ids }, self.out)
     }
 
     fn ping(&mut self) {

@@ -2,13 +2,13 @@
 
 use bytes::{BufMut, BytesMut};
 use palisade_store::DataTree;
+use palisade_watch::{Slot, WatchIndex, WatchKind, WatchLimits};
 use palisade_wire::request::Request;
-use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer};
+use palisade_wire::{DecodeError, ErrorCode, Id, SessionId, Writer};
 use parking_lot::Mutex;
 
-use super::{reads, set_watches, write_header, write_reply};
+use super::{reads, write_header, write_reply};
 use crate::tenancy::Root;
-use crate::watch::{Slot, WatchIndex, WatchKind};
 
 /// What a request sees: the replica at one moment, and who asks.
 ///
@@ -22,8 +22,8 @@ pub(crate) struct Local<'a> {
     pub root: &'a Root,
     /// Where watches are left.
     pub watches: &'a Mutex<WatchIndex>,
-    /// How many one connection may leave.
-    pub max_watches: usize,
+    /// How many may be left there.
+    pub limits: &'a WatchLimits,
     /// The connection.
     pub slot: Slot,
     /// Its session.
@@ -33,18 +33,15 @@ pub(crate) struct Local<'a> {
 }
 
 impl Local<'_> {
-    /// Executes a request and appends its reply, after the events that it catches up with.
+    /// Executes a request and appends its reply. SetWatches is not for here: it is [`CatchUp`](super::CatchUp).
     ///
     /// A body that does not decode is answered with [`ErrorCode::MARSHALLING_ERROR`], that of a write included.
-    pub(crate) fn answer(&self, xid: i32, op: OpCode, body: &[u8], out: &mut BytesMut) {
+    pub(crate) fn answer(&self, xid: i32, request: Result<Request<'_>, DecodeError>, out: &mut BytesMut) {
         let zxid = self.tree.last_zxid();
-        match Request::decode(op, body) {
-            Ok(Request::SetWatches(watches)) => {
-                set_watches::catch_up(self, &watches, out);
-                write_header(out, xid, zxid, ErrorCode::OK);
-            }
+        match request {
             Ok(request)
-                if asks_to_watch(&request) && self.watches.lock().count_of(self.slot) >= self.max_watches =>
+                if asks_to_watch(&request)
+                    && self.watches.lock().has_room(self.slot, 1, self.limits).is_err() =>
             {
                 write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
             }

@@ -3,7 +3,7 @@ use palisade_wire::multi::{MultiHeader, MultiResult};
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::PathWatch;
 use palisade_wire::txn::{CreateTxn, Txn, TxnHeader};
-use palisade_wire::{Acl, Perms, Reader, Stat, Zxid};
+use palisade_wire::{Acl, OpCode, Perms, Reader, Stat, Zxid};
 
 use super::*;
 
@@ -51,7 +51,7 @@ impl Fixture {
             tree: &self.tree,
             root: &self.root,
             watches: &self.watches,
-            max_watches: 1_000,
+            limits: &WatchLimits { connection: 1_000, total: 1_000 },
             slot,
             session: ME,
             ids: &self.ids,
@@ -60,7 +60,7 @@ impl Fixture {
 
     fn raw(&self, op: OpCode, body: &[u8]) -> (ErrorCode, Vec<u8>) {
         let mut out = BytesMut::new();
-        self.local().answer(9, op, body, &mut out);
+        self.local().answer(9, Request::decode(op, body), &mut out);
         let frame = palisade_wire::frame::split(&mut out, 1 << 30).unwrap().unwrap();
         assert!(out.is_empty());
         let mut r = Reader::new(&frame);

@@ -13,6 +13,7 @@ mod set_watches;
 pub(crate) use auth::{Authenticator, remote_id};
 pub(crate) use local::Local;
 pub(crate) use outcome::write_outcome;
+pub(crate) use set_watches::CatchUp;
 
 use bytes::BytesMut;
 use palisade_wire::reply::ReplyHeader;

@@ -135,3 +135,36 @@ async fn watches_beyond_the_limit_are_refused() {
     session.send(OpCode::SetWatches, &palisade_wire::request::Request::SetWatches(again)).await;
     assert!(session.is_closed().await);
 }
+
+#[tokio::test]
+async fn all_connections_together_have_a_limit_of_watches() {
+    let mut config = config();
+    config.limits.total_watches = 2;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let (mut one, mut other) = (bench.session().await, bench.session().await);
+    one.ok(OpCode::Exists, &exists("/", true)).await;
+    other.ok(OpCode::Exists, &exists("/", true)).await;
+    assert_eq!(other.err(OpCode::Exists, &exists("/a", true)).await, ErrorCode::BAD_ARGUMENTS);
+    drop(one);
+    while bench.edge.edge.hub.watches().lock().len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(other.err(OpCode::Exists, &exists("/a", true)).await, ErrorCode::NO_NODE);
+}
+
+/// More than are set again in one step.
+#[tokio::test]
+async fn very_many_watches_are_set_again() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    let exist: Vec<_> = (0..5_000).map(|i| format!("/n{i:04}").into()).collect();
+    bench.core.write(OpCode::Create, &create("/n4321", 0));
+    let again = palisade_wire::request::SetWatches { exist, ..set_watches(bench.core.zxid()) };
+    session.send(OpCode::SetWatches, &palisade_wire::request::Request::SetWatches(again)).await;
+    assert_eq!(session.event().await.2, "/n4321");
+    assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+    assert_eq!(bench.edge.edge.hub.watches().lock().len(), 4_999);
+    bench.core.write(OpCode::Create, &create("/n0007", 0));
+    assert_eq!(session.event().await.2, "/n0007");
+}

@@ -4,10 +4,10 @@ fn slot(index: usize) -> Slot {
     Slot::new(index).unwrap()
 }
 
-fn fired(fire: impl FnOnce(&mut Vec<Slot>)) -> Vec<usize> {
-    let mut fired = vec![slot(99)];
+fn fired(fire: impl FnOnce(&mut Vec<Fired>)) -> Vec<usize> {
+    let mut fired = vec![Fired { slot: slot(99), one_shot: true }];
     fire(&mut fired);
-    fired.into_iter().map(Slot::index).collect()
+    fired.into_iter().map(|fired| fired.slot.index()).collect()
 }
 
 #[test]
@@ -16,9 +16,9 @@ fn one_shot_watches_fire_once() {
     index.add_data(slot(1), "/a");
     index.add_data(slot(1), "/a");
     index.add_data(slot(2), "/a");
-    assert_eq!(fired(|f| index.fire_data("/b", f)), []);
-    assert_eq!(fired(|f| index.fire_data("/a", f)), [1, 2]);
-    assert_eq!(fired(|f| index.fire_data("/a", f)), []);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/b", f)), []);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a", f)), [1, 2]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a", f)), []);
     assert_eq!(index.summary(), WatchSummary::default());
 }
 
@@ -28,7 +28,7 @@ fn deletion_reaches_both_tables_but_each_connection_once() {
     index.add_data(slot(1), "/a");
     index.add_child(slot(1), "/a");
     index.add_child(slot(2), "/a");
-    assert_eq!(fired(|f| index.fire_deleted("/a", f)), [1, 2]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDeleted, "/a", f)), [1, 2]);
     assert_eq!(index.len(), 0);
 }
 
@@ -37,8 +37,8 @@ fn data_and_children_are_apart() {
     let mut index = WatchIndex::default();
     index.add_data(slot(1), "/a");
     index.add_child(slot(2), "/a");
-    assert_eq!(fired(|f| index.fire_children("/a", f)), [2]);
-    assert_eq!(fired(|f| index.fire_data("/a", f)), [1]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeChildrenChanged, "/a", f)), [2]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a", f)), [1]);
 }
 
 #[test]
@@ -46,10 +46,10 @@ fn persistent_watches_stay_and_cover_one_path() {
     let mut index = WatchIndex::default();
     index.add_persistent(slot(1), "/a");
     for _ in 0..2 {
-        assert_eq!(fired(|f| index.fire_data("/a", f)), [1]);
-        assert_eq!(fired(|f| index.fire_children("/a", f)), [1]);
-        assert_eq!(fired(|f| index.fire_deleted("/a", f)), [1]);
-        assert_eq!(fired(|f| index.fire_data("/a/b", f)), []);
+        assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a", f)), [1]);
+        assert_eq!(fired(|f| index.fire(EventType::NodeChildrenChanged, "/a", f)), [1]);
+        assert_eq!(fired(|f| index.fire(EventType::NodeDeleted, "/a", f)), [1]);
+        assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a/b", f)), []);
     }
 }
 
@@ -60,13 +60,13 @@ fn recursive_watches_cover_descendants_without_their_lists() {
     index.add_recursive(slot(2), "/");
     index.add_recursive(slot(1), "/");
     for path in ["/a", "/a/b", "/a/b/c"] {
-        assert_eq!(fired(|f| index.fire_data(path, f)), [1, 2], "{path}");
-        assert_eq!(fired(|f| index.fire_deleted(path, f)), [1, 2], "{path}");
-        assert_eq!(fired(|f| index.fire_children(path, f)), [], "{path}");
+        assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, path, f)), [1, 2], "{path}");
+        assert_eq!(fired(|f| index.fire(EventType::NodeDeleted, path, f)), [1, 2], "{path}");
+        assert_eq!(fired(|f| index.fire(EventType::NodeChildrenChanged, path, f)), [], "{path}");
     }
-    assert_eq!(fired(|f| index.fire_data("/ab", f)), [1, 2]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/ab", f)), [1, 2]);
     index.remove(slot(1), "/", WatchKind::Recursive).unwrap();
-    assert_eq!(fired(|f| index.fire_data("/ab", f)), [2]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/ab", f)), [2]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn several_modes_on_one_path_are_one_event() {
     index.add_persistent(slot(1), "/a");
     index.add_recursive(slot(1), "/a");
     index.add_recursive(slot(1), "/");
-    assert_eq!(fired(|f| index.fire_data("/a", f)), [1]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a", f)), [1]);
     assert_eq!(index.check(slot(1), "/a", WatchKind::Data), Err(ErrorCode::NO_WATCHER));
     assert_eq!(index.check(slot(1), "/a", WatchKind::Persistent), Ok(()));
 }
@@ -120,7 +120,7 @@ fn a_connection_that_ends_leaves_nothing() {
     index.remove_slot(slot(7));
     assert_eq!(index.len(), 0);
     index.add_data(slot(0), "/a/1");
-    assert_eq!(fired(|f| index.fire_data("/a/1", f)), [0]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a/1", f)), [0]);
 }
 
 #[test]
@@ -204,11 +204,19 @@ fn it_agrees_with_a_plain_model() {
                 add("recursive");
                 index.add_recursive(slot(who), path);
             }
-            6 => assert_eq!(fired(|f| index.fire_data(path, f)), model.fire(path, &[DATA]), "{step}"),
-            7 => assert_eq!(fired(|f| index.fire_children(path, f)), model.fire(path, &[CHILD]), "{step}"),
+            6 => assert_eq!(
+                fired(|f| index.fire(EventType::NodeDataChanged, path, f)),
+                model.fire(path, &[DATA]),
+                "{step}"
+            ),
+            7 => assert_eq!(
+                fired(|f| index.fire(EventType::NodeChildrenChanged, path, f)),
+                model.fire(path, &[CHILD]),
+                "{step}"
+            ),
             8 => {
                 assert_eq!(
-                    fired(|f| index.fire_deleted(path, f)),
+                    fired(|f| index.fire(EventType::NodeDeleted, path, f)),
                     model.fire(path, &[DATA, CHILD]),
                     "{step}"
                 );
@@ -233,4 +241,48 @@ fn it_agrees_with_a_plain_model() {
     }
     (0..20).for_each(|who| index.remove_slot(slot(who)));
     assert_eq!(index.len(), 0);
+}
+
+#[test]
+fn it_tells_whether_a_watch_was_used_up() {
+    let mut index = WatchIndex::default();
+    index.add_data(slot(1), "/a");
+    index.add_recursive(slot(1), "/");
+    index.add_persistent(slot(2), "/a");
+    let mut fired = Vec::new();
+    for one_shot in [true, false] {
+        index.fire(EventType::NodeDataChanged, "/a", &mut fired);
+        let expected = [Fired { slot: slot(1), one_shot }, Fired { slot: slot(2), one_shot: false }];
+        assert_eq!(fired, expected);
+    }
+    assert!(index.hears_lastingly(slot(1), EventType::NodeDeleted, "/a/b"));
+    assert!(!index.hears_lastingly(slot(1), EventType::NodeChildrenChanged, "/a"));
+    assert!(index.hears_lastingly(slot(2), EventType::NodeChildrenChanged, "/a"));
+    assert!(!index.hears_lastingly(slot(2), EventType::NodeDataChanged, "/a/b"));
+}
+
+#[test]
+fn limits_are_told_apart() {
+    let mut index = WatchIndex::default();
+    let limits = WatchLimits { connection: 2, total: 3 };
+    index.add_persistent(slot(1), "/a");
+    assert_eq!(index.has_room(slot(1), 1, &limits), Err(TooMany::OfConnection));
+    assert_eq!(index.has_room(slot(2), 1, &limits), Ok(()));
+    assert_eq!(index.has_room(slot(2), 2, &limits), Err(TooMany::OfAll));
+}
+
+/// Paths that no znode can have are watched all the same, and fire nothing.
+#[test]
+fn odd_paths_are_kept_apart() {
+    let mut index = WatchIndex::default();
+    for path in ["", "/", "a", "//", "/a/", "/a//b"] {
+        index.add_recursive(slot(1), path);
+        assert_eq!(index.check(slot(1), path, WatchKind::Recursive), Ok(()));
+    }
+    assert_eq!(index.summary().paths, 6);
+    assert_eq!(fired(|f| index.fire(EventType::NodeCreated, "/z", f)), [1]);
+    assert_eq!(index.remove(slot(1), "/", WatchKind::Any), Ok(()));
+    assert_eq!(fired(|f| index.fire(EventType::NodeCreated, "/z", f)), []);
+    index.remove_slot(slot(1));
+    assert!(index.is_empty());
 }

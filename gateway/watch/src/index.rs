@@ -1,0 +1,352 @@
+//! Who watches what.
+
+use std::collections::BTreeMap;
+
+use palisade_wire::ErrorCode;
+use palisade_wire::reply::EventType;
+
+use crate::kinds::{Kinds, Slot, WatchKind};
+use crate::paths::{PathId, PathSet, Paths};
+use crate::watchers::{Groups, Watchers};
+
+/// Counts for `wchs`: the data table only, as Apache has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchSummary {
+    /// Connections with a watch.
+    pub connections: usize,
+    /// Watched paths.
+    pub paths: usize,
+    /// Watches.
+    pub watches: usize,
+}
+
+/// How many watches there may be. One that Apache would keep in both of its tables, a persistent one, counts twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchLimits {
+    /// Of one connection.
+    pub connection: usize,
+    /// Of all together.
+    pub total: usize,
+}
+
+/// A limit that more watches would exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooMany {
+    /// [`WatchLimits::connection`].
+    OfConnection,
+    /// [`WatchLimits::total`].
+    OfAll,
+}
+
+/// One connection that hears of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fired {
+    /// The connection.
+    pub slot: Slot,
+    /// Whether a one-shot watch was used up. If not, the next event of this kind will be heard as well.
+    pub one_shot: bool,
+}
+
+/// What one connection watches.
+#[derive(Debug, Default)]
+struct Watched {
+    paths: PathSet,
+    /// Paths in Apache's data table.
+    data: u32,
+    /// Paths in Apache's child table.
+    child: u32,
+}
+
+/// All watches of a gateway.
+///
+/// Adding, removing and firing take time in proportion to the watches that they touch (and to the length of the
+/// path); ending a connection, to the watches that it has.
+#[derive(Debug, Default)]
+pub struct WatchIndex {
+    paths: Paths,
+    groups: Groups,
+    by_slot: Vec<Watched>,
+    /// How many watches are on recursively watched paths, by the lengths of these paths: only ancestors of such a
+    /// length need to be looked up.
+    recursive: BTreeMap<usize, usize>,
+    summary: WatchSummary,
+    child_watches: usize,
+}
+
+impl WatchIndex {
+    /// Adds a one-shot watch of data or existence.
+    pub fn add_data(&mut self, slot: Slot, path: &str) {
+        self.add(slot, path, Kinds::DATA);
+    }
+
+    /// Adds a one-shot watch of the list of children.
+    pub fn add_child(&mut self, slot: Slot, path: &str) {
+        self.add(slot, path, Kinds::CHILD);
+    }
+
+    /// Adds a persistent watch.
+    pub fn add_persistent(&mut self, slot: Slot, path: &str) {
+        self.add(slot, path, Kinds::PERSISTENT);
+    }
+
+    /// Adds a persistent recursive watch. It hears of children by their own creation and deletion, not by changes of
+    /// lists (since 3.9).
+    pub fn add_recursive(&mut self, slot: Slot, path: &str) {
+        self.add(slot, path, Kinds::RECURSIVE);
+    }
+
+    fn add(&mut self, slot: Slot, path: &str, kinds: Kinds) {
+        let id = self.paths.find_or_insert(path);
+        let before = self.groups.kinds(self.paths.watchers(id), slot);
+        self.change(slot, id, before, before.and(kinds));
+    }
+
+    /// Replaces the kinds that `slot` has on a path, and forgets the path if nobody is left.
+    fn change(&mut self, slot: Slot, id: PathId, before: Kinds, after: Kinds) {
+        if before == after {
+            return;
+        }
+        let had_data = self.groups.any(self.paths.watchers(id), Kinds::DATA_TABLE);
+        self.groups.set(self.paths.watchers_mut(id), slot, after);
+        self.account(slot, id, before, after);
+        self.settle(id, had_data);
+    }
+
+    /// Counts what one connection gained or lost on one path.
+    fn account(&mut self, slot: Slot, id: PathId, before: Kinds, after: Kinds) {
+        if self.by_slot.len() <= slot.index() {
+            self.by_slot.resize_with(slot.index() + 1, Watched::default);
+        }
+        let watched = &mut self.by_slot[slot.index()];
+        match (before.is_none(), after.is_none()) {
+            (true, false) => watched.paths.insert(id),
+            (false, true) => watched.paths.remove(id),
+            _ => {}
+        }
+        match (before.has_any(Kinds::DATA_TABLE), after.has_any(Kinds::DATA_TABLE)) {
+            (false, true) => {
+                watched.data += 1;
+                self.summary.watches += 1;
+                self.summary.connections += usize::from(watched.data == 1);
+            }
+            (true, false) => {
+                watched.data -= 1;
+                self.summary.watches -= 1;
+                self.summary.connections -= usize::from(watched.data == 0);
+            }
+            _ => {}
+        }
+        match (before.has_any(Kinds::CHILD_TABLE), after.has_any(Kinds::CHILD_TABLE)) {
+            (false, true) => {
+                watched.child += 1;
+                self.child_watches += 1;
+            }
+            (true, false) => {
+                watched.child -= 1;
+                self.child_watches -= 1;
+            }
+            _ => {}
+        }
+        let len = self.paths.path(id).len();
+        match (before.has_any(Kinds::RECURSIVE), after.has_any(Kinds::RECURSIVE)) {
+            (false, true) => *self.recursive.entry(len).or_default() += 1,
+            (true, false) => {
+                let count = self.recursive.entry(len).or_default();
+                *count -= 1;
+                if *count == 0 {
+                    self.recursive.remove(&len);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts what a path gained or lost, and forgets it if nobody watches it.
+    fn settle(&mut self, id: PathId, had_data: bool) {
+        let watchers = self.paths.watchers(id);
+        match (had_data, self.groups.any(watchers, Kinds::DATA_TABLE)) {
+            (false, true) => self.summary.paths += 1,
+            (true, false) => self.summary.paths -= 1,
+            _ => {}
+        }
+        if watchers == Watchers::Nobody {
+            self.paths.remove(id);
+        }
+    }
+
+    fn kinds(&self, slot: Slot, path: &str) -> Kinds {
+        self.paths.find(path).map_or(Kinds::NONE, |id| self.groups.kinds(self.paths.watchers(id), slot))
+    }
+
+    /// Whether `slot` has a watch of this kind on `path`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NO_WATCHER`] if it has none.
+    pub fn check(&self, slot: Slot, path: &str, kind: WatchKind) -> Result<(), ErrorCode> {
+        if self.kinds(slot, path).has_any(kind.kinds()) { Ok(()) } else { Err(ErrorCode::NO_WATCHER) }
+    }
+
+    /// Removes the watches of this kind that `slot` has on `path`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NO_WATCHER`] if there was none.
+    pub fn remove(&mut self, slot: Slot, path: &str, kind: WatchKind) -> Result<(), ErrorCode> {
+        let id = self.paths.find(path).ok_or(ErrorCode::NO_WATCHER)?;
+        let before = self.groups.kinds(self.paths.watchers(id), slot);
+        if !before.has_any(kind.kinds()) {
+            return Err(ErrorCode::NO_WATCHER);
+        }
+        self.change(slot, id, before, before.without(kind.kinds()));
+        Ok(())
+    }
+
+    /// Removes all watches of a connection that ends.
+    pub fn remove_slot(&mut self, slot: Slot) {
+        let Some(watched) = self.by_slot.get_mut(slot.index()) else { return };
+        let paths = std::mem::take(&mut watched.paths);
+        for id in paths.from(0) {
+            let before = self.groups.kinds(self.paths.watchers(id), slot);
+            self.change(slot, id, before, Kinds::NONE);
+        }
+    }
+
+    /// Who hears of this event, each once, in the order of their slots; one-shot watches of the path are used up.
+    /// `fired` is overwritten.
+    pub fn fire(&mut self, event: EventType, path: &str, fired: &mut Vec<Fired>) {
+        fired.clear();
+        self.fire_exact(event, path, fired);
+        if event != EventType::NodeChildrenChanged {
+            self.fire_ancestors(path, fired);
+        }
+        fired.sort_unstable();
+        fired.dedup_by(|later, earlier| {
+            let same = later.slot == earlier.slot;
+            if same {
+                earlier.one_shot |= later.one_shot;
+            }
+            same
+        });
+    }
+
+    fn fire_exact(&mut self, event: EventType, path: &str, fired: &mut Vec<Fired>) {
+        let Some(id) = self.paths.find(path) else { return };
+        let had_data = self.groups.any(self.paths.watchers(id), Kinds::DATA_TABLE);
+        let mut watchers = std::mem::take(self.paths.watchers_mut(id));
+        let mut groups = std::mem::take(&mut self.groups);
+        groups.fire(&mut watchers, Kinds::hearing(event), |slot, before, left| {
+            fired.push(Fired { slot, one_shot: before != left });
+            if before != left {
+                self.account(slot, id, before, left);
+            }
+        });
+        self.groups = groups;
+        *self.paths.watchers_mut(id) = watchers;
+        self.settle(id, had_data);
+    }
+
+    fn fire_ancestors(&self, path: &str, fired: &mut Vec<Fired>) {
+        for &len in self.recursive.range(..path.len()).map(|(len, _)| len) {
+            let ancestor = match (len, path.as_bytes().get(len)) {
+                (1, _) if path.starts_with('/') => "/",
+                (2.., Some(b'/')) => &path[..len],
+                _ => continue,
+            };
+            if let Some(id) = self.paths.find(ancestor) {
+                let watchers = self.paths.watchers(id);
+                let hear = |slot| fired.push(Fired { slot, one_shot: false });
+                self.groups.for_each(watchers, Kinds::RECURSIVE, hear);
+            }
+        }
+    }
+
+    /// Whether `slot` hears of this event by a persistent watch.
+    pub fn hears_lastingly(&self, slot: Slot, event: EventType, path: &str) -> bool {
+        let lasting = Kinds::hearing(event).without(Kinds::ONE_SHOT);
+        let by_ancestor = || {
+            let mut fired = Vec::new();
+            if event != EventType::NodeChildrenChanged {
+                self.fire_ancestors(path, &mut fired);
+            }
+            fired.iter().any(|fired| fired.slot == slot)
+        };
+        self.kinds(slot, path).has_any(lasting) || by_ancestor()
+    }
+
+    /// Whether `more` watches of this connection would be too many.
+    ///
+    /// # Errors
+    /// Says which limit they would exceed.
+    pub fn has_room(&self, slot: Slot, more: usize, limits: &WatchLimits) -> Result<(), TooMany> {
+        if self.count_of(slot).saturating_add(more) > limits.connection {
+            return Err(TooMany::OfConnection);
+        }
+        if self.len().saturating_add(more) > limits.total { Err(TooMany::OfAll) } else { Ok(()) }
+    }
+
+    /// Watches of one connection in both tables.
+    pub fn count_of(&self, slot: Slot) -> usize {
+        self.by_slot.get(slot.index()).map_or(0, |watched| watched.data as usize + watched.child as usize)
+    }
+
+    /// Counts of the data table.
+    pub const fn summary(&self) -> WatchSummary {
+        self.summary
+    }
+
+    /// Watches in both tables.
+    pub const fn len(&self) -> usize {
+        self.summary.watches + self.child_watches
+    }
+
+    /// Whether nobody watches anything.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every watched path of both tables, once.
+    pub fn exact_paths(&self) -> Vec<String> {
+        self.paths.from(0).map(|id| self.paths.path(id).to_owned()).collect()
+    }
+
+    /// Who has a recursive watch, in order.
+    pub fn recursive_slots(&self) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        if !self.recursive.is_empty() {
+            for id in self.paths.from(0) {
+                self.groups.for_each(self.paths.watchers(id), Kinds::RECURSIVE, |slot| slots.push(slot));
+            }
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
+    /// Every path of the data table with its watchers.
+    pub fn for_each_path(&self, mut f: impl FnMut(&str, &mut dyn Iterator<Item = Slot>)) {
+        for id in self.paths.from(0) {
+            let mut slots = Vec::new();
+            self.groups.for_each(self.paths.watchers(id), Kinds::DATA_TABLE, |slot| slots.push(slot));
+            if !slots.is_empty() {
+                slots.sort_unstable();
+                slots.dedup();
+                f(self.paths.path(id), &mut slots.into_iter());
+            }
+        }
+    }
+
+    /// Every watcher of the data table with its paths.
+    pub fn for_each_slot(&self, mut f: impl FnMut(Slot, &mut dyn Iterator<Item = &str>)) {
+        for (index, watched) in self.by_slot.iter().enumerate().filter(|(_, watched)| watched.data > 0) {
+            if let Some(slot) = Slot::new(index) {
+                let in_table = |id: &PathId| {
+                    self.groups.kinds(self.paths.watchers(*id), slot).has_any(Kinds::DATA_TABLE)
+                };
+                f(slot, &mut watched.paths.from(0).filter(in_table).map(|id| self.paths.path(id)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "index_tests.rs"]
+mod tests;

@@ -1,0 +1,14 @@
+//! Watches: who is told of which change, when, and in which order. Pure machines: no sockets, no clock, no chance.
+//!
+//! * [`WatchIndex`]: who watches what. Apache keeps two tables per server (`DataTree.dataWatches`, `childWatches`);
+//!   here each path is kept once, with the connections that watch it by kind. Watches belong to a connection, not to a
+//!   session: a client that reconnects registers them again. The index knows connections only by [`Slot`], a small
+//!   number.
+
+mod index;
+mod kinds;
+mod paths;
+mod watchers;
+
+pub use index::{Fired, TooMany, WatchIndex, WatchLimits, WatchSummary};
+pub use kinds::{Slot, WatchKind};

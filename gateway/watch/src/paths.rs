@@ -1,0 +1,187 @@
+//! Small numbers for watched paths, so that a path is stored once.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use roaring::RoaringBitmap;
+
+use crate::watchers::Watchers;
+
+/// A path's place in [`Paths`].
+pub(crate) type PathId = u32;
+
+#[derive(Debug, Default)]
+struct Entry {
+    path: Box<str>,
+    watchers: Watchers,
+}
+
+/// The watched paths with their watchers.
+#[derive(Debug, Default)]
+pub(crate) struct Paths {
+    entries: Vec<Entry>,
+    free: Vec<PathId>,
+    /// Finds an entry by its path without storing the path a second time.
+    by_path: HashTable<PathId>,
+    /// Seeded by chance: clients choose the paths, and must not choose their collisions. No order depends on it.
+    hasher: DefaultHashBuilder,
+}
+
+impl Paths {
+    pub(crate) fn find(&self, path: &str) -> Option<PathId> {
+        let same = |id: &PathId| *self.entries[*id as usize].path == *path;
+        self.by_path.find(self.hasher.hash_one(path), same).copied()
+    }
+
+    pub(crate) fn find_or_insert(&mut self, path: &str) -> PathId {
+        if let Some(id) = self.find(path) {
+            return id;
+        }
+        let entry = Entry { path: path.into(), watchers: Watchers::default() };
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id as usize] = entry;
+                id
+            }
+            None => {
+                self.entries.push(entry);
+                (self.entries.len() - 1) as PathId
+            }
+        };
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let hash = |id: &PathId| hasher.hash_one(&*entries[*id as usize].path);
+        self.by_path.insert_unique(hash(&id), id, hash);
+        id
+    }
+
+    /// The path of an id that was not removed.
+    pub(crate) fn path(&self, id: PathId) -> &str {
+        &self.entries[id as usize].path
+    }
+
+    /// The watchers of an id that was not removed.
+    pub(crate) fn watchers(&self, id: PathId) -> Watchers {
+        self.entries[id as usize].watchers
+    }
+
+    pub(crate) fn watchers_mut(&mut self, id: PathId) -> &mut Watchers {
+        &mut self.entries[id as usize].watchers
+    }
+
+    /// Forgets a path that nobody watches.
+    pub(crate) fn remove(&mut self, id: PathId) {
+        let entry = &mut self.entries[id as usize];
+        if let Ok(found) = self.by_path.find_entry(self.hasher.hash_one(&*entry.path), |other| *other == id) {
+            found.remove();
+        }
+        *entry = Entry::default();
+        self.free.push(id);
+        if self.by_path.is_empty() {
+            *self = Self { hasher: self.hasher.clone(), ..Self::default() };
+        }
+    }
+
+    /// The watched paths from this place on.
+    pub(crate) fn from(&self, id: PathId) -> impl Iterator<Item = PathId> {
+        (id..self.entries.len() as PathId).filter(|id| self.watchers(*id) != Watchers::Nobody)
+    }
+}
+
+/// Numbers of the paths that one connection watches: mostly few, sometimes very many.
+#[derive(Debug)]
+pub(crate) enum PathSet {
+    Few { len: u8, ids: [PathId; Self::FEW] },
+    Many(Box<RoaringBitmap>),
+}
+
+impl Default for PathSet {
+    fn default() -> Self {
+        Self::Few { len: 0, ids: [0; Self::FEW] }
+    }
+}
+
+impl PathSet {
+    const FEW: usize = 5;
+
+    /// Adds an id that may be there already.
+    pub(crate) fn insert(&mut self, id: PathId) {
+        match self {
+            Self::Few { len, ids } if ids[..usize::from(*len)].contains(&id) => {}
+            Self::Few { len, ids } if usize::from(*len) < Self::FEW => {
+                ids[usize::from(*len)] = id;
+                *len += 1;
+            }
+            Self::Few { ids, .. } => {
+                *self = Self::Many(Box::new(ids.iter().copied().chain([id]).collect()));
+            }
+            Self::Many(many) => {
+                many.insert(id);
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: PathId) {
+        match self {
+            Self::Few { len, ids } => {
+                if let Some(at) = ids[..usize::from(*len)].iter().position(|other| *other == id) {
+                    *len -= 1;
+                    ids.swap(at, usize::from(*len));
+                }
+            }
+            Self::Many(many) => {
+                many.remove(id);
+                if many.is_empty() {
+                    *self = Self::default();
+                }
+            }
+        }
+    }
+
+    /// The ids from this one on, in their order.
+    pub(crate) fn from(&self, id: PathId) -> Box<dyn Iterator<Item = PathId> + '_> {
+        match self {
+            Self::Few { len, ids } => {
+                let mut few = ids[..usize::from(*len)].to_vec();
+                few.sort_unstable();
+                Box::new(few.into_iter().filter(move |other| *other >= id))
+            }
+            Self::Many(many) => Box::new(many.range(id..)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_every_size_behave_alike() {
+        assert!(size_of::<PathSet>() <= 24);
+        for n in [1, PathSet::FEW, PathSet::FEW + 1, 10_000] {
+            let mut set = PathSet::default();
+            for id in (0..n as PathId).rev().chain([0]) {
+                set.insert(id);
+            }
+            assert!(set.from(1).eq(1..n as PathId));
+            set.remove(n as PathId);
+            (1..n as PathId).for_each(|id| set.remove(id));
+            assert!(set.from(0).eq([0]));
+            set.remove(0);
+            assert!(matches!(set, PathSet::Few { len: 0, .. }), "memory is given back");
+        }
+    }
+
+    #[test]
+    fn numbers_are_given_again_and_memory_is_given_back() {
+        let mut paths = Paths::default();
+        let (a, b) = (paths.find_or_insert("/a"), paths.find_or_insert("/b"));
+        assert_eq!((paths.find("/a"), paths.find("/b"), paths.find("/c")), (Some(a), Some(b), None));
+        paths.remove(a);
+        assert_eq!((paths.find("/a"), paths.path(b)), (None, "/b"));
+        assert_eq!(paths.find_or_insert("/c"), a);
+        paths.remove(a);
+        paths.remove(b);
+        assert!(paths.entries.is_empty() && paths.free.is_empty());
+        assert_eq!(paths.by_path.capacity(), 0);
+    }
+}

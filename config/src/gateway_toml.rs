@@ -51,6 +51,7 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
     section.boolean("local", &mut config.sessions.local);
     section.duration("min_timeout", &mut config.sessions.min_timeout);
     section.duration("max_timeout", &mut config.sessions.max_timeout);
+    section.duration("write_wait", &mut config.sessions.write_wait);
     section.finish();
 
     let mut section = root.section("admin");
@@ -74,6 +75,5 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.integer("total_watches", &mut limits.total_watches);
     section.integer("in_flight", &mut limits.in_flight);
     section.size("in_flight_bytes", &mut limits.in_flight_bytes);
-    section.duration("write_wait", &mut limits.write_wait);
     section.finish();
 }

@@ -91,6 +91,9 @@ pub struct Sessions {
     pub min_timeout: Duration,
     /// The longest timeout that a client may negotiate.
     pub max_timeout: Duration,
+    /// How long a write or a sync waits while the core does not answer, as during an election, before it fails with
+    /// CONNECTIONLOSS; a third of the session's timeout if that is less.
+    pub write_wait: Duration,
 }
 
 /// `[auth]`: clients' identities.
@@ -133,8 +136,6 @@ pub struct Limits {
     pub in_flight: usize,
     /// Bytes of requests forwarded to the core and not yet answered.
     pub in_flight_bytes: usize,
-    /// How long a write waits for a leader before it fails; a third of the session's timeout if that is less.
-    pub write_wait: Duration,
 }
 
 impl Default for Tenant {
@@ -173,7 +174,12 @@ impl Default for Storage {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { local: false, min_timeout: Duration::from_secs(4), max_timeout: Duration::from_secs(40) }
+        Self {
+            local: false,
+            min_timeout: Duration::from_secs(4),
+            max_timeout: Duration::from_secs(40),
+            write_wait: Duration::from_secs(5),
+        }
     }
 }
 
@@ -190,7 +196,6 @@ impl Default for Limits {
             total_watches: 20_000_000,
             in_flight: 4_000,
             in_flight_bytes: 64 << 20,
-            write_wait: Duration::from_secs(10),
         }
     }
 }
@@ -294,7 +299,7 @@ impl Config {
     }
 
     fn validate_sessions(&self, check: &mut Check) {
-        let Sessions { local: _, min_timeout, max_timeout } = self.sessions;
+        let Sessions { local: _, min_timeout, max_timeout, write_wait } = self.sessions;
         check.span("sessions.min_timeout", min_timeout, MILLI, SESSION_TIMEOUT_MAX);
         check.span("sessions.max_timeout", max_timeout, MILLI, SESSION_TIMEOUT_MAX);
         if min_timeout > max_timeout {
@@ -303,6 +308,7 @@ impl Config {
                 format!("{min_timeout:?} is more than sessions.max_timeout, {max_timeout:?}"),
             );
         }
+        check.span("sessions.write_wait", write_wait, MILLI, HOUR);
     }
 
     fn validate_limits(&self, check: &mut Check) {
@@ -323,7 +329,6 @@ impl Config {
                 format!("{} is less than limits.max_frame, {}", l.in_flight_bytes, l.max_frame),
             );
         }
-        check.span("limits.write_wait", l.write_wait, MILLI, HOUR);
     }
 }
 

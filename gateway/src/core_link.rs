@@ -12,10 +12,10 @@
 //!   answer to a later read.
 //! * [`Answer::Synced`] is given when the replica has applied everything that the leader had committed when the sync
 //!   reached it. A read that starts after it sees that.
-//! * When the link breaks, all that was accepted and not answered is answered with [`Answer::Lost`], in order of
-//!   acceptance, *before* [`LinkState::Connected`] is seen again; and nothing that was accepted before the break is
-//!   sent on the next connection. Who has several requests of one session in flight must therefore, upon the first
-//!   [`Answer::Lost`], forward no more of what stood behind it.
+//! * When the link breaks, what was accepted and not answered is kept. The next leader brings its answer, or it is sent
+//!   again ahead of all that is accepted later, if [`Requester::is_waiting`] still says so. [`Answer::Lost`] comes only
+//!   where neither is right (see `link::requests`). Who has several requests of one session in flight must, upon the
+//!   first [`Answer::Lost`], forward no more of what stood behind it, and wait for none of it any more.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +36,10 @@ use crate::link::queue::Queue;
 pub trait Requester: Send + Sync {
     /// The request with this `tag` is answered. Called once per accepted request.
     fn answered(&self, tag: u64, answer: Answer<'_>);
+
+    /// Whether the request with this `tag` is still to take effect. Asked after the link broke, before it is sent; if
+    /// not, it never is, and the answer, which comes all the same, means nothing.
+    fn is_waiting(&self, tag: u64) -> bool;
 }
 
 /// The answer to a forwarded request.
@@ -60,7 +64,7 @@ pub enum Answer<'a> {
         /// Whether it lives.
         valid: bool,
     },
-    /// The link broke first: nobody knows whether the request took effect.
+    /// The link broke first, and nobody knows whether the request took effect.
     Lost,
 }
 
@@ -80,6 +84,11 @@ impl Ticket {
         if let Some(requester) = self.requester.take() {
             requester.answered(self.tag, answer);
         }
+    }
+
+    /// Whether whoever holds the other half still wants the request to take effect.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.requester.as_ref().is_some_and(|requester| requester.is_waiting(self.tag))
     }
 
     /// Ends the ticket without an answer: the caller learns the refusal from its call.
@@ -196,7 +205,15 @@ impl CoreLink {
 
     /// When a leader that takes requests was last heard, if ever.
     pub fn last_contact(&self) -> Option<Instant> {
-        self.queue.last_contact()
+        self.queue.contact.last_heard()
+    }
+
+    /// Everything that was committed before this moment is in the replica: a leader that had its quorum has answered
+    /// what was asked then. What the replica shows is at most as old as this is long ago. `None` until proven once.
+    ///
+    /// Moves on about twice a second while the core answers, and with each own write.
+    pub fn proven(&self) -> Option<Instant> {
+        self.queue.contact.proven()
     }
 
     /// Requests accepted and not yet answered.

@@ -18,7 +18,7 @@ use super::outbox::{CloseReason, End, Outbox};
 use super::pipeline::{Answered, Front, Job, Pipeline};
 use super::stats::{ClientStats, ServerStats};
 use crate::core_link::{Answer, Requester};
-use crate::exec::{write_outcome, write_reply};
+use crate::exec::{write_header, write_outcome, write_reply};
 use crate::tenancy::Root;
 
 /// Tag of the one request about the session itself that may be on its way: createSession or revalidate. Requests
@@ -60,6 +60,8 @@ pub(super) struct State {
     pub(super) verdict: Option<Verdict>,
     /// Whether the handshake is over: events and endings of the session concern this connection.
     pub(super) established: bool,
+    /// Whether the connection has ended.
+    pub(super) gone: bool,
 }
 
 /// What the core said about a session.
@@ -89,6 +91,7 @@ impl Client {
             last_zxid: Zxid::ZERO,
             verdict: None,
             established: false,
+            gone: false,
         };
         Self {
             slot,
@@ -231,17 +234,24 @@ impl Client {
         self.server_stats.answered(took);
     }
 
-    /// The link broke. A sync has no effect and is asked again; a write may have had its effect.
+    /// Nobody knows whether a write had its effect.
     fn lost(&self, tag: u64) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let Some((job, _)) = state.pipeline.sent(tag) else { return };
-        if job.op == OpCode::Sync {
-            let job = job.clone();
-            state.pipeline.unsend(tag, job);
-        } else {
+        let mut state = self.lock();
+        if state.pipeline.sent(tag).is_some() {
             state.outbox.end(End::Now(CloseReason::OutcomeUnknown));
         }
+    }
+
+    /// Answers all that waits for the core, which does not answer: whether it took effect is unknown.
+    pub(super) fn fail_waiting(&self, zxid: Zxid) {
+        let mut state = self.lock();
+        state.pipeline.fail(|job| {
+            // Nobody asked for the session to become a global one.
+            if job.op == OpCode::CreateSession {
+                return Bytes::new();
+            }
+            encoded(|out| write_header(out, job.xid, zxid, ErrorCode::CONNECTION_LOSS))
+        });
     }
 
     fn judged(&self, verdict: Verdict) {
@@ -269,6 +279,15 @@ impl Requester for Client {
             Answer::Lost => self.lost(tag),
         }
         self.wake.notify_one();
+    }
+
+    fn is_waiting(&self, tag: u64) -> bool {
+        let state = self.lock();
+        match (state.outbox.ending(), tag) {
+            (Some(_), _) => false,
+            (None, SESSION_TAG) => !state.gone,
+            (None, tag) => state.pipeline.sent(tag).is_some(),
+        }
     }
 }
 
@@ -331,7 +350,6 @@ fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::write_header;
 
     #[test]
     fn only_ordinary_zxids_are_raised() {

@@ -67,8 +67,8 @@ pub(super) struct Connection {
     /// Whether the session was local when last looked at.
     local: bool,
     active: Instant,
-    /// Since when a request waits for a leader.
-    stalled: Option<Instant>,
+    /// The request that has waited for the core for the longest time, and since when it is the first to.
+    waiting: Option<Waiting>,
     /// Until when the session need not be looked at again: it owned no ephemerals while the core was silent.
     carefree: Instant,
     /// Whether nothing more is read: the client closed its side, or its session.
@@ -77,6 +77,15 @@ pub(super) struct Connection {
     pub(super) quiet: bool,
     /// Whether a local session's createSession is on its way.
     pub(super) upgrading: bool,
+}
+
+/// A request that the core is to answer.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    tag: u64,
+    since: Instant,
+    /// Whether the link has it.
+    sent: bool,
 }
 
 /// What a handshake hands over.
@@ -108,7 +117,7 @@ impl Connection {
             link_state,
             owner_known: true,
             active: Instant::now(),
-            stalled: None,
+            waiting: None,
             carefree: Instant::now(),
             deaf: false,
             quiet: false,
@@ -232,8 +241,11 @@ impl Connection {
                 Err(Refused::NotForwarded(_)) => return Err(CloseReason::Malformed),
             }
         }
-        let stalled = self.client.lock().pipeline.is_stalled();
-        self.stalled = stalled.then(|| self.stalled.unwrap_or_else(Instant::now));
+        let waits = self.client.lock().pipeline.waits_for_core();
+        self.waiting = waits.map(|(tag, sent)| {
+            let before = self.waiting.filter(|before| before.tag == tag);
+            Waiting { tag, since: before.map_or_else(Instant::now, |before| before.since), sent }
+        });
         Ok(())
     }
 
@@ -297,8 +309,14 @@ impl Connection {
         let idle = self.active + self.timeout;
         let retry = self.wants_link() && self.link_state.borrow().is_connected();
         let retry = retry.then(|| Instant::now() + BUSY_RETRY);
-        let stalled = self.stalled.map(|since| since + self.edge.patience(self.timeout));
-        [retry, stalled, self.doubt()].into_iter().flatten().fold(idle, Instant::min)
+        [retry, self.out_of_patience(), self.doubt()].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    /// When what waits for the core fails. A core that proves to be there may take its time with what it was given.
+    fn out_of_patience(&self) -> Option<Instant> {
+        let Waiting { since, sent, .. } = self.waiting?;
+        let proven = self.edge.link.proven().filter(|_| sent).map(Instant::from_std);
+        Some(proven.map_or(since, |proven| proven.max(since)) + self.edge.patience(self.timeout))
     }
 
     /// When an owner of ephemerals must stop believing, as the core is silent and may end the session. It was told of
@@ -318,13 +336,15 @@ impl Connection {
     }
 
     fn wants_link(&self) -> bool {
-        self.stalled.is_some() || !(self.owner_known || self.local)
+        self.client.lock().pipeline.is_stalled() || !(self.owner_known || self.local)
     }
 
     fn check_time(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
-        if self.stalled.is_some_and(|since| since + self.edge.patience(self.timeout) <= now) {
-            return Err(CloseReason::NoLeader);
+        if self.out_of_patience().is_some_and(|end| end <= now) {
+            self.client.fail_waiting(self.edge.replica.last_zxid());
+            // Nothing of it was necessarily done: a local session that was to become global is to ask again.
+            self.upgrading = false;
         }
         if self.active + self.timeout <= now {
             return Err(CloseReason::Idle);

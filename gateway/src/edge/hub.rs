@@ -142,6 +142,7 @@ impl Hub {
         let session = {
             let mut state = client.lock();
             state.established = false;
+            state.gone = true;
             state.pipeline.clear();
             state.session
         };

@@ -168,10 +168,10 @@ impl Drop for EdgeHandle {
 }
 
 impl Edge {
-    /// How long a request of a session with this timeout may wait for a leader: clients give up on a connection
-    /// that is silent for two thirds of the timeout.
+    /// How long a request of a session with this timeout may wait while the core does not answer: clients give up on a
+    /// connection that is silent for two thirds of the timeout.
     fn patience(&self, timeout: Duration) -> Duration {
-        self.config.limits.write_wait.min(timeout / 3)
+        self.config.sessions.write_wait.min(timeout / 3)
     }
 
     fn forward(

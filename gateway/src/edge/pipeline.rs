@@ -179,6 +179,33 @@ impl Pipeline {
         })
     }
 
+    /// The first request that waits for the core: its tag, and whether the link has it.
+    pub(super) fn waits_for_core(&self) -> Option<(u64, bool)> {
+        let waits = |entry: &Entry| match entry {
+            Entry::Unsent(_) => Some(false),
+            Entry::Sent(..) => Some(true),
+            Entry::Local(_) | Entry::Done { .. } => None,
+        };
+        (self.first..).zip(&self.entries).find_map(|(tag, entry)| Some((tag, waits(entry)?)))
+    }
+
+    /// Gives up on the core: all that waits for it is answered by `reply`, without an answer from there. Behind one that
+    /// failed so, none may have its effect and be told so.
+    pub(super) fn fail(&mut self, reply: impl Fn(&Job) -> Bytes) {
+        for entry in &mut self.entries {
+            let job = match entry {
+                Entry::Unsent(job) => {
+                    self.held -= job.body.len();
+                    job
+                }
+                Entry::Sent(job, _) => job,
+                Entry::Local(_) | Entry::Done { .. } => continue,
+            };
+            let (reply, last) = (reply(job), job.op == OpCode::CloseSession);
+            *entry = Entry::Done { reply, last };
+        }
+    }
+
     /// Whether a request waits for a leader.
     pub(super) fn is_stalled(&self) -> bool {
         let at = usize::try_from(self.cursor - self.first).unwrap_or(usize::MAX);
@@ -290,6 +317,25 @@ mod tests {
         answer(&mut pipeline, 0);
         local(&mut pipeline);
         assert_eq!((pipeline.held(), pipeline.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_waits_for_the_core_fails_together_and_reads_between_go_on() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push_forward(job(1, OpCode::Create));
+        pipeline.push_local(job(2, OpCode::GetData));
+        pipeline.push_forward(job(3, OpCode::CloseSession));
+        assert_eq!(send(&mut pipeline), Some((0, 1)));
+        assert_eq!(pipeline.waits_for_core(), Some((0, true)));
+        pipeline.fail(|job| Bytes::from(format!("failed {}", job.xid)));
+        assert_eq!((pipeline.waits_for_core(), pipeline.held()), (None, 4));
+        assert!(pipeline.sent(0).is_none(), "a late answer finds nobody");
+        assert!(matches!(pipeline.pop(), Some(Front::Done { reply, last: false }) if reply == "failed 1"));
+        assert_eq!(local(&mut pipeline), Some(2));
+        assert!(matches!(pipeline.pop(), Some(Front::Done { reply, last: true }) if reply == "failed 3"));
+        pipeline.push_forward(job(4, OpCode::Create));
+        assert_eq!(pipeline.waits_for_core(), Some((3, false)));
+        assert_eq!(send(&mut pipeline), Some((3, 4)));
     }
 
     #[test]

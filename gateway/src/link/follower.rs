@@ -17,12 +17,14 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::config::Config;
-use crate::core_link::LinkState;
+use crate::core_link::{Answer, LinkState, Ticket};
 use crate::gateway::GatewayError;
 use crate::link::aside::Aside;
+use crate::link::contact::Probe;
 use crate::link::error::LinkError;
 use crate::link::in_flight::Settled;
 use crate::link::queue::Queue;
+use crate::link::requests::{Requests, Resolved};
 use crate::link::up::Link;
 use crate::replica::Replica;
 use crate::replica::disk::{Disk, Done};
@@ -31,6 +33,13 @@ use crate::replica::disk::{Disk, Done};
 const MAX_BATCH: usize = 1_024;
 /// The learner counts its limits in ticks; the gateway is told spans.
 const SYNC_LIMIT_TICKS: u32 = 5;
+/// Bytes towards the leader beyond which no more requests are taken.
+const MAX_OUT: usize = 256 << 10;
+/// How often the core is asked to prove that the replica is fresh.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// An Apache leader without a quorum notices that after syncLimit ticks and at most two more: this many times the
+/// configured limit.
+const APACHE_DOUBT: u32 = 2;
 
 /// What the learner's outputs mean for replica and edge, in order.
 #[derive(Debug)]
@@ -61,6 +70,9 @@ pub(crate) struct Follower {
     state: watch::Sender<LinkState>,
     links: u64,
     link: Option<Link>,
+    /// What the edge wants, and the core has not yet answered.
+    requests: Requests,
+    sync_timeout: Duration,
     /// Read behind SNAP; not the replica before the learner says so.
     received: Option<Box<DataTree>>,
     aside: Aside,
@@ -99,6 +111,8 @@ impl Follower {
             state,
             links: 0,
             link: None,
+            requests: Requests::default(),
+            sync_timeout: config.core.sync_timeout,
             received: None,
             aside: Aside::default(),
             rewound: false,
@@ -127,8 +141,9 @@ impl Follower {
 
     /// When [`Self::timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let due = self.learner.next_timeout()?;
-        Some(self.start + Duration::from_millis(due.as_millis()))
+        let due = self.learner.next_timeout().map(|due| self.start + Duration::from_millis(due.as_millis()));
+        let probe = self.link.as_ref().and_then(|link| link.probe.as_ref()).map(|(_, at)| *at);
+        [due, probe].into_iter().flatten().min()
     }
 
     fn now(&self) -> Timestamp {
@@ -149,23 +164,18 @@ impl Follower {
         // What the learner delivered counts, whatever came behind it.
         self.settle();
         let Some(link) = self.link.take() else { return Ok(false) };
-        let unsent = self.queue.close();
+        self.requests.broken(self.queue.close());
         self.state.send_replace(LinkState::Searching);
-        // In order of acceptance: what was sent, what was taken to be sent, what was not.
-        let served = link.serving;
-        drop(link.in_flight);
-        drop(link.taken);
-        drop(unsent);
         self.received = None;
         self.input(LearnerInput::LinkDown { link: link.id })?;
         self.settle();
-        Ok(served)
+        Ok(link.serving)
     }
 
     /// Bytes came. They count as the core's only once it takes requests: until then, it is told of no session.
     pub(crate) fn heard(&self) {
         if self.link.as_ref().is_some_and(|link| link.serving) {
-            self.queue.heard();
+            self.queue.contact.heard();
         }
     }
 
@@ -203,7 +213,24 @@ impl Follower {
         self.learner.handle_timeout(now);
         self.drain()?;
         self.settle();
+        self.probe();
         Ok(())
+    }
+
+    /// Asks the core for a proof of freshness, if it is time to.
+    fn probe(&mut self) {
+        let Some((probe, at)) = self.link.as_mut().and_then(|link| link.probe.as_mut()) else { return };
+        let now = Instant::now();
+        if *at > now {
+            return;
+        }
+        *at = now + PROBE_EVERY;
+        if probe.begin() {
+            let ticket = Ticket::new(Arc::clone(probe) as _, self.queue.contact.now());
+            if self.queue.sync(0, 0, "/", ticket).is_err() {
+                probe.end();
+            }
+        }
     }
 
     /// The disk thread has done something.
@@ -245,6 +272,7 @@ impl Follower {
             info!(%old, %new, "the replica was replaced as a whole");
         }
         self.since_snapshot = 0;
+        self.requests.replaced();
         drop(self.replica.replace(*tree, rewound));
     }
 
@@ -363,35 +391,56 @@ impl Follower {
 
     fn carry_out(&mut self, steps: &[Step]) {
         for some in steps.chunks(MAX_BATCH) {
-            let mut batch = self.replica.write();
+            let replica = self.replica.clone();
+            let mut batch = replica.write();
             for step in some {
-                match (step, &mut self.link) {
-                    (Step::Apply(record), link) => {
-                        let ticket = link.as_mut().and_then(|link| link.in_flight.take_write(record));
-                        batch.apply(record, ticket);
+                match step {
+                    Step::Apply(record) => batch.apply(record, self.requests.applied(record)),
+                    Step::Synced => {
+                        if let Some(ticket) = self.requests.synced() {
+                            ticket.answer(Answer::Synced { zxid: batch.last_zxid() });
+                        }
                     }
-                    (Step::Synced, Some(link)) => link.synced(batch.last_zxid()),
-                    (Step::Revalidated { session, valid }, Some(link)) => link.revalidated(*session, *valid),
-                    (Step::Serving { epoch }, Some(link)) => {
-                        batch.set_config(link.config.take().as_deref().unwrap_or_default());
-                        link.serve(*epoch, &self.queue, &self.state);
+                    Step::Revalidated { session, valid } => {
+                        if let Some(ticket) = self.requests.revalidated(*session) {
+                            ticket.answer(Answer::Revalidated { valid: *valid });
+                        }
                     }
-                    (_, None) => {}
+                    Step::Serving { epoch } => {
+                        let config = self.link.as_mut().and_then(|link| link.config.take());
+                        batch.set_config(config.as_deref().unwrap_or_default());
+                        self.serve(*epoch);
+                    }
                 }
             }
         }
-        if let Some(link) = &mut self.link {
-            let Settled { requests, bytes } = link.in_flight.take_settled();
-            if requests > 0 {
-                self.queue.settle(requests, bytes);
-            }
+        let Settled { requests, bytes, committed } = self.requests.take_settled();
+        if requests > 0 {
+            self.queue.settle(requests, bytes);
         }
+        if let Some(at) = committed {
+            self.queue.contact.proves(at);
+        }
+    }
+
+    /// The replica is up to date: what is in doubt is resolved, and requests are taken from now on.
+    fn serve(&mut self, epoch: u32) {
+        let Some(link) = &mut self.link else { return };
+        let Resolved { again, lost } = self.requests.synchronised(epoch);
+        info!(leader = link.voter, epoch, again, lost, "following the leader");
+        link.serving = true;
+        let doubt = self.sync_timeout * APACHE_DOUBT;
+        link.probe = Some((Arc::new(Probe::new(Arc::clone(&self.queue.contact), doubt)), Instant::now()));
+        self.queue.open();
+        self.state.send_replace(LinkState::Connected { leader: link.voter.clone(), epoch: epoch.into() });
     }
 
     /// Moves requests that wait into the bytes to be sent, as far as there is room.
     pub(crate) fn take_requests(&mut self) {
-        if let Some(link) = &mut self.link {
-            link.take_requests(&self.queue);
+        let Some(link) = self.link.as_mut().filter(|link| link.serving) else { return };
+        if link.out.len() < MAX_OUT {
+            self.queue.take(self.requests.ready());
+            self.requests.send(&mut link.out, MAX_OUT, self.queue.contact.now());
         }
     }
 
@@ -405,6 +454,7 @@ impl Follower {
         if let Err(e) = self.link_down() {
             warn!(error = %e, "while the link was closed");
         }
+        self.requests.give_up();
         self.state.send_replace(LinkState::Stopped);
         self.disk
     }

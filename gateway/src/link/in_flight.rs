@@ -1,4 +1,4 @@
-//! What was sent to the leader on this connection and is not answered yet.
+//! What was sent to a leader and is not answered yet.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use tracing::warn;
 
 use crate::core_link::Ticket;
-use crate::link::queue::Expect;
+use crate::link::queue::{Expect, Outgoing};
 
 /// Requests in the order in which they were sent; each kind is answered in that order.
 ///
@@ -16,11 +16,13 @@ use crate::link::queue::Expect;
 /// the order of the writes, among those of other gateways and the leader's own.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
-    writes: VecDeque<Write>,
+    writes: VecDeque<Sent>,
     /// How many of `writes` have this key: tells other gateways' transactions without a search.
     keys: FxHashMap<(SessionId, i32), usize>,
-    syncs: VecDeque<Waiting>,
-    revalidations: VecDeque<(SessionId, Waiting)>,
+    syncs: VecDeque<Sent>,
+    revalidations: VecDeque<Sent>,
+    /// The number of the next request to be sent.
+    next: u64,
     settled: Settled,
 }
 
@@ -29,44 +31,42 @@ pub(crate) struct InFlight {
 pub(crate) struct Settled {
     pub(crate) requests: usize,
     pub(crate) bytes: usize,
+    /// When the last of the answered writes was sent, microseconds on the sender's clock.
+    pub(crate) committed: Option<u64>,
 }
 
+/// A request, whole: it may have to be sent again.
 #[derive(Debug)]
-struct Waiting {
-    ticket: Ticket,
-    cost: usize,
+struct Sent {
+    /// Its place among all requests.
+    number: u64,
+    /// When, microseconds on the sender's clock.
+    at: u64,
+    outgoing: Outgoing,
 }
 
-#[derive(Debug)]
-struct Write {
-    session: SessionId,
-    cxid: i32,
-    op: i32,
-    waiting: Waiting,
-}
-
-impl Write {
+impl Sent {
     /// A failed write's transaction has the error type. Two with session and cxid alike are told apart by type:
     /// the leader's own closeSession has cxid 0, as has a createSession.
     fn is_answered_by(&self, header: &TxnHeader, txn: &Txn) -> bool {
-        let op = txn.op();
-        self.session == header.session
-            && self.cxid == header.cxid
-            && (self.op == op.as_i32() || op == OpCode::Error)
+        let Expect::Txn { session, cxid, op } = self.outgoing.expect else { return false };
+        let answer = txn.op();
+        session == header.session && cxid == header.cxid && (op == answer.as_i32() || answer == OpCode::Error)
     }
 }
 
 impl InFlight {
     /// The request is about to be sent.
-    pub(crate) fn sent(&mut self, expect: Expect, ticket: Ticket, cost: usize) {
-        let waiting = Waiting { ticket, cost };
-        match expect {
-            Expect::Txn { session, cxid, op } => {
+    pub(crate) fn sent(&mut self, outgoing: Outgoing, at: u64) {
+        let sent = Sent { number: self.next, at, outgoing };
+        self.next += 1;
+        match sent.outgoing.expect {
+            Expect::Txn { session, cxid, .. } => {
                 *self.keys.entry((session, cxid)).or_default() += 1;
-                self.writes.push_back(Write { session, cxid, op, waiting });
+                self.writes.push_back(sent);
             }
-            Expect::Sync => self.syncs.push_back(waiting),
-            Expect::Revalidation(session) => self.revalidations.push_back((session, waiting)),
+            Expect::Sync => self.syncs.push_back(sent),
+            Expect::Revalidation(_) => self.revalidations.push_back(sent),
         }
     }
 
@@ -85,29 +85,44 @@ impl InFlight {
         if in_order {
             for _ in 0..at {
                 let skipped = self.remove_write(0)?;
-                warn!(
-                    session = format_args!("{:#x}", skipped.session),
-                    cxid = skipped.cxid,
-                    op = skipped.op,
-                    "the leader passed over a forwarded request"
-                );
+                warn!(request = ?skipped.outgoing.expect, "the leader passed over a forwarded request");
             }
         }
         let write = self.remove_write(if in_order { 0 } else { at })?;
-        Some(write.waiting.ticket)
+        self.settled.committed = Some(write.at);
+        Some(write.outgoing.ticket)
     }
 
     /// The sync that a SYNC answers.
     pub(crate) fn take_sync(&mut self) -> Option<Ticket> {
         let sync = self.syncs.pop_front()?;
-        Some(self.settle(sync))
+        self.settle(&sync.outgoing);
+        Some(sync.outgoing.ticket)
     }
 
     /// The question that a REVALIDATE of `session` answers.
     pub(crate) fn take_revalidation(&mut self, session: SessionId) -> Option<Ticket> {
-        let at = self.revalidations.iter().position(|(s, _)| *s == session)?;
-        let (_, waiting) = self.revalidations.remove(at)?;
-        Some(self.settle(waiting))
+        let asks = |sent: &Sent| matches!(sent.outgoing.expect, Expect::Revalidation(s) if s == session);
+        let at = self.revalidations.iter().position(asks)?;
+        let sent = self.revalidations.remove(at)?;
+        self.settle(&sent.outgoing);
+        Some(sent.outgoing.ticket)
+    }
+
+    /// All that is left, in the order in which it was sent.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Outgoing> + use<> {
+        let mut all: Vec<Sent> = self.writes.drain(..).collect();
+        all.extend(self.syncs.drain(..));
+        all.extend(self.revalidations.drain(..));
+        all.sort_unstable_by_key(|sent| sent.number);
+        self.keys.clear();
+        all.into_iter().map(|sent| sent.outgoing)
+    }
+
+    /// The request will not be answered any more, or is answered otherwise.
+    pub(crate) fn settle(&mut self, outgoing: &Outgoing) {
+        self.settled.requests += 1;
+        self.settled.bytes += outgoing.cost();
     }
 
     /// What was answered since the last call.
@@ -115,24 +130,18 @@ impl InFlight {
         std::mem::take(&mut self.settled)
     }
 
-    fn remove_write(&mut self, at: usize) -> Option<Write> {
+    fn remove_write(&mut self, at: usize) -> Option<Sent> {
         let write = self.writes.remove(at)?;
-        let key = (write.session, write.cxid);
-        if let Some(count) = self.keys.get_mut(&key) {
+        if let Expect::Txn { session, cxid, .. } = write.outgoing.expect
+            && let Some(count) = self.keys.get_mut(&(session, cxid))
+        {
             *count -= 1;
             if *count == 0 {
-                self.keys.remove(&key);
+                self.keys.remove(&(session, cxid));
             }
         }
-        self.settled.requests += 1;
-        self.settled.bytes += write.waiting.cost;
+        self.settle(&write.outgoing);
         Some(write)
-    }
-
-    fn settle(&mut self, waiting: Waiting) -> Ticket {
-        self.settled.requests += 1;
-        self.settled.bytes += waiting.cost;
-        waiting.ticket
     }
 }
 
@@ -140,7 +149,9 @@ impl InFlight {
 mod tests {
     use std::sync::Arc;
 
-    use palisade_wire::ErrorCode;
+    use bytes::Bytes;
+    use palisade_wire::quorum::{PacketType, QuorumPacket};
+    use palisade_wire::{ErrorCode, Zxid};
 
     use super::*;
     use crate::core_link::Answer;
@@ -148,9 +159,13 @@ mod tests {
 
     const SESSION: i64 = 0x65_0000_0000_0001;
 
+    fn send(flight: &mut InFlight, edge: &Arc<Edge>, tag: u64, expect: Expect) {
+        let packet = QuorumPacket::new(PacketType::Request, Zxid(-1), Some(Bytes::from_static(&[0; 10])));
+        flight.sent(Outgoing { packet, expect, ticket: edge.ticket(tag), again: false }, 100 + tag);
+    }
+
     fn sent(flight: &mut InFlight, edge: &Arc<Edge>, tag: u64, cxid: i32, op: OpCode) {
-        let expect = Expect::Txn { session: SESSION, cxid, op: op.as_i32() };
-        flight.sent(expect, edge.ticket(tag), 10);
+        send(flight, edge, tag, Expect::Txn { session: SESSION, cxid, op: op.as_i32() });
     }
 
     const fn record(header: TxnHeader, txn: Txn) -> TxnRecord {
@@ -175,7 +190,7 @@ mod tests {
         let error = Txn::Error(ErrorCode::NO_NODE);
         flight.take_write(&record(header(SESSION, 8, 4), error)).unwrap().answer(Answer::Lost);
         assert_eq!(edge.take(), ["answer 1: lost", "answer 2: lost"]);
-        assert_eq!(flight.take_settled(), Settled { requests: 2, bytes: 20 });
+        assert_eq!(flight.take_settled(), Settled { requests: 2, bytes: 20, committed: Some(102) });
         assert_eq!(flight.take_settled(), Settled::default());
     }
 
@@ -187,7 +202,7 @@ mod tests {
         }
         let ticket = flight.take_write(&record(header(SESSION, 8, 1), delete())).unwrap();
         assert_eq!(edge.take(), ["answer 1: lost"]);
-        ticket.answer(Answer::Synced { zxid: palisade_wire::Zxid(1) });
+        ticket.answer(Answer::Synced { zxid: Zxid(1) });
         assert!(flight.take_write(&record(header(SESSION, 7, 2), delete())).is_none());
         drop(flight);
         assert_eq!(edge.take(), ["answer 2: synced 0x1", "answer 3: lost"]);
@@ -210,13 +225,28 @@ mod tests {
     #[test]
     fn syncs_are_answered_in_order_and_revalidations_by_session() {
         let (edge, mut flight) = (Edge::new(), InFlight::default());
-        flight.sent(Expect::Sync, edge.ticket(1), 0);
-        flight.sent(Expect::Sync, edge.ticket(2), 0);
-        flight.sent(Expect::Revalidation(5), edge.ticket(3), 0);
-        flight.sent(Expect::Revalidation(6), edge.ticket(4), 0);
+        for (tag, expect) in
+            [(1, Expect::Sync), (2, Expect::Sync), (3, Expect::Revalidation(5)), (4, Expect::Revalidation(6))]
+        {
+            send(&mut flight, &edge, tag, expect);
+        }
         flight.take_sync().unwrap().answer(Answer::Lost);
         flight.take_revalidation(6).unwrap().answer(Answer::Revalidated { valid: true });
         assert!(flight.take_revalidation(6).is_none());
         assert_eq!(edge.take(), ["answer 1: lost", "answer 4: valid true"]);
+    }
+
+    #[test]
+    fn what_is_left_comes_back_in_the_order_in_which_it_was_sent() {
+        let (edge, mut flight) = (Edge::new(), InFlight::default());
+        sent(&mut flight, &edge, 1, 7, OpCode::Delete);
+        send(&mut flight, &edge, 2, Expect::Revalidation(5));
+        sent(&mut flight, &edge, 3, 8, OpCode::Delete);
+        send(&mut flight, &edge, 4, Expect::Sync);
+        sent(&mut flight, &edge, 5, 9, OpCode::Delete);
+        flight.take_write(&record(header(SESSION, 7, 1), delete())).unwrap().void();
+        flight.take_all().for_each(drop);
+        assert_eq!(edge.take(), ["answer 2: lost", "answer 3: lost", "answer 4: lost", "answer 5: lost"]);
+        assert!(flight.take_write(&record(header(SESSION, 8, 2), delete())).is_none());
     }
 }

@@ -4,11 +4,13 @@
 
 mod aside;
 mod connection;
+mod contact;
 mod dial;
 mod error;
 mod follower;
 mod in_flight;
 pub(crate) mod queue;
+mod requests;
 mod snap;
 #[cfg(test)]
 pub(crate) mod testing;

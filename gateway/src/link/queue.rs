@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket, encode_revalidate, encode_touched};
@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use crate::core_link::{Refused, Ticket, is_forwarded};
+use crate::link::contact::Contact;
 
 /// Sessions told to the leader in one ping: 768 KiB, less than any peer's packet limit. The rest waits for the next.
 const MAX_TOUCHED: usize = 65_536;
@@ -35,6 +36,8 @@ pub(crate) struct Outgoing {
     pub(crate) packet: QuorumPacket,
     pub(crate) expect: Expect,
     pub(crate) ticket: Ticket,
+    /// Whether a link broke since it was accepted: its requester may have gone meanwhile.
+    pub(crate) again: bool,
 }
 
 impl Outgoing {
@@ -60,16 +63,15 @@ pub(crate) struct Queue {
     accepted: Notify,
     /// Copy of [`Inner::requests`], for monitoring.
     requests: AtomicUsize,
-    start: Instant,
-    /// Microseconds since `start`, plus one; 0 for never.
-    contact: AtomicU64,
+    /// What is known of the core's being there.
+    pub(crate) contact: Arc<Contact>,
 }
 
 #[derive(Default)]
 struct Inner {
     open: bool,
     waiting: VecDeque<Outgoing>,
-    /// Accepted and not answered: `waiting` and what the link has sent.
+    /// Accepted and not answered: `waiting` and what the link has taken.
     requests: usize,
     bytes: usize,
     touched: FxHashMap<SessionId, i32>,
@@ -83,8 +85,7 @@ impl Queue {
             limits,
             accepted: Notify::new(),
             requests: AtomicUsize::new(0),
-            start: Instant::now(),
-            contact: AtomicU64::new(0),
+            contact: Arc::new(Contact::new()),
         }
     }
 
@@ -100,7 +101,7 @@ impl Queue {
             return Err(Refused::NotForwarded(op));
         }
         let expect = Expect::Txn { session, cxid, op };
-        self.accept(Outgoing { packet: request_packet(&request, auth), expect, ticket })
+        self.accept(request_packet(&request, auth), expect, ticket)
     }
 
     pub(crate) fn sync(
@@ -113,7 +114,7 @@ impl Queue {
         let mut body = Vec::with_capacity(4 + path.len());
         Request::Sync(Some(path.into())).encode(&mut body);
         let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
-        self.accept(Outgoing { packet: request_packet(&request, Vec::new()), expect: Expect::Sync, ticket })
+        self.accept(request_packet(&request, Vec::new()), Expect::Sync, ticket)
     }
 
     pub(crate) fn revalidate(
@@ -124,10 +125,11 @@ impl Queue {
     ) -> Result<(), Refused> {
         let data = encode_revalidate(session, timeout_ms);
         let packet = QuorumPacket::new(PacketType::Revalidate, Zxid(-1), Some(data));
-        self.accept(Outgoing { packet, expect: Expect::Revalidation(session), ticket })
+        self.accept(packet, Expect::Revalidation(session), ticket)
     }
 
-    fn accept(&self, outgoing: Outgoing) -> Result<(), Refused> {
+    fn accept(&self, packet: QuorumPacket, expect: Expect, ticket: Ticket) -> Result<(), Refused> {
+        let outgoing = Outgoing { packet, expect, ticket, again: false };
         let cost = outgoing.cost();
         let mut inner = self.inner.lock();
         let refused = if !inner.open {
@@ -160,11 +162,6 @@ impl Queue {
         self.inner.lock().touched.insert(session, timeout_ms);
     }
 
-    pub(crate) fn last_contact(&self) -> Option<Instant> {
-        let micros = self.contact.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.start + Duration::from_micros(micros))
-    }
-
     pub(crate) fn in_flight(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
@@ -176,14 +173,11 @@ impl Queue {
         self.inner.lock().open = true;
     }
 
-    /// Nothing is taken from now on. Gives back what was never sent; what was sent is forgotten here.
+    /// Nothing is accepted from now on. Gives back what waits to be sent; it still counts.
     #[must_use]
     pub(crate) fn close(&self) -> VecDeque<Outgoing> {
         let mut inner = self.inner.lock();
         inner.open = false;
-        inner.requests = 0;
-        inner.bytes = 0;
-        self.requests.store(0, Ordering::Relaxed);
         std::mem::take(&mut inner.waiting)
     }
 
@@ -216,12 +210,6 @@ impl Queue {
             inner.touched.remove(session);
         }
         encode_touched(some.into_iter())
-    }
-
-    /// The leader was heard now.
-    pub(crate) fn heard(&self) {
-        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
-        self.contact.store(micros + 1, Ordering::Relaxed);
     }
 }
 
@@ -256,7 +244,7 @@ mod tests {
         queue.open();
         assert_eq!(queue.forward(request(1, OpCode::Delete, 8), Vec::new(), edge.ticket(1)), Ok(()));
         let unsent = queue.close();
-        assert_eq!((unsent.len(), queue.in_flight()), (1, 0));
+        assert_eq!((unsent.len(), queue.in_flight()), (1, 1));
         assert_eq!(edge.take(), [""; 0]);
         drop(unsent);
         assert_eq!(edge.take(), ["answer 1: lost"]);

@@ -16,6 +16,8 @@ use crate::replica::ReplicaObserver;
 pub(crate) struct Edge {
     said: Mutex<Vec<String>>,
     more: Notify,
+    /// Tags of requests whose requester has gone.
+    gone: Mutex<Vec<u64>>,
 }
 
 impl Edge {
@@ -25,6 +27,11 @@ impl Edge {
 
     pub(crate) fn ticket(self: &Arc<Self>, tag: u64) -> Ticket {
         Ticket::new(Arc::clone(self) as Arc<dyn Requester>, tag)
+    }
+
+    /// From now on, nobody waits for this one.
+    pub(crate) fn leave(&self, tag: u64) {
+        self.gone.lock().push(tag);
     }
 
     pub(crate) fn take(&self) -> Vec<String> {
@@ -58,6 +65,10 @@ impl Requester for Edge {
             Answer::Revalidated { valid } => format!("answer {tag}: valid {valid}"),
             Answer::Lost => format!("answer {tag}: lost"),
         });
+    }
+
+    fn is_waiting(&self, tag: u64) -> bool {
+        !self.gone.lock().contains(&tag)
     }
 }
 

@@ -139,6 +139,10 @@ impl Requester for Asked {
             waiting.send(code).ok();
         }
     }
+
+    fn is_waiting(&self, _tag: u64) -> bool {
+        self.0.lock().as_ref().is_some_and(|waiting| !waiting.is_closed())
+    }
 }
 
 #[cfg(test)]

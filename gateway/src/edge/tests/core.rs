@@ -125,7 +125,7 @@ impl Core {
     fn answer_next(&self) -> bool {
         let Some(outgoing) = self.inner.lock().waiting.pop_front() else { return false };
         self.queue.settle(1, outgoing.cost());
-        let Outgoing { packet, expect, ticket } = outgoing;
+        let Outgoing { packet, expect, ticket, .. } = outgoing;
         match expect {
             Expect::Sync => ticket.answer(Answer::Synced { zxid: self.replica.last_zxid() }),
             Expect::Revalidation(session) => {
@@ -203,23 +203,36 @@ impl Core {
         }
     }
 
-    /// The link breaks: nothing is known of what is in flight.
+    /// The link breaks; what is in flight is in doubt.
     pub(super) fn disconnect(&self) {
         self.take();
         self.state.send_replace(LinkState::Searching);
         let unsent = self.queue.close();
-        let waiting = std::mem::take(&mut self.inner.lock().waiting);
-        drop((waiting, unsent));
+        self.inner.lock().waiting.extend(unsent);
+    }
+
+    /// What is in flight is lost: whether it took effect cannot be known.
+    pub(super) fn lose(&self) {
+        for lost in std::mem::take(&mut self.inner.lock().waiting) {
+            self.queue.settle(1, lost.cost());
+        }
     }
 
     /// The leader says something.
     pub(super) fn speak(&self) {
-        self.queue.heard();
+        self.queue.contact.heard();
     }
 
-    /// A new leader is found.
+    /// A new leader is found, and is sent what is without effect and still waited for.
     pub(super) fn reconnect(&self) {
+        let waiting = std::mem::take(&mut self.inner.lock().waiting);
+        let (again, dropped): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|outgoing| outgoing.ticket.is_waited_for());
+        for outgoing in dropped {
+            self.queue.settle(1, outgoing.cost());
+        }
         let mut inner = self.inner.lock();
+        inner.waiting.extend(again);
         inner.epoch += 1;
         inner.counter = 0;
         let epoch = inner.epoch;

@@ -18,13 +18,39 @@ async fn reads_go_on_without_a_leader() {
 }
 
 #[tokio::test]
+async fn a_write_in_flight_survives_an_election() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    bench.core.arrived(1).await;
+    bench.core.disconnect();
+    bench.core.reconnect();
+    bench.core.step().await;
+    assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+}
+
+#[tokio::test]
 async fn a_write_whose_outcome_is_unknown_ends_the_connection() {
     let bench = Bench::with(config()).await;
     let mut session = bench.session_by_hand().await;
     session.send(OpCode::Create, &create("/a", 0)).await;
     bench.core.arrived(1).await;
     bench.core.disconnect();
+    bench.core.lose();
     assert!(session.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_write_whose_client_has_gone_is_not_sent_again() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    bench.core.arrived(1).await;
+    bench.core.disconnect();
+    drop(session);
+    bench.disconnected().await;
+    bench.core.reconnect();
+    assert_eq!(bench.core.waiting(), 0);
 }
 
 /// The next leader may be there before the connection has taken in that its write is lost.
@@ -41,6 +67,7 @@ async fn what_stands_behind_a_lost_write_is_never_sent() {
     session.send_as(-2, 11, &Request::Ping).await;
     assert_eq!(session.reply().await.0.xid, -2);
     bench.core.disconnect();
+    bench.core.lose();
     bench.core.reconnect();
     assert!(session.is_closed().await);
     assert!(bench.core.forwarded().is_empty());
@@ -78,12 +105,31 @@ async fn a_sync_without_effect_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_does_not_wait_for_ever() {
+async fn without_a_leader_writes_and_syncs_fail_in_time_and_reads_go_on() {
     let bench = Bench::start().await;
     let mut session = bench.session().await;
     bench.core.disconnect();
     session.send(OpCode::Create, &create("/a", 0)).await;
-    assert!(session.is_closed().await);
+    session.send(OpCode::Exists, &exists("/a", false)).await;
+    session.send(OpCode::Sync, &Request::Sync(Some("/".into()))).await;
+    assert_eq!(session.reply().await.0.err, ErrorCode::CONNECTION_LOSS);
+    assert_eq!(session.reply().await.0.err, ErrorCode::NO_NODE);
+    assert_eq!(session.reply().await.0.err, ErrorCode::CONNECTION_LOSS);
+    session.ok(OpCode::GetData, &get_data("/", true)).await;
+    // What has failed stays without effect.
+    bench.core.reconnect();
+    session.ok(OpCode::Create, &create("/b", 0)).await;
+    assert_eq!(session.err(OpCode::Exists, &exists("/a", false)).await, ErrorCode::NO_NODE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_a_silent_leader_has_fails_in_time() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    bench.core.arrived(1).await;
+    assert_eq!(session.reply().await.0.err, ErrorCode::CONNECTION_LOSS);
+    session.ok(OpCode::GetData, &get_data("/", true)).await;
 }
 
 #[tokio::test(start_paused = true)]

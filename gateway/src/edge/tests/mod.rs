@@ -52,6 +52,13 @@ impl Bench {
         Self { core, edge: super::start(config, hub, replica, link, listeners) }
     }
 
+    /// Waits until the edge has no connections.
+    async fn disconnected(&self) {
+        while self.edge.edge.hub.connection_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn raw(&self) -> Raw {
         Raw::connect(self.edge.client_address()).await
     }

@@ -8,8 +8,12 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use crate::compare::Compare;
 use crate::failure::Failure;
 use crate::scenario::fanout::Fanout;
+use crate::scenario::floor;
 use crate::scenario::idle::Idle;
+use crate::scenario::lock::Lock;
+use crate::scenario::outage::Outage;
 use crate::scenario::requests::Load;
+use crate::scenario::slow::Slow;
 use crate::scenario::steady::Steady;
 use crate::scenario::storm::Storm;
 use crate::scenario::watches::Watches;
@@ -144,6 +148,75 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
         limit: Duration,
     },
+    /// Take and release locks by ZooKeeper's recipe.
+    Lock {
+        #[command(flatten)]
+        common: Common,
+        /// Number of clients, each with a session of its own.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = connections())]
+        clients: u32,
+        /// Number of locks that they share.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = connections())]
+        locks: u32,
+        /// Time that is measured, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+        duration: Duration,
+    },
+    /// Read and write while servers are killed and started again.
+    Outage {
+        #[command(flatten)]
+        common: Common,
+        /// Connections that read.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = connections())]
+        readers: u32,
+        /// Reads per second of all of them.
+        #[arg(long, value_name = "OPS", default_value_t = 2000, value_parser = connections())]
+        read_rate: u32,
+        /// Connections that write.
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = connections())]
+        writers: u32,
+        /// Writes per second of all of them.
+        #[arg(long, value_name = "OPS", default_value_t = 200, value_parser = connections())]
+        write_rate: u32,
+        /// How long the load is on, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+        duration: Duration,
+        /// Processes that are killed (SIGKILL), comma-separated: the leader, or a majority of the voters.
+        #[arg(long, value_name = "PID", value_delimiter = ',', required = true)]
+        kill: Vec<u32>,
+        /// When they are killed, in seconds from the beginning.
+        #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+        at: Duration,
+        /// A shell command that starts them again.
+        #[arg(long, value_name = "COMMAND")]
+        restart: Option<String>,
+        /// When it is run, in seconds from the beginning.
+        #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds, requires = "restart")]
+        restart_at: Duration,
+    },
+    /// Read beside sessions that ask for much and never read it.
+    SlowReaders {
+        #[command(flatten)]
+        common: Common,
+        /// Sessions that ask and never read.
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = connections())]
+        slow: u32,
+        /// Bytes of the znode that they ask for.
+        #[arg(long, value_name = "BYTES", default_value_t = 100_000, value_parser = value_parser!(u32).range(0..=1_000_000))]
+        slow_size: u32,
+        /// Ordinary connections.
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = connections())]
+        connections: u32,
+        /// Time that is measured, once without the slow sessions and once beside them, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+        duration: Duration,
+    },
+    /// Answer every frame with one of a fixed size (for --floor).
+    #[command(name = floor::COMMAND, hide = true)]
+    EchoServer {
+        /// Bytes of an answer.
+        length: usize,
+    },
     /// Run the same loads against Apache ZooKeeper and Palisade in turn, and print both and their ratio.
     Compare(Compare),
 }
@@ -216,6 +289,9 @@ pub(crate) struct Requests {
     /// Number of znodes that are read and written.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     znodes: u32,
+    /// Also put the load on a server that only echoes, and show how much of the processor time it takes.
+    #[arg(long)]
+    floor: bool,
 }
 
 impl Requests {
@@ -237,8 +313,8 @@ impl Requests {
 /// A scenario with all that it needs.
 #[derive(Clone, Debug)]
 pub(crate) enum Scenario {
-    /// The same requests over and over.
-    Steady(Steady),
+    /// The same requests over and over; whether on a server that only echoes too.
+    Steady(Steady, bool),
     /// Sessions that do nothing.
     Idle(Idle),
     /// Watches that never fire.
@@ -247,12 +323,31 @@ pub(crate) enum Scenario {
     Fanout(Fanout),
     /// Sessions that come back.
     Storm(Storm),
+    /// Clients that share locks.
+    Lock(Lock),
+    /// Servers that are killed.
+    Outage(Outage, Killing),
+    /// Clients that do not read.
+    Slow(Slow),
+}
+
+/// What is done to the servers in an outage.
+#[derive(Clone, Debug)]
+pub(crate) struct Killing {
+    /// Which processes are killed.
+    pub(crate) pids: Vec<u32>,
+    /// When.
+    pub(crate) at: Duration,
+    /// What starts them again, and when.
+    pub(crate) restart: Option<(String, Duration)>,
 }
 
 impl Command {
     /// The scenario and where to run it; none if it is not one scenario.
     pub(crate) fn scenario(&self) -> Option<(Scenario, &Common)> {
-        let steady = |requests: &Requests, load, children| Scenario::Steady(requests.steady(load, children));
+        let steady = |requests: &Requests, load, children| {
+            Scenario::Steady(requests.steady(load, children), requests.floor)
+        };
         Some(match self {
             Self::Get(requests) => (steady(requests, Load::Get, 0), &requests.common),
             Self::Exists(requests) => (steady(requests, Load::Exists, 0), &requests.common),
@@ -291,8 +386,35 @@ impl Command {
                 };
                 (Scenario::Storm(storm), common)
             }
-            Self::Compare(_) => return None,
+            Self::Lock { common, clients, locks, duration } => {
+                let (clients, locks) = (*clients as usize, *locks as usize);
+                (Scenario::Lock(Lock { clients, locks, duration: *duration }), common)
+            }
+            Self::Outage { common, readers, read_rate, writers, write_rate, duration, .. } => {
+                let outage = Outage {
+                    readers: *readers as usize,
+                    read_rate: *read_rate,
+                    writers: *writers as usize,
+                    write_rate: *write_rate,
+                    duration: *duration,
+                };
+                (Scenario::Outage(outage, self.killing()?), common)
+            }
+            Self::SlowReaders { common, slow, slow_size, connections, duration } => {
+                let (slow, slow_size) = (*slow as usize, *slow_size as usize);
+                let steady = Slow::readers(*connections as usize, *duration);
+                (Scenario::Slow(Slow { slow, slow_size, steady }), common)
+            }
+            Self::EchoServer { .. } | Self::Compare(_) => return None,
         })
+    }
+}
+
+impl Command {
+    fn killing(&self) -> Option<Killing> {
+        let Self::Outage { kill, at, restart, restart_at, .. } = self else { return None };
+        let restart = restart.clone().map(|command| (command, *restart_at));
+        Some(Killing { pids: kill.clone(), at: *at, restart })
     }
 }
 
@@ -330,7 +452,7 @@ mod tests {
         CommandLine::command().debug_assert();
         let command = parse("mixed --target 127.0.0.1:1,127.0.0.1:2 --warmup 0.5 --reads 7").unwrap().command;
         let (scenario, common) = command.scenario().unwrap();
-        let Scenario::Steady(steady) = scenario else { panic!("{scenario:?}") };
+        let Scenario::Steady(steady, false) = scenario else { panic!("{scenario:?}") };
         assert_eq!((steady.load, steady.warmup), (Load::Mixed(7), Duration::from_millis(500)));
         assert_eq!(common.site().unwrap().targets.len(), 2);
         for wrong in ["", "get --duration -1", "get --duration NaN", "get --reads 5", "get --upstream a:1"] {

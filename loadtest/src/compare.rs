@@ -2,7 +2,7 @@
 
 mod config;
 mod launch;
-mod process;
+
 mod table;
 
 use std::path::PathBuf;

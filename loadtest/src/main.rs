@@ -7,22 +7,26 @@ mod env;
 mod failure;
 mod net;
 mod outcome;
+mod process;
 mod report;
 mod scenario;
 mod site;
 mod usage;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 
 use clap::Parser;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::args::{Command, CommandLine, Common, Scenario};
+use crate::args::{Command, CommandLine, Common, Killing, Scenario};
 use crate::env::{Env, Interrupt, Progress};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-use crate::scenario::{fanout, idle, steady, storm, watches};
+use crate::scenario::outage::{Fault, Faults};
+use crate::scenario::{fanout, floor, idle, lock, outage, slow, steady, storm, watches};
 use crate::site::Site;
 
 fn main() -> ExitCode {
@@ -47,11 +51,11 @@ fn main() -> ExitCode {
 
 /// Does what is asked for, and returns what to print.
 fn text(env: &Env, command: &Command) -> Result<String, Failure> {
-    if let Command::Compare(compare) = command {
-        return compare::run(env, compare);
-    }
-    let (scenario, common) =
-        command.scenario().ok_or_else(|| Failure::Before("no scenario is given".into()))?;
+    let (scenario, common) = match command {
+        Command::Compare(compare) => return compare::run(env, compare),
+        Command::EchoServer { length } => return floor::serve(*length).map(|()| String::new()),
+        command => command.scenario().ok_or_else(|| Failure::Before("no scenario is given".into()))?,
+    };
     check_writable(common)?;
     let outcome = run(env, &common.site()?, &scenario)?;
     if let Some(file) = &common.json {
@@ -63,12 +67,44 @@ fn text(env: &Env, command: &Command) -> Result<String, Failure> {
 /// Runs one scenario.
 fn run(env: &Env, site: &Site, scenario: &Scenario) -> Result<Outcome, Failure> {
     match scenario {
-        Scenario::Steady(steady) => steady::run(env, site, steady),
+        Scenario::Steady(steady, false) => steady::run(env, site, steady),
+        Scenario::Steady(steady, true) => floor::run_both(env, site, steady),
         Scenario::Idle(idle) => idle::run(env, site, idle),
         Scenario::Watches(watches) => watches::run(env, site, watches),
         Scenario::Fanout(fanout) => fanout::run(env, site, fanout),
         Scenario::Storm(storm) => storm::run(env, site, storm),
+        Scenario::Lock(lock) => lock::run(env, site, lock),
+        Scenario::Outage(outage, killing) => outage::run(env, site, outage, faults(killing)?),
+        Scenario::Slow(slow) => slow::run(env, site, slow),
     }
+}
+
+/// What is done to servers that somebody else has started.
+fn faults(killing: &Killing) -> Result<Faults<'_>, Failure> {
+    let mut pids = Vec::new();
+    for pid in &killing.pids {
+        let known =
+            i32::try_from(*pid).ok().and_then(Pid::from_raw).filter(|pid| test_kill_process(*pid).is_ok());
+        pids.push(
+            known.ok_or_else(|| Failure::Before(format!("--kill {pid}: no such process, or not yours")))?,
+        );
+    }
+    let kill = move || {
+        pids.iter()
+            .try_for_each(|pid| kill_process(*pid, Signal::KILL))
+            .map_err(|error| Failure::During(format!("killing the servers: {error}")))
+    };
+    let mut list = vec![Fault { at: killing.at, name: "killed", act: Box::new(kill) }];
+    if let Some((command, at)) = &killing.restart {
+        let restart = move || {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", command]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            // What it starts is to go on when this program has ended.
+            shell.process_group(0).spawn().map(|_| ()).map_err(Failure::from)
+        };
+        list.push(Fault { at: *at, name: "restarted", act: Box::new(restart) });
+    }
+    Ok(Faults { list, is_back: None })
 }
 
 /// A file that cannot be written is found before the run rather than after.

@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::compare::config::{self, Ports};
-use crate::compare::process::Process;
 use crate::env::Env;
 use crate::failure::Failure;
+use crate::process::Process;
 use crate::site::Site;
 use crate::usage::Servers;
 use tempfile::TempDir;

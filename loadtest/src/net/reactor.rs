@@ -73,6 +73,11 @@ impl Reactor {
         &self.conns
     }
 
+    /// Reads nothing from this connection once its session is open, and gives it the least buffer there is.
+    pub(crate) fn deafen(&mut self, id: usize) {
+        self.conns[id].deaf = true;
+    }
+
     /// Dials, dropping an earlier connection; resumes its session if it had one.
     pub(crate) fn dial(&mut self, id: usize) -> io::Result<()> {
         let conn = &mut self.conns[id];

@@ -1,8 +1,12 @@
 //! What can be done to a server, and what is measured of it.
 
 pub(crate) mod fanout;
+pub(crate) mod floor;
 pub(crate) mod idle;
+pub(crate) mod lock;
+pub(crate) mod outage;
 pub(crate) mod requests;
+pub(crate) mod slow;
 pub(crate) mod steady;
 pub(crate) mod storm;
 pub(crate) mod watches;

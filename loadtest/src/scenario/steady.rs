@@ -49,23 +49,28 @@ pub(crate) struct Steady {
 
 /// Sets up the znodes, runs the load, and removes them.
 pub(crate) fn run(env: &Env, site: &Site, steady: &Steady) -> Result<Outcome, Failure> {
-    let plan = Plan {
+    let plan = plan(site, steady);
+    site.with_root(env, steady.connections, || {
+        let mut reactor = site.sessions(env, steady.connections, sessions::AT_ONCE)?;
+        prepare(env, site, &mut reactor, &plan, steady.children).map_err(Failure::before)?;
+        let outcome = drive(env, site, steady, &plan, &mut reactor)?;
+        sessions::close(&mut reactor, &env.progress)?;
+        Ok(outcome)
+    })
+}
+
+/// What all connections of the load share.
+pub(crate) fn plan(site: &Site, steady: &Steady) -> Plan {
+    Plan {
         load: steady.load,
         root: site.root.clone(),
         znodes: (0..steady.znodes).map(|n| site.path(n)).collect(),
         data: vec![b'x'; steady.size],
-    };
-    site.with_root(env, steady.connections, || {
-        let mut reactor = site.sessions(env, steady.connections, sessions::AT_ONCE)?;
-        prepare(env, site, &mut reactor, &plan, steady.children).map_err(Failure::before)?;
-        let mut run = Run::new(&plan, steady);
-        let used = run.drive(env, site, &mut reactor)?;
-        sessions::close(&mut reactor, &env.progress)?;
-        Ok(run.outcome(site, &used))
-    })
+    }
 }
 
-fn prepare(
+/// Creates what the load reads and writes.
+pub(crate) fn prepare(
     env: &Env,
     site: &Site,
     reactor: &mut Reactor,
@@ -81,11 +86,30 @@ fn prepare(
     }
     if plan.load == Load::Children {
         for n in 0..children {
-            let paths: Vec<String> = plan.znodes.iter().map(|path| format!("{path}/child-{n}")).collect();
+            let name = child_name(n);
+            let paths: Vec<String> = plan.znodes.iter().map(|path| format!("{path}/{name}")).collect();
             batch::send_all(reactor, 0, paths.iter().map(|path| batch::create(path, &[])))?;
         }
     }
     site.sync(reactor)
+}
+
+/// The name of a znode's child.
+pub(crate) fn child_name(n: usize) -> String {
+    format!("child-{n}")
+}
+
+/// Puts the load on the sessions that are open, and measures. Further connections of the reactor stay as they are.
+pub(crate) fn drive(
+    env: &Env,
+    site: &Site,
+    steady: &Steady,
+    plan: &Plan,
+    reactor: &mut Reactor,
+) -> Result<Outcome, Failure> {
+    let mut run = Run::new(plan, steady);
+    let used = run.drive(env, site, reactor)?;
+    Ok(run.outcome(site, &used))
 }
 
 /// An operation whose answer is due.
@@ -183,6 +207,8 @@ impl<'a> Run<'a> {
             let mut lost = None;
             reactor.poll(due.map_or(mark, |due| due.min(mark)), &mut |now, conn, incoming| {
                 let outcome = match incoming {
+                    // Not one of ours.
+                    _ if conn.id >= self.lanes.len() => Ok(()),
                     Incoming::Reply { header, body } => self.answered(now, conn, header, body),
                     Incoming::Lost(reason) => Err(reason),
                     _ => Ok(()),

@@ -1,4 +1,4 @@
-//! Server processes that never outlive the comparison.
+//! Server processes that never outlive this one.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ const TAIL: usize = 2048;
 
 /// A child process. Killed and reaped when dropped, and killed by the kernel should this process die first.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     name: String,
     child: Child,
     tail: Arc<Mutex<Vec<u8>>>,
@@ -21,7 +21,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `program`. Must be called by the main thread, as the kernel's kill follows the thread that spawns.
-    pub(super) fn spawn<A: AsRef<OsStr>>(
+    pub(crate) fn spawn<A: AsRef<OsStr>>(
         name: String,
         program: &OsStr,
         arguments: impl IntoIterator<Item = A>,
@@ -56,12 +56,12 @@ impl Process {
     }
 
     /// The process id.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Fails, with the last of its output, if the process has ended.
-    pub(super) fn check_running(&mut self) -> Result<(), String> {
+    pub(crate) fn check_running(&mut self) -> Result<(), String> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
@@ -73,7 +73,7 @@ impl Process {
     }
 
     /// The last of the output.
-    pub(super) fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&tail).into_owned()
     }

@@ -1,6 +1,7 @@
 //! A gateway's settings from TOML. Fields of its `Config` and keys of the file have the same names.
 
 use palisade_gateway::Config;
+use palisade_gateway::throttle::config::{Limit, Mode, Refusal, Throttle};
 
 use crate::report::Report;
 use crate::section::{Document, Section};
@@ -59,6 +60,7 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
     section.finish();
 
     limits(root.section("limits"), &mut config);
+    throttle(root.section("throttle"), &mut config.throttle);
     root.finish();
     Some(config)
 }
@@ -75,5 +77,28 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.integer("total_watches", &mut limits.total_watches);
     section.integer("in_flight", &mut limits.in_flight);
     section.size("in_flight_bytes", &mut limits.in_flight_bytes);
+    section.finish();
+}
+
+fn throttle(mut section: Section<'_>, throttle: &mut Throttle) {
+    section.choice("refusal", &Refusal::NAMES, &mut throttle.refusal);
+    section.duration("max_delay", &mut throttle.max_delay);
+    rates(section.section("writes"), Section::integer, &mut throttle.writes);
+    rates(section.section("write_bytes"), Section::size, &mut throttle.write_bytes);
+    rates(section.section("locks"), Section::integer, &mut throttle.locks);
+    rates(section.section("lock_parents"), Section::integer, &mut throttle.lock_parents);
+    section.finish();
+}
+
+fn rates<'a>(
+    mut section: Section<'a>,
+    read: impl Fn(&mut Section<'a>, &'static str, &mut u32),
+    limit: &mut Limit,
+) {
+    section.choice("mode", &Mode::NAMES, &mut limit.mode);
+    read(&mut section, "tenant", &mut limit.tenant);
+    read(&mut section, "address", &mut limit.address);
+    read(&mut section, "session", &mut limit.session);
+    read(&mut section, "prefix", &mut limit.prefix);
     section.finish();
 }

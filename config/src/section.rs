@@ -37,7 +37,7 @@ impl<'a> Document<'a> {
     /// The keys that stand before the first section.
     pub(crate) fn root(&self) -> Section<'_> {
         let table = self.root.as_ref().map(|root| root.get_ref());
-        Section { name: "", text: self.text, table, report: self.report, asked: Vec::new() }
+        Section { name: String::new(), text: self.text, table, report: self.report, asked: Vec::new() }
     }
 }
 
@@ -47,7 +47,7 @@ fn line_of(text: &str, offset: usize) -> usize {
 
 /// How the operator knows the field `section.key`.
 pub(crate) fn key_of(field: &str) -> String {
-    match field.split_once('.') {
+    match field.rsplit_once('.') {
         Some((section, key)) => format!("[{section}] {key}"),
         None => field.to_owned(),
     }
@@ -59,7 +59,8 @@ pub(crate) fn key_of(field: &str) -> String {
 /// is within its range is for the tier's own checks. [`Section::finish`] reports the keys that nobody asked for.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
-    name: &'static str,
+    /// With the names of those around it, `outer.inner`; empty for the whole file.
+    name: String,
     text: &'a str,
     table: Option<&'a DeTable<'a>>,
     report: &'a Report,
@@ -72,11 +73,12 @@ impl<'a> Section<'a> {
         let table = self.take(name).and_then(|value| match value.get_ref() {
             DeValue::Table(table) => Some(table),
             _ => {
-                self.wrong(name, value, &format!("a section; write [{name}] on a line of its own"));
+                let header = self.field(name);
+                self.wrong(name, value, &format!("a section; write [{header}] on a line of its own"));
                 None
             }
         });
-        Section { name, text: self.text, table, report: self.report, asked: Vec::new() }
+        Section { name: self.field(name), text: self.text, table, report: self.report, asked: Vec::new() }
     }
 
     /// Whether `key` is given.
@@ -123,6 +125,15 @@ impl<'a> Section<'a> {
         self.read(key, target, "true or false", |value| match value {
             DeValue::Boolean(b) => Some(*b),
             _ => None,
+        });
+    }
+
+    /// Sets `target` to what `key` names, if it is given.
+    pub(crate) fn choice<T: Copy>(&mut self, key: &'static str, names: &[(&'static str, T)], target: &mut T) {
+        let known = names.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        self.read(key, target, &format!("one of {known}"), |value| {
+            let given = text(value)?;
+            names.iter().find(|(name, _)| *name == given).map(|(_, choice)| *choice)
         });
     }
 

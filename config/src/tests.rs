@@ -295,7 +295,9 @@ fn the_examples_name_every_key() {
         for key in keys {
             let named = |line: &str| {
                 let line = line.trim_start_matches("# ");
-                line.starts_with(&format!("{key} =")) || line == format!("[{key}]")
+                line.starts_with(&format!("{key} ="))
+                    || line == format!("[{key}]")
+                    || line.ends_with(&format!(".{key}]"))
             };
             assert!(text.lines().any(named), "{name} does not name {key}");
             count += 1;

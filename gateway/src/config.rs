@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::fourletter::Word;
 use crate::tenancy::Root;
+use crate::throttle::config::{Limit, Throttle};
 use palisade_watch::WatchLimits;
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub admin: Admin,
     /// What one gateway will hold at most.
     pub limits: Limits,
+    /// How much clients may ask of the core.
+    pub throttle: Throttle,
 }
 
 /// `[tenant]`: whose gateway this is.
@@ -245,6 +248,7 @@ impl Config {
             check.address("admin.address", address, 0);
         }
         self.validate_limits(&mut check);
+        self.validate_throttle(&mut check);
         check.0
     }
 
@@ -330,6 +334,15 @@ impl Config {
             );
         }
     }
+
+    fn validate_throttle(&self, check: &mut Check) {
+        let t = &self.throttle;
+        check.span("throttle.max_delay", t.max_delay, MILLI, MINUTE);
+        check.limit("throttle.writes", &t.writes);
+        check.limit("throttle.write_bytes", &t.write_bytes);
+        check.limit("throttle.locks", &t.locks);
+        check.limit("throttle.lock_parents", &t.lock_parents);
+    }
 }
 
 fn is_four_letter_word(text: &str) -> bool {
@@ -352,6 +365,20 @@ impl Check {
     fn span(&mut self, key: &'static str, value: Duration, min: Duration, max: Duration) {
         if value < min || value > max {
             self.say(key, format!("{value:?} is not within {min:?} to {max:?}"));
+        }
+    }
+
+    /// What is shared is no less than one's own part of it.
+    fn limit(&mut self, key: &'static str, limit: &Limit) {
+        let Limit { tenant, address, session, .. } = *limit;
+        let rates = [("session", session), ("address", address), ("tenant", tenant)];
+        let given: Vec<_> = rates.into_iter().filter(|(_, rate)| *rate > 0).collect();
+        for pair in given.windows(2) {
+            if let [(own, less), (shared, more)] = pair
+                && less > more
+            {
+                self.say(key, format!("{own} = {less} is more than {shared} = {more}"));
+            }
         }
     }
 
@@ -401,6 +428,7 @@ mod tests {
         config.auth.super_digest = Some("admin:x".to_owned());
         config.admin.address = Some("::1:80".to_owned());
         config.limits.in_flight = 0;
+        config.throttle.writes.session = 60_000;
         assert_eq!(
             keys(&config),
             [
@@ -414,6 +442,7 @@ mod tests {
                 "auth.super_digest",
                 "admin.address",
                 "limits.in_flight",
+                "throttle.writes",
             ]
         );
         assert_eq!(config.validate()[0].to_string(), "id: 255 is not within 1 to 254");

@@ -14,6 +14,7 @@ use crate::edge;
 use crate::link::{self, LinkTask};
 use crate::replica::ReplicaObserver;
 use crate::replica::disk::{self, Opened};
+use crate::throttle::LockUse;
 
 /// Ports that the caller has bound already; what is missing is bound as the configuration says.
 #[derive(Debug, Default)]
@@ -161,6 +162,31 @@ impl GatewayHandle {
     /// The link to the core: to see or to wait whether there is a leader.
     pub const fn core(&self) -> &CoreLink {
         &self.core
+    }
+
+    /// The paths below which most locks are acquired of late, at most `limit`, the busiest first.
+    pub fn busiest_locks(&self, limit: usize) -> Vec<LockUse> {
+        self.edge.busiest_locks(limit)
+    }
+
+    /// The locks with the longest queues, at most `limit`: the parent's path, and how many hold or wait, as far as
+    /// this gateway's clients are concerned.
+    pub fn longest_queues(&self, limit: usize) -> Vec<(String, u32)> {
+        self.edge.longest_queues(limit)
+    }
+
+    /// Takes over what may change while the gateway runs: the section `[throttle]`. The rest of `config` is not looked
+    /// at. Nobody is disconnected.
+    ///
+    /// # Errors
+    /// The configuration has mistakes: nothing is changed.
+    pub fn reload(&self, config: &Config) -> Result<(), Vec<ConfigMistake>> {
+        let mistakes = config.validate();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        self.edge.set_throttle(config.throttle.clone());
+        Ok(())
     }
 
     /// Waits until the gateway ends by itself, which it does only when it cannot go on. Call [`Self::stop`] then.

@@ -7,8 +7,8 @@
 //! * `link`: what is behind that interface: finds the leader, follows it, carries requests to it.
 //! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
 //! * `exec`: what requests do; `session`: ids, and sessions that the core does not know; `tenancy`: what of the tree
-//!   clients see; `fourletter`: monitoring in plain text; `metrics`: what is counted. Who is told of which change is
-//!   [`palisade_watch`]'s concern.
+//!   clients see; [`throttle`]: how much they may ask of the core; `fourletter`: monitoring in plain text; `metrics`:
+//!   what is counted. Who is told of which change is [`palisade_watch`]'s concern.
 
 pub mod config;
 pub mod core_link;
@@ -22,6 +22,7 @@ mod link;
 mod metrics;
 mod session;
 mod tenancy;
+pub mod throttle;
 
 pub use config::Config;
 pub use gateway::{Gateway, GatewayError, GatewayHandle, Listeners, StartError};

@@ -35,5 +35,11 @@ palisade_admin::metrics! {
         readlatency: Timing,
         /// Time from a transaction's making by the leader to its being applied here, by the wall clocks, ms.
         propagation_latency: Timing,
+        /// Requests beyond a limit that only reports.
+        palisade_throttle_reported: Counter,
+        /// Requests that a limit held back.
+        palisade_throttle_delayed: Counter,
+        /// Requests that a limit refused.
+        palisade_throttle_refused: Counter,
     }
 }

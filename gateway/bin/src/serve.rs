@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use palisade_config::{Any, CoreOverrides, GatewayOverrides, Mistake};
-use palisade_gateway::{Gateway, Listeners};
+use palisade_gateway::{Gateway, GatewayHandle, Listeners};
 use palisade_server::{Ports, Voter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::cli::{CoreArgs, GatewayArgs};
 use crate::failure::Failure;
@@ -16,21 +16,24 @@ use crate::failure::Failure;
 /// How long a clean stop may take before the process ends without it.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// SIGINT and SIGTERM.
+/// SIGINT and SIGTERM, which ask to stop.
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
+fn take(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::runtime("cannot handle signals", &error))
+}
+
 impl Signals {
     /// Takes both over from their default, which is to kill.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let take = |kind| signal(kind).map_err(|error| Failure::runtime("cannot handle signals", &error));
         Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
     }
 
-    /// Waits for one and returns its name.
+    /// Waits for one and returns its name. Cancel-safe.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",
@@ -86,7 +89,7 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Failure> {
     let loaded = palisade_config::load_gateway(&args.config, &overrides)?;
     tell(&loaded.warnings);
     let name = format!("gateway {} of {}", loaded.config.id, loaded.config.tenant.name);
-    let mut signals = Signals::new()?;
+    let (mut signals, mut hangup) = (Signals::new()?, take(SignalKind::hangup())?);
     let mut gateway = tokio::select! {
         started = Gateway::start(loaded.config, Listeners::default()) => {
             started.map_err(|error| Failure::runtime(&name, &error))?
@@ -95,15 +98,35 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Failure> {
     };
     let (client, admin) = (gateway.client_address(), gateway.admin_address());
     info!(%client, admin = admin.map(tracing::field::display), "{name} started");
-    tokio::select! {
-        error = gateway.wait() => return Err(Failure::runtime(&name, &error)),
-        signal = signals.next() => info!("{signal}: stopping"),
+    loop {
+        tokio::select! {
+            error = gateway.wait() => return Err(Failure::runtime(&name, &error)),
+            _ = hangup.recv() => reload(&gateway, &args.config, &overrides),
+            signal = signals.next() => {
+                info!("{signal}: stopping");
+                break;
+            }
+        }
     }
     stop(&mut signals, async {
         gateway.stop().await;
         Ok(())
     })
     .await
+}
+
+/// Reads the settings again, and takes over what may change. What is wrong with them is told, and changes nothing.
+fn reload(gateway: &GatewayHandle, config: &Path, overrides: &GatewayOverrides) {
+    match palisade_config::load_gateway(config, overrides) {
+        Ok(loaded) => {
+            tell(&loaded.warnings);
+            match gateway.reload(&loaded.config) {
+                Ok(()) => info!("SIGHUP: [throttle] is taken over; other sections need a restart"),
+                Err(mistakes) => mistakes.iter().for_each(|mistake| error!("SIGHUP: {mistake}")),
+            }
+        }
+        Err(mistakes) => error!("SIGHUP: the settings stay as they are:\n{mistakes}"),
+    }
 }
 
 /// Reports what is wrong with a file.

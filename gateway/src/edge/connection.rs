@@ -19,8 +19,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::Edge;
 use super::client::{Client, HIGH_WATER, SESSION_TAG};
 use super::outbox::{CloseReason, End};
-use super::pipeline::Job;
+use super::pipeline::{Answered, Job};
 use crate::core_link::{LinkState, Refused, Ticket};
+use crate::exec::write_header;
+use crate::throttle::{Gate, Verdict};
 
 /// Room that a read is given.
 const READ_CHUNK: usize = 8 << 10;
@@ -69,6 +71,10 @@ pub(super) struct Connection {
     active: Instant,
     /// The request that has waited for the core for the longest time, and since when it is the first to.
     waiting: Option<Waiting>,
+    /// The limits on the way of its requests.
+    gate: Gate,
+    /// Until when a limit holds its requests up.
+    throttled: Option<Instant>,
     /// Until when the session need not be looked at again: it owned no ephemerals while the core was silent.
     carefree: Instant,
     /// Whether nothing more is read: the client closed its side, or its session.
@@ -105,6 +111,7 @@ impl Connection {
         let Established { edge, stream, client, session, timeout, ids, inbox, link_state } = established;
         Self {
             local: client.is_local(),
+            gate: edge.throttle.gate(client.peer().ip().to_canonical()),
             edge,
             stream,
             client,
@@ -118,6 +125,7 @@ impl Connection {
             owner_known: true,
             active: Instant::now(),
             waiting: None,
+            throttled: None,
             carefree: Instant::now(),
             deaf: false,
             quiet: false,
@@ -229,7 +237,8 @@ impl Connection {
             self.link_state.mark_unchanged();
             self.owner_known = false;
         }
-        while self.introduce() {
+        self.throttled = None;
+        while self.introduce() && self.admit()? {
             let next = self.client.lock().send_next();
             let Some((tag, job)) = next else { break };
             match self.send(tag, &job) {
@@ -242,11 +251,38 @@ impl Connection {
             }
         }
         let waits = self.client.lock().pipeline.waits_for_core();
+        // A limit has a patience of its own.
+        let waits = waits.filter(|(_, sent)| *sent || self.throttled.is_none());
         self.waiting = waits.map(|(tag, sent)| {
             let before = self.waiting.filter(|before| before.tag == tag);
             Waiting { tag, since: before.map_or_else(Instant::now, |before| before.since), sent }
         });
         Ok(())
+    }
+
+    /// Whether limits let the next request pass. Those that are refused are answered here.
+    fn admit(&mut self) -> Result<bool, CloseReason> {
+        let patience = self.edge.patience(self.timeout);
+        let mut guard = self.client.lock();
+        let state = &mut *guard;
+        loop {
+            let Some((tag, job)) = state.pipeline.peek_unsent() else { return Ok(true) };
+            match self.gate.check(&job.work, job.body.len(), &mut job.progress, patience) {
+                Verdict::Pass => return Ok(true),
+                Verdict::Wait(time) => {
+                    self.throttled = Some(Instant::now() + time);
+                    return Ok(false);
+                }
+                Verdict::Refuse(refusal) => {
+                    let code = refusal.code().ok_or(CloseReason::Refused)?;
+                    let mut reply = BytesMut::new();
+                    write_header(&mut reply, job.xid, self.edge.replica.last_zxid(), code);
+                    if state.pipeline.refuse(tag, || reply.clone().freeze()) == Answered::First {
+                        state.outbox.append(&mut reply);
+                    }
+                }
+            }
+        }
     }
 
     /// Tells a new leader that this gateway has the session, before anything else of the session; whether it knows.
@@ -309,7 +345,10 @@ impl Connection {
         let idle = self.active + self.timeout;
         let retry = self.wants_link() && self.link_state.borrow().is_connected();
         let retry = retry.then(|| Instant::now() + BUSY_RETRY);
-        [retry, self.out_of_patience(), self.doubt()].into_iter().flatten().fold(idle, Instant::min)
+        [retry, self.out_of_patience(), self.throttled, self.doubt()]
+            .into_iter()
+            .flatten()
+            .fold(idle, Instant::min)
     }
 
     /// When what waits for the core fails. A core that proves to be there may take its time with what it was given.

@@ -48,6 +48,10 @@ use crate::fourletter::Word;
 use crate::replica::Replica;
 use crate::session::SessionIds;
 use crate::tenancy::establish;
+use crate::throttle::{self, LockUse, Throttle};
+
+/// How often limits that ceased to bite are looked for.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ pub(crate) struct Edge {
     session_ids: SessionIds,
     auth: Authenticator,
     admission: Admission,
+    pub(crate) throttle: Arc<Throttle>,
     client_address: SocketAddr,
     /// Whether the tenant's root exists.
     rooted: watch::Sender<bool>,
@@ -100,6 +105,7 @@ pub(crate) fn start(
         session_ids: SessionIds::starting_now(config.id),
         auth: Authenticator::new(config.auth.super_digest.clone()),
         admission: Admission::new(&config),
+        throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
         client_address: address(&client),
         rooted: watch::Sender::new(false),
         stop: CancellationToken::new(),
@@ -109,6 +115,7 @@ pub(crate) fn start(
         replica,
         link,
     });
+    edge.tasks.spawn(tidy_limits(Arc::clone(&edge)));
     edge.tasks.spawn(establish_root(Arc::clone(&edge)));
     edge.tasks.spawn(listener::serve_clients(Arc::clone(&edge), client));
     if edge.config.sessions.local {
@@ -119,6 +126,14 @@ pub(crate) fn start(
         edge.tasks.spawn(listener::serve_admin(Arc::clone(&edge), admin));
     }
     EdgeHandle { edge, admin_address }
+}
+
+/// Looks after the limits, until the edge stops.
+async fn tidy_limits(edge: Arc<Edge>) {
+    let mut ticks = tokio::time::interval(TIDY);
+    while edge.stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        edge.throttle.tidy();
+    }
 }
 
 /// Makes the tenant's root if need be, and then lets clients in.
@@ -144,6 +159,21 @@ impl EdgeHandle {
     /// Where clients connect.
     pub(crate) fn client_address(&self) -> SocketAddr {
         self.edge.client_address
+    }
+
+    /// The paths with the most acquisitions of locks of late.
+    pub(crate) fn busiest_locks(&self, limit: usize) -> Vec<LockUse> {
+        self.edge.throttle.busiest_locks(limit)
+    }
+
+    /// The locks with the longest queues.
+    pub(crate) fn longest_queues(&self, limit: usize) -> Vec<(String, u32)> {
+        self.edge.throttle.longest_queues(limit)
+    }
+
+    /// Other limits from now on.
+    pub(crate) fn set_throttle(&self, throttle: throttle::config::Throttle) {
+        self.edge.throttle.set(throttle);
     }
 
     /// Where monitoring connects, if anywhere.

@@ -11,6 +11,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use palisade_wire::{Id, OpCode};
 
+use crate::throttle::{Progress, Work};
+
 /// A request, apart from its frame.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
@@ -22,6 +24,17 @@ pub(super) struct Job {
     pub body: Bytes,
     /// The connection's identities when the request came.
     pub ids: Arc<[Id]>,
+    /// What it asks of the core.
+    pub work: Work,
+    /// Which limits it has passed.
+    pub progress: Progress,
+}
+
+impl Job {
+    /// A request that no limit holds up.
+    pub(super) fn free(xid: i32, op: OpCode, body: Bytes, ids: Arc<[Id]>) -> Self {
+        Self { xid, op, body, ids, work: Work::Free, progress: Progress::default() }
+    }
 }
 
 /// A request and where it stands.
@@ -108,26 +121,43 @@ impl Pipeline {
         }
     }
 
-    /// The next request to give to the link, from now on counted as sent, and its tag.
-    pub(super) fn send_next(&mut self, now: Instant) -> Option<(u64, Job)> {
-        loop {
+    /// The next request to give to the link, and its tag.
+    pub(super) fn peek_unsent(&mut self) -> Option<(u64, &mut Job)> {
+        let at = loop {
             let at = usize::try_from(self.cursor - self.first).ok()?;
-            let entry = self.entries.get_mut(at)?;
-            match entry {
+            match self.entries.get(at)? {
                 Entry::Local(_) => return None,
                 Entry::Sent(..) | Entry::Done { .. } => self.cursor += 1,
-                Entry::Unsent(job) => {
-                    let job = job.clone();
-                    let mut kept = job.clone();
-                    self.held -= job.body.len();
-                    if job.op != OpCode::Sync {
-                        kept.body = Bytes::new();
-                    }
-                    *entry = Entry::Sent(kept, now);
-                    return Some((self.cursor, job));
-                }
+                Entry::Unsent(_) => break at,
             }
+        };
+        match self.entries.get_mut(at) {
+            Some(Entry::Unsent(job)) => Some((self.cursor, job)),
+            _ => None,
         }
+    }
+
+    /// The same, from now on counted as sent.
+    pub(super) fn send_next(&mut self, now: Instant) -> Option<(u64, Job)> {
+        let (tag, job) = self.peek_unsent()?;
+        let job = job.clone();
+        let mut kept = job.clone();
+        self.held -= job.body.len();
+        if job.op != OpCode::Sync {
+            kept.body = Bytes::new();
+        }
+        let at = self.position(tag)?;
+        *self.entries.get_mut(at)? = Entry::Sent(kept, now);
+        Some((tag, job))
+    }
+
+    /// Answers a request that was not sent; whether it is the first in line, and the caller puts the reply into the
+    /// outbox itself.
+    pub(super) fn refuse(&mut self, tag: u64, reply: impl FnOnce() -> Bytes) -> Answered {
+        if let Some(Entry::Unsent(job)) = self.position(tag).and_then(|at| self.entries.get(at)) {
+            self.held -= job.body.len();
+        }
+        self.answered(tag, reply)
     }
 
     /// The link did not take it, or lost it without harm: it will be sent again.
@@ -237,7 +267,7 @@ mod tests {
     use super::*;
 
     fn job(xid: i32, op: OpCode) -> Job {
-        Job { xid, op, body: Bytes::from_static(b"body"), ids: Arc::from([]) }
+        Job::free(xid, op, Bytes::from_static(b"body"), Arc::from([]))
     }
 
     fn send(pipeline: &mut Pipeline) -> Option<(u64, i32)> {
@@ -301,6 +331,20 @@ mod tests {
         assert!(pipeline.is_stalled());
         assert_eq!(send(&mut pipeline), Some((0, 1)));
         assert_eq!(send(&mut pipeline), None);
+    }
+
+    #[test]
+    fn what_is_refused_is_answered_in_its_place() {
+        let mut pipeline = Pipeline::default();
+        pipeline.push_forward(job(1, OpCode::Create));
+        pipeline.push_forward(job(2, OpCode::Create));
+        send(&mut pipeline);
+        let (tag, second) = pipeline.peek_unsent().map(|(tag, job)| (tag, job.xid)).unwrap();
+        assert_eq!((tag, second), (1, 2));
+        assert_eq!(pipeline.refuse(tag, || Bytes::from_static(b"no")), Answered::Kept);
+        assert_eq!((pipeline.held(), send(&mut pipeline)), (0, None));
+        assert_eq!(answer(&mut pipeline, 0), Answered::First);
+        assert!(matches!(pipeline.pop(), Some(Front::Done { reply, last: false }) if reply == "no"));
     }
 
     #[test]

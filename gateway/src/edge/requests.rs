@@ -15,6 +15,7 @@ use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::exec::{CatchUp, Local, write_header};
 use crate::tenancy::{Root, confine};
+use crate::throttle::Work;
 
 /// Xid and type.
 const HEADER: usize = 8;
@@ -30,7 +31,7 @@ const MAX_IDS: usize = 64;
 const MAX_CREDENTIAL: usize = 4 << 10;
 
 /// What a request asks of the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Plan {
     /// An answer without regard to order.
     Ping,
@@ -38,8 +39,8 @@ enum Plan {
     Auth,
     /// An answer from the replica. Writes whose record does not decode come here too, to be told so.
     Local(OpCode),
-    /// The core's work.
-    Forward(OpCode),
+    /// The core's.
+    Forward(OpCode, Work),
     /// Nothing that a client may ask.
     Unknown,
 }
@@ -57,11 +58,7 @@ fn plan(op: i32, body: &[u8], root: &Root) -> Plan {
         | OpCode::Check => Plan::Unknown,
         OpCode::Reconfig if root.is_confined() => Plan::Local(op),
         op if op.is_write() || op == OpCode::Sync => {
-            if Request::decode(op, body).is_ok() {
-                Plan::Forward(op)
-            } else {
-                Plan::Local(op)
-            }
+            Request::decode(op, body).map_or(Plan::Local(op), |request| Plan::Forward(op, Work::of(&request)))
         }
         op => Plan::Local(op),
     }
@@ -171,11 +168,11 @@ impl Intake<'_> {
             Plan::Ping => self.answers.ping(),
             Plan::Local(op) if self.is_idle() => self.answers.read(xid, op, body, self.ids),
             Plan::Local(op) => {
-                let job = Job { xid, op, body: Bytes::copy_from_slice(body), ids: Arc::clone(self.ids) };
+                let job = Job::free(xid, op, Bytes::copy_from_slice(body), Arc::clone(self.ids));
                 self.answers.client.lock().pipeline.push_local(job);
             }
-            Plan::Forward(OpCode::CloseSession) if self.is_local() => self.close_local(xid),
-            Plan::Forward(op) => {
+            Plan::Forward(OpCode::CloseSession, _) if self.is_local() => self.close_local(xid),
+            Plan::Forward(op, work) => {
                 // What was answered before must leave before.
                 self.answers.publish();
                 if self.is_local() && op != OpCode::Sync {
@@ -184,7 +181,7 @@ impl Intake<'_> {
                 let body = split_body(inbox, len);
                 let body =
                     confine(self.answers.edge.hub.root(), op, body).map_err(|_| CloseReason::Malformed)?;
-                let job = Job { xid, op, body, ids: Arc::clone(self.ids) };
+                let job = Job { work, ..Job::free(xid, op, body, Arc::clone(self.ids)) };
                 self.answers.client.lock().pipeline.push_forward(job);
                 self.idle = false;
                 *self.deaf |= op == OpCode::CloseSession;
@@ -211,7 +208,7 @@ impl Intake<'_> {
     fn upgrade(&mut self) {
         let mut body = BytesMut::new();
         Request::CreateSession(self.timeout_ms).encode(&mut body);
-        let job = Job { xid: 0, op: OpCode::CreateSession, body: body.freeze(), ids: Arc::from([]) };
+        let job = Job::free(0, OpCode::CreateSession, body.freeze(), Arc::from([]));
         self.answers.client.lock().pipeline.push_forward(job);
         *self.upgrading = true;
     }
@@ -357,11 +354,14 @@ mod tests {
     fn what_does_not_decode_never_reaches_the_core() {
         let whole = Root::new("/");
         let delete = encoded(&Request::Delete { path: "/a".into(), version: -1 });
-        assert_eq!(plan(2, &delete, &whole), Plan::Forward(OpCode::Delete));
+        assert_eq!(
+            plan(2, &delete, &whole),
+            Plan::Forward(OpCode::Delete, Work::Release { parent: "/".into() })
+        );
         assert_eq!(plan(2, &delete[..5], &whole), Plan::Local(OpCode::Delete));
         assert_eq!(plan(14, &[], &whole), Plan::Local(OpCode::Multi));
         assert_eq!(plan(9, &[], &whole), Plan::Local(OpCode::Sync));
-        assert_eq!(plan(-11, &[], &whole), Plan::Forward(OpCode::CloseSession));
+        assert_eq!(plan(-11, &[], &whole), Plan::Forward(OpCode::CloseSession, Work::Free));
     }
 
     #[test]

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod core_loss;
+mod limits;
 mod support;
 mod tenancy;

@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// The next frame that is no event; events are kept.
-    async fn reply(&mut self) -> Result<(ReplyHeader, Bytes), Gone> {
+    pub(crate) async fn reply(&mut self) -> Result<(ReplyHeader, Bytes), Gone> {
         loop {
             let frame = self.frame().await?;
             let mut r = Reader::new(&frame);
@@ -128,6 +128,27 @@ impl Client {
     pub(crate) async fn create(&mut self, path: &str, flags: i32) -> Result<ErrorCode, Gone> {
         let create = Create { path: path.into(), data: Some(b"data"), acl: Acl::open(), flags, ttl_ms: None };
         Ok(self.call(OpCode::Create, &Request::Create(create)).await?.0)
+    }
+
+    /// Asks without waiting for the answer, and returns the xid.
+    pub(crate) async fn send_create(&mut self, path: &str, flags: i32) -> i32 {
+        let create = Create { path: path.into(), data: None, acl: Acl::open(), flags, ttl_ms: None };
+        self.xid += 1;
+        self.send(self.xid, OpCode::Create, &Request::Create(create)).await.unwrap();
+        self.xid
+    }
+
+    /// Asks without waiting for the answer, and returns the xid.
+    pub(crate) async fn send_children(&mut self, path: &str) -> i32 {
+        let request = Request::GetChildren(PathWatch { path: path.into(), watch: false });
+        self.xid += 1;
+        self.send(self.xid, OpCode::GetChildren, &request).await.unwrap();
+        self.xid
+    }
+
+    pub(crate) async fn delete(&mut self, path: &str) -> Result<ErrorCode, Gone> {
+        let request = Request::Delete { path: path.into(), version: -1 };
+        Ok(self.call(OpCode::Delete, &request).await?.0)
     }
 
     pub(crate) async fn set(&mut self, path: &str, data: &[u8]) -> Result<ErrorCode, Gone> {

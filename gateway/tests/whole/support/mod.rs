@@ -105,16 +105,22 @@ impl Core {
 
     /// The same for a tenant whose clients see this sub-tree.
     pub(crate) async fn tenant(&self, id: Sid, folder: &Path, root: &str) -> GatewayHandle {
+        let mut config = self.config(id, folder);
+        config.tenant.root = root.to_owned();
+        Gateway::start(config, Listeners::default()).await.unwrap()
+    }
+
+    /// What a gateway before this core needs to know.
+    pub(crate) fn config(&self, id: Sid, folder: &Path) -> palisade_gateway::Config {
         let mut config = palisade_gateway::Config { id, ..palisade_gateway::Config::default() };
         config.tenant.name = format!("tenant-{id}");
-        config.tenant.root = root.to_owned();
         config.client.address = "127.0.0.1:0".to_owned();
         config.admin.address = Some("127.0.0.1:0".to_owned());
         config.core.voters = self.addresses.values().map(|a| a.quorum.to_string()).collect();
         config.core.init_timeout = Duration::from_secs(4);
         config.core.sync_timeout = Duration::from_secs(2);
         config.storage.data_dir = folder.to_owned();
-        Gateway::start(config, Listeners::default()).await.unwrap()
+        config
     }
 
     /// The sid of the leader that this gateway follows, as soon as it does.

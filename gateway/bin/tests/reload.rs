@@ -1,0 +1,81 @@
+//! `palisade gateway` reads its settings again upon SIGHUP, and keeps what it has if they are wrong.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+struct Gateway {
+    process: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Gateway {
+    fn start(config: &Path) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_palisade"))
+            .args(["gateway", "--config"])
+            .arg(config)
+            .env("PALISADE_LOG", "info")
+            .env("NO_COLOR", "1")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap()).lines();
+        Self { process, log }
+    }
+
+    /// The next line of the log with this text.
+    fn line_with(&mut self, text: &str) -> String {
+        self.log.by_ref().map(Result::unwrap).find(|line| line.contains(text)).expect("it ended")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // Fails if it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn limits_are_read_again_and_mistakes_change_nothing() {
+    let folder = TempDir::new().unwrap();
+    let config = folder.path().join("gateway.toml");
+    let data = folder.path().join("data");
+    let write = |rest: &str| {
+        let text = format!(
+            "id = 101\n[tenant]\nname = \"t\"\n[client]\naddress = \"127.0.0.1:0\"\n\
+             [core]\nvoters = [\"127.0.0.1:1\"]\n[storage]\ndata_dir = {data:?}\n{rest}"
+        );
+        fs::write(&config, text).unwrap();
+    };
+    write("");
+    let mut gateway = Gateway::start(&config);
+    gateway.line_with("started");
+
+    write("[throttle.writes]\nmode = \"dleay\"\nsession = 9\nadress = 3\n");
+    gateway.signal(Signal::HUP);
+    gateway.line_with("stay as they are");
+    let told = [gateway.line_with("[throttle.writes]"), gateway.line_with("[throttle.writes]")].concat();
+    assert!(
+        told.contains("one of \"off\", \"report\"") && told.contains("did you mean \"address\""),
+        "{told}"
+    );
+
+    write("[throttle.writes]\nmode = \"delay\"\nsession = 9\n");
+    gateway.signal(Signal::HUP);
+    gateway.line_with("is taken over");
+    gateway.signal(Signal::TERM);
+    gateway.line_with("stopping");
+    assert!(gateway.process.wait().unwrap().success());
+}

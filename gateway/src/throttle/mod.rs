@@ -1,0 +1,27 @@
+//! Limits on what the clients of one tenant ask of the core, so that a busy client hurts nobody but itself.
+//!
+//! Every write is [`Work`]; before it is forwarded, its connection's [`Gate`] takes it through the limits that apply,
+//! the most specific first: the session's own, its address's, its path's, the tenant's. So whoever asks too much
+//! meets its own limit before it uses up what it shares with others.
+//!
+//! What is never held up: deletes, closes, pings, syncs, and watches that are registered again. All of these let go of
+//! something, or keep a session alive; to slow them down would make holds longer.
+//!
+//! # Locks
+//!
+//! Lock and election recipes create ephemeral sequential znodes. A coarse lock does so seldom, and below one parent
+//! for ever; a registration of a service holds what it creates. Fine-grained use is many parents, each for a short
+//! hold: an order, a user, a row. [`LockTable`] tells them apart by what happens below each prefix, and only new
+//! parents below prefixes of short holds are limited as `lock_parents`.
+
+mod bites;
+mod buckets;
+pub mod config;
+mod gate;
+mod lock_table;
+mod work;
+
+pub use lock_table::LockUse;
+
+pub(crate) use gate::{Gate, Progress, Throttle, Verdict};
+pub(crate) use work::Work;

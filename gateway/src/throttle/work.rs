@@ -1,0 +1,123 @@
+//! What a write asks of the core, as far as limits care.
+
+use palisade_wire::request::{Create, Request};
+use palisade_wire::{CreateMode, path};
+
+/// What one request asks of the core.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Passes whatever the limits: it lets go of something, or costs nothing.
+    #[default]
+    Free,
+    /// A delete of a znode below `parent`, which may be the end of a hold. Passes too.
+    Release {
+        /// The parent's path.
+        parent: Box<str>,
+    },
+    /// A write of a znode below `parent`.
+    Write {
+        /// The parent's path; of a multi, that of its first write.
+        parent: Box<str>,
+    },
+    /// An acquisition of a lock or a candidacy: an ephemeral sequential create below `parent`.
+    Lock {
+        /// The parent's path.
+        parent: Box<str>,
+    },
+}
+
+impl Work {
+    /// What this request asks.
+    pub(crate) fn of(request: &Request<'_>) -> Self {
+        match request {
+            Request::Create(create) => Self::of_create(create),
+            Request::SetData { path, .. } | Request::SetAcl { path, .. } => {
+                Self::Write { parent: parent(path) }
+            }
+            Request::Delete { path, .. } => Self::Release { parent: parent(path) },
+            Request::Multi(ops) => {
+                let parts = ops.iter().map(|(_, op)| Self::of(op));
+                parts.max_by_key(Self::weight).unwrap_or_default()
+            }
+            _ => Self::Free,
+        }
+    }
+
+    fn of_create(create: &Create<'_>) -> Self {
+        let mode = CreateMode::from_flags(create.flags);
+        let parent = parent(&create.path);
+        if mode.is_some_and(|mode| mode.is_ephemeral() && mode.is_sequential()) {
+            Self::Lock { parent }
+        } else {
+            Self::Write { parent }
+        }
+    }
+
+    /// A multi counts as the heaviest of its parts.
+    const fn weight(&self) -> u8 {
+        match self {
+            Self::Free => 0,
+            Self::Release { .. } => 1,
+            Self::Write { .. } => 2,
+            Self::Lock { .. } => 3,
+        }
+    }
+}
+
+fn parent(path: &str) -> Box<str> {
+    path::parent(path).unwrap_or("/").into()
+}
+
+/// Under what the locks below `parent` are counted: where its siblings are.
+pub(super) fn prefix(parent: &str) -> &str {
+    path::parent(parent).unwrap_or("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_wire::OpCode;
+    use palisade_wire::multi::create_op;
+
+    use super::*;
+
+    fn create(path: &str, mode: CreateMode) -> Request<'_> {
+        create_op(path, b"", mode.flags()).1
+    }
+
+    #[test]
+    fn numbered_ephemerals_are_locks() {
+        let lock = |parent: &str| Work::Lock { parent: parent.into() };
+        for name in ["/o/1/lock-", "/o/1/_c_6a4f-lock-", "/o/1/6a4f__lock__", "/o/1/latch-", "/o/1/n_"] {
+            assert_eq!(Work::of(&create(name, CreateMode::EphemeralSequential)), lock("/o/1"));
+        }
+        let written = Work::Write { parent: "/o/1".into() };
+        for mode in [CreateMode::Persistent, CreateMode::Ephemeral, CreateMode::PersistentSequential] {
+            assert_eq!(Work::of(&create("/o/1/x", mode)), written);
+        }
+    }
+
+    #[test]
+    fn a_multi_counts_as_its_heaviest_part() {
+        let delete = (OpCode::Delete, Request::Delete { path: "/a/b".into(), version: -1 });
+        let lock = (OpCode::Create, create("/l/x-", CreateMode::EphemeralSequential));
+        let release = Work::Release { parent: "/a".into() };
+        assert_eq!(Work::of(&Request::Multi(vec![delete.clone()])), release);
+        assert_eq!(Work::of(&Request::Multi(vec![delete, lock])), Work::Lock { parent: "/l".into() });
+        assert_eq!(Work::of(&Request::Multi(vec![])), Work::Free);
+    }
+
+    #[test]
+    fn what_lets_go_or_costs_nothing_is_free() {
+        for request in [Request::CloseSession, Request::Sync(None), Request::Ping, Request::CreateSession(1)]
+        {
+            assert_eq!(Work::of(&request), Work::Free);
+        }
+    }
+
+    #[test]
+    fn siblings_are_counted_together() {
+        for (parent, expected) in [("/orders/17", "/orders"), ("/orders", "/"), ("/", "/"), ("", "/")] {
+            assert_eq!(prefix(parent), expected);
+        }
+    }
+}

@@ -109,6 +109,7 @@ fn sessions(mut section: Section<'_>, config: &mut Config) {
 fn limits(mut section: Section<'_>, config: &mut Config) {
     let limits = &mut config.limits;
     section.size("jute_max_buffer", &mut limits.jute_max_buffer);
+    section.boolean("enforce_quota", &mut limits.enforce_quota);
     section.integer("commit_log_count", &mut limits.commit_log_count);
     section.size("commit_log_bytes", &mut limits.commit_log_bytes);
     section.size("learner_backlog_bytes", &mut limits.learner_backlog_bytes);

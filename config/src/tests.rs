@@ -114,7 +114,7 @@ fn every_key_of_zoo_cfg_takes_effect() {
         "dataLogDir = /logs\nforceSync no\nsnapCount:7\nsnapSizeLimitInKb=2048\npreAllocSize=16\n\
          autopurge.snapRetainCount=5\nautopurge.purgeInterval=90m\ncommitLogCount=900\ncnxTimeout=700\n\
          tickTime=\\u00310\\\n  0\nminSessionTimeout=-1\nmaxSessionTimeout=5000\nextendedTypesEnabled=TRUE\n\
-         localSessionsEnabled=true\nznode.container.checkIntervalMs=100\nznode.container.maxPerMinute=3\nquorumListenOnAllIPs=true\n",
+         localSessionsEnabled=true\nznode.container.checkIntervalMs=100\nznode.container.maxPerMinute=3\nenforceQuota=true\nquorumListenOnAllIPs=true\n",
     ))
     .unwrap();
     let config = loaded.config;
@@ -127,6 +127,7 @@ fn every_key_of_zoo_cfg_takes_effect() {
     assert_eq!(config.storage.purge_retain, 5);
     assert_eq!(config.storage.purge_interval, Some(Duration::from_secs(90 * 60)));
     assert_eq!(config.limits.commit_log_count, 900);
+    assert!(config.limits.enforce_quota);
     assert_eq!(config.timing.connect_timeout, Duration::from_millis(700));
     assert_eq!(config.timing.tick, Duration::from_millis(100));
     assert_eq!(config.sessions.min_timeout, None);

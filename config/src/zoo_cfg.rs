@@ -32,6 +32,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("znode.container.maxPerMinute", "sessions.container_max_per_minute"),
     ("extendedTypesEnabled", "sessions.extended_types"),
     ("localSessionsEnabled", "sessions.local"),
+    ("enforceQuota", "limits.enforce_quota"),
     ("commitLogCount", "limits.commit_log_count"),
     ("quorumListenOnAllIPs", "bind.quorum"),
     ("myid", "sid"),
@@ -95,6 +96,7 @@ fn storage(file: &mut ZooFile<'_>, config: &mut Config) {
         storage.purge_retain = file.at_least("autopurge.snapRetainCount", count, MIN_RETAIN);
     }
     storage.purge_interval = file.purge_interval();
+    config.limits.enforce_quota = file.flag("enforceQuota") == Some(true);
     if let Some(count) = file.number::<usize>("commitLogCount", "") {
         config.limits.commit_log_count = file.at_least("commitLogCount", count, 500);
     }

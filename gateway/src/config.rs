@@ -119,6 +119,9 @@ pub struct Admin {
 pub struct Limits {
     /// The largest request frame, bytes (`jute.maxbuffer`).
     pub max_frame: usize,
+    /// The same for SetWatches and SetWatches2, by which clients register all their watches again after a
+    /// reconnect. C clients send one for all: under the other limit, those with many could never come back.
+    pub max_set_watches: usize,
     /// Client connections.
     pub max_connections: usize,
     /// Connections that have not finished the handshake.
@@ -190,6 +193,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_frame: DEFAULT_MAX_FRAME,
+            max_set_watches: 32 << 20,
             max_connections: 20_000,
             max_handshakes: 1_000,
             handshake_timeout: Duration::from_secs(10),
@@ -318,6 +322,7 @@ impl Config {
     fn validate_limits(&self, check: &mut Check) {
         let l = &self.limits;
         check.range("limits.max_frame", l.max_frame, 1_024, 1 << 30);
+        check.range("limits.max_set_watches", l.max_set_watches, 1_024, 1 << 30);
         check.range("limits.max_connections", l.max_connections, 1, 10_000_000);
         check.range("limits.max_handshakes", l.max_handshakes, 1, 1_000_000);
         check.span("limits.handshake_timeout", l.handshake_timeout, 10 * MILLI, HOUR);

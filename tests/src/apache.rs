@@ -35,12 +35,13 @@ impl ApacheServer {
         Self::start_with(folder, members, id, &SETTINGS, &["-Dzookeeper.extendedTypesEnabled=true"])
     }
 
-    /// Starts a standalone server that does nothing by itself: no snapshot and no reaping of containers.
+    /// Starts a server that does nothing by itself: no snapshot and no reaping of containers. `settings` are more lines
+    /// of its `zoo.cfg`, `options` more of the JVM's; without such a line it is a standalone one.
     #[track_caller]
-    pub fn start_quiet(folder: &Path, ports: &mut Ports) -> Self {
-        let settings = [&SETTINGS[..], &[zoo_cfg::SNAPSHOT_SELDOM, "maxSessionTimeout=40000"]].concat();
-        let options =
-            ["-Dzookeeper.extendedTypesEnabled=true", "-Dznode.container.checkIntervalMs=100000000"];
+    pub fn start_quiet(folder: &Path, ports: &mut Ports, settings: &[&str], options: &[&str]) -> Self {
+        let settings = [&SETTINGS[..], &[zoo_cfg::SNAPSHOT_SELDOM], settings].concat();
+        let quiet = ["-Dzookeeper.extendedTypesEnabled=true", "-Dznode.container.checkIntervalMs=100000000"];
+        let options = [&quiet, options].concat();
         let server = Self::start_with(folder, &Member::several(1, ports), 1, &settings, &options);
         server.wait_until_serving();
         server
@@ -77,6 +78,11 @@ impl ApacheServer {
     /// kill -9, if it runs.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Who it is, with its quorum ports.
+    pub fn member(&self) -> &Member {
+        &self.member
     }
 
     /// The port for clients.

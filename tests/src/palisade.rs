@@ -1,5 +1,6 @@
 //! Palisade's processes: `dev`, voters and gateways.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -168,8 +169,14 @@ impl Core {
     /// A gateway in front of these voters, for the tenant `name`.
     #[track_caller]
     pub fn gateway(&mut self, id: u8, name: &str) -> Gateway {
+        self.gateway_with(id, name, &[])
+    }
+
+    /// The same with other values of some keys: `("sessions.local", "true")`.
+    #[track_caller]
+    pub fn gateway_with(&mut self, id: u8, name: &str, settings: &[(&str, &str)]) -> Gateway {
         let folder = self.folder.subfolder(name);
-        Gateway::start(&folder, id, &self.members, &mut self.ports)
+        Gateway::start_with(&folder, id, &self.members, &mut self.ports, settings)
     }
 }
 
@@ -187,21 +194,35 @@ impl Gateway {
     /// Starts a gateway in `folder` in front of the given voters, and waits until it serves.
     #[track_caller]
     pub fn start(folder: &Path, id: u8, voters: &[Member], ports: &mut Ports) -> Self {
+        Self::start_with(folder, id, voters, ports, &[])
+    }
+
+    /// The same with other values of some keys: `("sessions.local", "true")`.
+    #[track_caller]
+    pub fn start_with(
+        folder: &Path,
+        id: u8,
+        voters: &[Member],
+        ports: &mut Ports,
+        settings: &[(&str, &str)],
+    ) -> Self {
         std::fs::create_dir_all(folder).expect("cannot create a gateway's folder");
         let (client_port, admin_port) = (ports.take(), ports.take());
         let voters: Vec<String> =
             voters.iter().map(|voter| format!("\"127.0.0.1:{}\"", voter.quorum_port)).collect();
-        let text = format!(
-            "id = {id}\n\
-             [tenant]\nname = \"tests\"\nroot = \"/\"\n\
-             [client]\naddress = \"127.0.0.1:{client_port}\"\n\
-             [core]\nvoters = [{}]\n\
-             [storage]\ndata_dir = \"{}\"\n\
-             [sessions]\nmin_timeout = \"1s\"\nmax_timeout = \"40s\"\n\
-             [admin]\naddress = \"127.0.0.1:{admin_port}\"\n",
-            voters.join(", "),
-            folder.join("data").display(),
-        );
+        let mut keys = BTreeMap::from([
+            ("id", id.to_string()),
+            ("tenant.name", "\"tests\"".to_owned()),
+            ("tenant.root", "\"/\"".to_owned()),
+            ("client.address", format!("\"127.0.0.1:{client_port}\"")),
+            ("core.voters", format!("[{}]", voters.join(", "))),
+            ("storage.data_dir", format!("\"{}\"", folder.join("data").display())),
+            ("sessions.min_timeout", "\"1s\"".to_owned()),
+            ("sessions.max_timeout", "\"40s\"".to_owned()),
+            ("admin.address", format!("\"127.0.0.1:{admin_port}\"")),
+        ]);
+        keys.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        let text: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         let config = folder.join("gateway.toml");
         std::fs::write(&config, text).expect("cannot write the gateway's configuration");
         let mut gateway = Self { folder: folder.to_owned(), config, client_port, admin_port, process: None };

@@ -20,11 +20,21 @@ pub fn python() -> PathBuf {
     installed(repository().join(".cache/venv/bin/python"))
 }
 
+/// A folder with the jars of another Apache ZooKeeper than Debian's, if the variable `APACHE_JARS` names one.
+pub fn apache_jars() -> Option<PathBuf> {
+    std::env::var_os("APACHE_JARS").map(PathBuf::from)
+}
+
 /// Arguments of `java` that run `class` of Apache ZooKeeper, with a small heap and a quick start.
 pub fn java_arguments(class: &str, slf4j: &str) -> Vec<OsString> {
-    let zookeeper = installed(Path::new(JARS).join("zookeeper.jar"));
-    let logging = installed(Path::new(JARS).join(format!("{slf4j}.jar")));
-    let classpath = format!("{}:{}", zookeeper.display(), logging.display());
+    let classpath = match apache_jars() {
+        Some(jars) => format!("{}/*", jars.display()),
+        None => {
+            let zookeeper = installed(Path::new(JARS).join("zookeeper.jar"));
+            let logging = installed(Path::new(JARS).join(format!("{slf4j}.jar")));
+            format!("{}:{}", zookeeper.display(), logging.display())
+        }
+    };
     ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classpath, class]
         .map(OsString::from)
         .to_vec()

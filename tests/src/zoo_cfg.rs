@@ -41,6 +41,9 @@ pub const SNAPSHOT_OFTEN: &str = "snapCount=100";
 /// A line for a server that keeps all transactions of a test in one log.
 pub const SNAPSHOT_SELDOM: &str = "snapCount=1000000";
 
+/// A line for an Apache server that leads itself, as gateways need it, instead of being a standalone one.
+pub const ENSEMBLE_OF_ONE: &str = "standaloneEnabled=false";
+
 /// Lines for a server that does nothing by itself: hardly a snapshot, and no reaping of containers.
 pub const QUIET: &str =
     "snapCount=1000000\nextendedTypesEnabled=true\nznode.container.checkIntervalMs=100000000";
@@ -56,7 +59,7 @@ pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathB
         data.display(),
         own.client_port
     );
-    if members.len() > 1 {
+    if members.len() > 1 || extra.contains(&ENSEMBLE_OF_ONE) {
         fs::write(data.join("myid"), format!("{id}\n")).expect("cannot write myid");
         for member in members {
             let Member { id, quorum_port, election_port, .. } = member;

@@ -234,7 +234,11 @@ fn leading_config(config: &Config) -> LeadingConfig {
     LeadingConfig {
         sid: config.sid,
         tick: config.timing.tick,
-        prepare: PrepareConfig { extended_types: config.sessions.extended_types, ..PrepareConfig::default() },
+        prepare: PrepareConfig {
+            extended_types: config.sessions.extended_types,
+            enforce_quota: config.limits.enforce_quota,
+            ..PrepareConfig::default()
+        },
         local_sessions: config.sessions.local,
         reap_interval: config.sessions.container_check_interval,
         reap_per_minute: config.sessions.container_max_per_minute,

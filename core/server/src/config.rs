@@ -99,6 +99,8 @@ pub struct Sessions {
 pub struct Limits {
     /// Largest client request, and with an equal margin largest packet and log record (`jute.maxbuffer`), bytes.
     pub jute_max_buffer: usize,
+    /// Whether the hard limits of quotas are enforced, and not only counted (`enforceQuota`).
+    pub enforce_quota: bool,
     /// Committed transactions kept in memory for learners that fall behind (`commitLogCount`, Apache's default is 500).
     pub commit_log_count: usize,
     /// Bytes of those transactions.
@@ -201,6 +203,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             jute_max_buffer: DEFAULT_MAX_FRAME,
+            enforce_quota: false,
             commit_log_count: 10_000,
             commit_log_bytes: 64 << 20,
             learner_backlog_bytes: 128 << 20,

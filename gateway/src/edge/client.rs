@@ -10,7 +10,8 @@ use bytes::{Bytes, BytesMut};
 use palisade_store::acl;
 use palisade_watch::Slot;
 use palisade_wire::connect::ConnectResponse;
-use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, SessionId, Zxid, frame};
+use palisade_wire::request::Request;
+use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, SessionId, Writer, Zxid, frame};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
@@ -194,19 +195,19 @@ impl Client {
             if !outcome.error.is_ok() {
                 state.outbox.end(End::Now(CloseReason::SessionEnded));
             }
-            state.pipeline.answered(tag, Bytes::new);
+            state.pipeline.answered(tag, false, Bytes::new);
             return;
         }
         let (call, closing) = ((job.xid, job.op), job.op == OpCode::CloseSession);
         self.answered_after(since, (job.op, job.xid, header.zxid));
         state.last_zxid = header.zxid;
         let encode = |out: &mut BytesMut| write_outcome(out, &self.root, call, (header.zxid, txn), outcome);
-        if state.pipeline.answered(tag, || encoded(encode)) == Answered::First {
+        if state.pipeline.answered(tag, closing, || encoded(encode)) == Answered::First {
             encode(state.outbox.replies());
-        }
-        if closing {
-            state.pipeline.clear();
-            state.outbox.end(End::AfterFlush(CloseReason::ClosedByClient));
+            if closing {
+                state.pipeline.clear();
+                state.outbox.end(End::AfterFlush(CloseReason::ClosedByClient));
+            }
         }
     }
 
@@ -219,11 +220,14 @@ impl Client {
         state.last_zxid = zxid;
         let encode = |out: &mut BytesMut| {
             write_reply(out, xid, zxid, |b| {
-                b.extend_from_slice(&echo);
+                let Ok(Request::Sync(path)) = Request::decode(OpCode::Sync, &echo) else {
+                    return Err(ErrorCode::MARSHALLING_ERROR);
+                };
+                b.write_opt_string(path.as_deref());
                 Ok(())
             });
         };
-        if state.pipeline.answered(tag, || encoded(encode)) == Answered::First {
+        if state.pipeline.answered(tag, false, || encoded(encode)) == Answered::First {
             encode(state.outbox.replies());
         }
     }

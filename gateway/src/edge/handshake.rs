@@ -147,7 +147,8 @@ impl Opening {
         match verdict {
             Verdict::Unknown => Opened::Over(CloseReason::NoLeader),
             Verdict::Ended => {
-                Opened::Over(self.send_refusal(&ConnectResponse::refused(wanted.read_only)).await)
+                let read_only = wanted.read_only.map(|_| false);
+                Opened::Over(self.send_refusal(&ConnectResponse::refused(read_only)).await)
             }
             Verdict::Lives => {
                 let response = ConnectResponse {

@@ -177,8 +177,9 @@ impl Pipeline {
     }
 
     /// Marks a sent request as answered. If it is the first in line it is taken off, and the caller puts the reply
-    /// into the outbox itself; otherwise `reply` makes the frame that waits here.
-    pub(super) fn answered(&mut self, tag: u64, reply: impl FnOnce() -> Bytes) -> Answered {
+    /// into the outbox itself; otherwise `reply` makes the frame that waits here, and that is the connection's `last`
+    /// or not.
+    pub(super) fn answered(&mut self, tag: u64, last: bool, reply: impl FnOnce() -> Bytes) -> Answered {
         match self.position(tag) {
             Some(0) => {
                 self.entries.pop_front();
@@ -188,7 +189,7 @@ impl Pipeline {
             }
             Some(at) => {
                 if let Some(entry) = self.entries.get_mut(at) {
-                    *entry = Entry::Done { reply: reply(), last: false };
+                    *entry = Entry::Done { reply: reply(), last };
                 }
                 Answered::Kept
             }
@@ -201,11 +202,12 @@ impl Pipeline {
         (at < self.entries.len()).then_some(at)
     }
 
-    /// Whether a closeSession waits here or is on its way.
+    /// Whether a closeSession waits here or is on its way, or another last reply waits.
     pub(super) fn is_closing(&self) -> bool {
         self.entries.iter().any(|entry| match entry {
             Entry::Unsent(job) | Entry::Sent(job, _) => job.op == OpCode::CloseSession,
-            Entry::Local(_) | Entry::Done { .. } => false,
+            Entry::Local(_) => false,
+            Entry::Done { last, .. } => *last,
         })
     }
 
@@ -275,7 +277,7 @@ mod tests {
     }
 
     fn answer(pipeline: &mut Pipeline, tag: u64) -> Answered {
-        pipeline.answered(tag, || Bytes::from(tag.to_string()))
+        pipeline.answered(tag, false, || Bytes::from(tag.to_string()))
     }
 
     fn local(pipeline: &mut Pipeline) -> Option<i32> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use palisade_store::DataTree;
 use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
-use palisade_wire::{ErrorCode, Id, OpCode, Reader, SessionId, Zxid, frame};
+use palisade_wire::{ErrorCode, Id, OpCode, Reader, SessionId, Writer, Zxid, frame};
 use parking_lot::RwLockReadGuard;
 
 use super::Edge;
@@ -13,7 +13,8 @@ use super::client::{Client, HIGH_WATER};
 use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
-use crate::exec::{CatchUp, Local, write_header};
+use crate::config::Limits;
+use crate::exec::{CatchUp, Local, write_header, write_reply};
 use crate::tenancy::{Root, confine};
 use crate::throttle::Work;
 
@@ -21,6 +22,8 @@ use crate::throttle::Work;
 const HEADER: usize = 8;
 /// Larger bodies are not copied out of the read buffer: they keep it alive instead.
 const COPY_UP_TO: usize = 4 << 10;
+/// Room that is made on the word of a length alone.
+const READ_AHEAD: usize = 1 << 20;
 /// Replies of this size are given to the outbox before the next read, and the applier gets a chance.
 const CHUNK: usize = 64 << 10;
 /// Watches that are set again before the replica may change.
@@ -37,6 +40,8 @@ enum Plan {
     Ping,
     /// Another identity.
     Auth,
+    /// A token of a mechanism that is not served.
+    Sasl,
     /// An answer from the replica. Writes whose record does not decode come here too, to be told so.
     Local(OpCode),
     /// The core's.
@@ -50,6 +55,7 @@ fn plan(op: i32, body: &[u8], root: &Root) -> Plan {
     match op {
         OpCode::Ping => Plan::Ping,
         OpCode::Auth => Plan::Auth,
+        OpCode::Sasl => Plan::Sasl,
         // A top-level check would be logged by Apache leaders in a form that they cannot read (ZOOKEEPER-2623).
         OpCode::Notification
         | OpCode::Error
@@ -163,7 +169,7 @@ impl Intake<'_> {
         let plan = plan(op, body, self.answers.edge.hub.root());
         self.received += 1;
         self.only_ping &= plan == Plan::Ping;
-        self.touched |= !matches!(plan, Plan::Auth | Plan::Local(OpCode::Sasl));
+        self.touched |= !matches!(plan, Plan::Auth | Plan::Sasl);
         match plan {
             Plan::Ping => self.answers.ping(),
             Plan::Local(op) if self.is_idle() => self.answers.read(xid, op, body, self.ids),
@@ -188,6 +194,7 @@ impl Intake<'_> {
                 return Ok(());
             }
             Plan::Auth => self.authenticate(xid, body)?,
+            Plan::Sasl => self.sasl(xid, body)?,
             Plan::Unknown => self.refuse(xid, Zxid(-1), ErrorCode::UNIMPLEMENTED),
         }
         inbox.advance(4 + len);
@@ -240,6 +247,20 @@ impl Intake<'_> {
         Ok(())
     }
 
+    /// As a server without a login context: no token, no error, and no patience with a null token.
+    fn sasl(&mut self, xid: i32, body: &[u8]) -> Result<(), CloseReason> {
+        let Ok(Request::Sasl(Some(_))) = Request::decode(OpCode::Sasl, body) else {
+            return Err(CloseReason::Malformed);
+        };
+        self.answer(false, |out| {
+            write_reply(out, xid, Zxid::ZERO, |b| {
+                b.write_opt_buffer(None);
+                Ok(())
+            });
+        });
+        Ok(())
+    }
+
     /// Answers, mostly with an error, and ends the connection.
     fn refuse(&mut self, xid: i32, zxid: Zxid, err: ErrorCode) {
         self.reply(xid, zxid, err, true);
@@ -247,13 +268,18 @@ impl Intake<'_> {
     }
 
     fn reply(&mut self, xid: i32, zxid: Zxid, err: ErrorCode, last: bool) {
+        self.answer(last, |out| write_header(out, xid, zxid, err));
+    }
+
+    /// In its turn.
+    fn answer(&mut self, last: bool, write: impl FnOnce(&mut BytesMut)) {
         if !self.is_idle() {
             let mut frame = BytesMut::new();
-            write_header(&mut frame, xid, zxid, err);
+            write(&mut frame);
             self.answers.client.lock().pipeline.push_done(frame.freeze(), last);
             return;
         }
-        write_header(self.answers.out, xid, zxid, err);
+        write(self.answers.out);
         self.answers.count += 1;
         if last {
             self.answers.publish();
@@ -275,15 +301,28 @@ fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
 }
 
 /// The length of the body of the frame at the head of the inbox, if all of it is there.
-fn next_frame(inbox: &mut BytesMut, max: usize) -> Result<Option<usize>, CloseReason> {
+fn next_frame(inbox: &mut BytesMut, limits: &Limits) -> Result<Option<usize>, CloseReason> {
     let Some(len) = frame::peek_len(inbox) else { return Ok(None) };
+    let max = limits.max_frame.max(limits.max_set_watches);
     let len =
         usize::try_from(len).ok().filter(|len| (HEADER..=max).contains(len)).ok_or(CloseReason::Malformed)?;
+    if len > limits.max_frame {
+        let Some(op) = peek_op(inbox) else { return Ok(None) };
+        let registers = matches!(OpCode::from_i32(op), Some(OpCode::SetWatches | OpCode::SetWatches2));
+        if !registers || len > limits.max_set_watches {
+            return Err(CloseReason::Malformed);
+        }
+    }
     if inbox.len() < 4 + len {
-        inbox.reserve(4 + len - inbox.len());
+        inbox.reserve((4 + len - inbox.len()).min(READ_AHEAD));
         return Ok(None);
     }
     Ok(Some(len))
+}
+
+/// The type of the request at the head of the inbox.
+fn peek_op(inbox: &[u8]) -> Option<i32> {
+    inbox.get(8..)?.first_chunk().map(|op| i32::from_be_bytes(*op))
 }
 
 impl Connection {
@@ -319,7 +358,7 @@ impl Connection {
             timeout_ms,
         };
         let left = loop {
-            let Some(len) = next_frame(&mut self.inbox, limits.max_frame)? else { break false };
+            let Some(len) = next_frame(&mut self.inbox, limits)? else { break false };
             if *intake.deaf || !self.client.lock().has_room(limits.pipelined_requests) {
                 break true;
             }
@@ -379,7 +418,8 @@ mod tests {
             frame::write(&mut inbox, |b| b.extend((0..len).map(|i| i as u8)));
             let expected = inbox[4 + HEADER..].to_vec();
             inbox.extend_from_slice(b"rest");
-            assert_eq!(next_frame(&mut inbox, len), Ok(Some(len)));
+            let limits = Limits { max_frame: len, ..Limits::default() };
+            assert_eq!(next_frame(&mut inbox, &limits), Ok(Some(len)));
             assert_eq!(split_body(&mut inbox, len), expected);
             assert_eq!(inbox, "rest");
         }
@@ -387,9 +427,14 @@ mod tests {
 
     #[test]
     fn frames_without_a_header_and_too_long_ones_are_malformed() {
-        for len in [-1, 0, 7, 101, i32::MAX] {
+        let limits = Limits { max_frame: 100, max_set_watches: 200, ..Limits::default() };
+        for len in [-1, 0, 7, 201, i32::MAX] {
             let mut inbox = BytesMut::from(&i32::to_be_bytes(len)[..]);
-            assert_eq!(next_frame(&mut inbox, 100), Err(CloseReason::Malformed), "{len}");
+            assert_eq!(next_frame(&mut inbox, &limits), Err(CloseReason::Malformed), "{len}");
         }
+        let mut other = BytesMut::from(&[101, 1, 5].map(i32::to_be_bytes).concat()[..]);
+        assert_eq!(next_frame(&mut other, &limits), Err(CloseReason::Malformed));
+        let mut set_watches = BytesMut::from(&[200, 1, 101].map(i32::to_be_bytes).concat()[..]);
+        assert_eq!(next_frame(&mut set_watches, &limits), Ok(None));
     }
 }

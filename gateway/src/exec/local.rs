@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use palisade_store::DataTree;
 use palisade_watch::{Slot, WatchIndex, WatchKind, WatchLimits};
 use palisade_wire::request::Request;
-use palisade_wire::{DecodeError, ErrorCode, Id, SessionId, Writer};
+use palisade_wire::{DecodeError, ErrorCode, Id, SessionId};
 use parking_lot::Mutex;
 
 use super::{reads, write_header, write_reply};
@@ -76,11 +76,6 @@ impl Local<'_> {
             Request::AddWatch { path, mode } => self.add_watch(path, *mode, out),
             // The voters are not the client's: as where it is switched off.
             Request::Reconfig { .. } => Err(ErrorCode::RECONFIG_DISABLED),
-            Request::Sasl(_) => {
-                // As a server without a login context: no token, no error.
-                out.write_opt_buffer(None);
-                Ok(())
-            }
             _ => Err(ErrorCode::MARSHALLING_ERROR),
         }
     }

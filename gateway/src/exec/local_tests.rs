@@ -3,7 +3,7 @@ use palisade_wire::multi::{MultiHeader, MultiResult};
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::PathWatch;
 use palisade_wire::txn::{CreateTxn, Txn, TxnHeader};
-use palisade_wire::{Acl, OpCode, Perms, Reader, Stat, Zxid};
+use palisade_wire::{Acl, OpCode, Perms, Reader, Stat, Writer, Zxid};
 
 use super::*;
 
@@ -234,10 +234,4 @@ fn malformed_bodies_are_marshalling_errors() {
         let check = Request::CheckWatches { path: "/a".into(), kind };
         assert_eq!(f.call(OpCode::CheckWatches, &check).0, ErrorCode::MARSHALLING_ERROR);
     }
-}
-
-#[test]
-fn sasl_without_a_login_context_has_no_token() {
-    let null = encoded(|b| b.put_i32(-1));
-    assert_eq!(fixture().call(OpCode::Sasl, &Request::Sasl(Some(b"token"))), (ErrorCode::OK, null));
 }

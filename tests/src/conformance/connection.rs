@@ -23,12 +23,17 @@ pub(super) struct Connection {
 pub(super) struct Silence;
 
 impl Connection {
-    /// Connects, and sends the first frame.
-    pub(super) fn open(address: &str, request: &ConnectRequest<'_>) -> Self {
+    /// Connects, and sends nothing.
+    pub(super) fn dial(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("a server that accepts connections");
         stream.set_nodelay(true).expect("a socket option of every TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option of every TCP socket");
-        let mut connection = Self { stream, buf: BytesMut::new() };
+        Self { stream, buf: BytesMut::new() }
+    }
+
+    /// Connects, and sends the first frame.
+    pub(super) fn open(address: &str, request: &ConnectRequest<'_>) -> Self {
+        let mut connection = Self::dial(address);
         let mut out = BytesMut::new();
         frame::write(&mut out, |buf| request.encode(buf));
         connection.send(&out);

@@ -5,14 +5,15 @@ use palisade_wire::request::Request;
 
 use super::calls::Calls;
 use super::chance::Chance;
-use super::step::{Call, Connect, SLOTS, Step};
+use super::step::{Call, Connect, How, SLOTS, Step};
+use super::{TIMEOUTS_MS, Version, handshakes, malformed};
 
 /// Types that no client may send.
-const UNKNOWN: [i32; 6] = [0, 10, 23, 99, 108, 1000];
+const UNKNOWN: [i32; 8] = [0, -1, 10, 23, 99, 108, 1000, i32::MIN];
 
-/// The sequence of this seed, with about `calls` requests.
-pub fn generate(seed: u64, calls: usize) -> Vec<Step> {
-    let mut generator = Generator::new(seed);
+/// The sequence of this seed, with about `calls` requests, for a comparison with that version.
+pub fn generate(seed: u64, calls: usize, version: Version) -> Vec<Step> {
+    let mut generator = Generator::new(seed, version);
     let mut left = calls;
     while left > 0 {
         left = left.saturating_sub(generator.step());
@@ -22,6 +23,7 @@ pub fn generate(seed: u64, calls: usize) -> Vec<Step> {
 
 #[derive(Debug)]
 struct Generator {
+    version: Version,
     chance: Chance,
     calls: Calls,
     connected: [bool; SLOTS],
@@ -37,14 +39,16 @@ enum Kind {
     Garbage,
     Drop,
     Connect,
+    Handshake,
     Close,
 }
 
 impl Generator {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, version: Version) -> Self {
         let mut chance = Chance::new(seed);
-        let calls = Calls::new(&mut chance);
-        Self { chance, calls, connected: [true; SLOTS], steps: Vec::new() }
+        let calls = Calls::new(&mut chance, version);
+        let steps = calls.first().into_iter().map(|call| Step::Calls(0, vec![call])).collect();
+        Self { version, chance, calls, connected: [true; SLOTS], steps }
     }
 
     /// Adds a step, and returns how many requests it has.
@@ -62,33 +66,48 @@ impl Generator {
             (1, Kind::Garbage),
             (3, Kind::Drop),
             (2, Kind::Connect),
+            (1, Kind::Handshake),
             (3, Kind::Close),
         ];
-        match self.chance.weighted(&kinds) {
+        let chance = &mut self.chance;
+        match chance.weighted(&kinds) {
             Kind::Alone => {
-                let call = self.calls.any(&mut self.chance, slot);
+                let call = self.calls.alone(chance, slot);
                 self.steps.push(Step::Calls(slot, vec![call]));
             }
             Kind::Pipeline => {
-                let count = 2 + self.chance.index(6);
-                let calls = (0..count).map(|_| self.calls.ordered(&mut self.chance, slot)).collect();
+                let calls = self.calls.pipeline(chance, slot);
+                let count = calls.len();
                 self.steps.push(Step::Calls(slot, calls));
                 return count;
             }
             Kind::Auth => self.auth(slot),
             Kind::Unknown => {
-                let op = self.chance.pick(&UNKNOWN);
+                let check = (self.version == Version::V39).then_some(OpCode::Check.as_i32());
+                let op = check.filter(|_| chance.percent(20)).unwrap_or_else(|| chance.pick(&UNKNOWN));
                 let call = Call { op, body: Vec::new(), relative: None, xid: None };
                 self.ending(slot, Step::Calls(slot, vec![call]));
             }
             Kind::Garbage => {
-                let lengths: [i32; 4] = [-1, i32::MIN, i32::MAX, 0x10_0000];
-                let bytes = self.chance.pick(&lengths).to_be_bytes().to_vec();
+                let bytes = malformed::garbage(chance);
                 self.ending(slot, Step::Garbage(slot, bytes));
             }
-            Kind::Drop => self.ending(slot, Step::Drop(slot)),
-            Kind::Connect => self.steps.push(Step::Connect(slot, Connect::TakeOver)),
-            Kind::Close => self.ending(slot, Step::Close(slot)),
+            Kind::Drop => {
+                let call = self.calls.any(chance, slot);
+                let bytes = malformed::half(chance, &call);
+                self.ending(slot, Step::Drop(slot, bytes));
+            }
+            Kind::Connect => {
+                let connect = connect(chance, How::TakeOver);
+                self.steps.push(Step::Connect(slot, connect));
+            }
+            Kind::Handshake => self.steps.push(Step::Handshake(handshakes::any(chance))),
+            Kind::Close => {
+                let calls = if chance.percent(50) { self.calls.pipeline(chance, slot) } else { Vec::new() };
+                let count = calls.len() + 1;
+                self.ending(slot, Step::Close(slot, calls));
+                return count;
+            }
         }
         1
     }
@@ -105,16 +124,30 @@ impl Generator {
             (6, digest(b"bob:secret")),
             (1, digest(b"ann:wrong")),
             (1, digest(b"nocolon")),
+            (1, digest(b"")),
+            (1, digest(b":")),
+            (1, digest(b"a:b:c")),
+            (1, digest("smile:\u{1f600}".as_bytes())),
+            (1, digest(b"\xffmalformed:\xff")),
+            (2, digest(b"super:admin")),
+            (1, digest(b"super:guess")),
+            (1, ("ip", None)),
             (1, ("ip", Some(b"127.0.0.1"))),
             (1, ("digest", None)),
             (1, ("world", Some(b"anyone"))),
+            (1, ("auth", Some(b""))),
+            (1, ("super", Some(b"admin"))),
+            (1, ("sasl", Some(b"x"))),
+            (1, ("x509", Some(b"CN=ann"))),
+            (1, ("Digest", Some(b"ann:secret"))),
+            (1, ("", Some(b""))),
             (1, ("nonsense", Some(b"x"))),
         ];
         let (scheme, auth) = self.chance.weighted(&credentials);
         let xid = if self.chance.percent(80) { Some(-4) } else { None };
         let request = Request::Auth { scheme: scheme.into(), auth };
         let step = Step::Calls(slot, vec![Call { xid, ..Call::new(OpCode::Auth, &request) }]);
-        if auth.is_none() || !["digest", "ip"].contains(&scheme) {
+        if scheme != "ip" && (scheme != "digest" || auth.is_none()) {
             self.ending(slot, step);
         } else {
             self.steps.push(step);
@@ -123,15 +156,24 @@ impl Generator {
 
     /// Sometimes fails to, first.
     fn reconnect(&mut self, slot: usize) {
-        let failures = [Connect::WrongPassword, Connect::Unknown, Connect::Ahead];
+        let failures = [How::WrongPassword, How::Unknown, How::Ahead];
         if self.chance.percent(15) {
             let how = self.chance.pick(&failures);
-            self.steps.push(Step::Connect(slot, how));
+            let connect = connect(&mut self.chance, how);
+            self.steps.push(Step::Connect(slot, connect));
         }
-        let how = self.chance.weighted(&[(5, Connect::Resume), (2, Connect::New), (1, Connect::NewOld)]);
-        self.steps.push(Step::Connect(slot, how));
+        let how = self.chance.weighted(&[(5, How::Resume), (2, How::New)]);
+        let connect = connect(&mut self.chance, how);
+        self.steps.push(Step::Connect(slot, connect));
         self.connected[slot] = true;
     }
+}
+
+fn connect(chance: &mut Chance, how: How) -> Connect {
+    let (least, most) = TIMEOUTS_MS;
+    let timeouts = [most, most, most, least, least + 1, most - 1, most + 1, i32::MAX, 1, 0, -1, i32::MIN];
+    let read_only = chance.weighted(&[(6, Some(false)), (1, Some(true)), (2, None)]);
+    Connect { how, timeout_ms: chance.pick(&timeouts), read_only }
 }
 
 #[cfg(test)]
@@ -140,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_seed_has_one_sequence() {
-        assert_eq!(generate(7, 50), generate(7, 50));
-        assert_ne!(generate(7, 50), generate(8, 50));
+        let generate = |seed| generate(seed, 50, Version::V38);
+        assert_eq!(generate(7), generate(7));
+        assert_ne!(generate(7), generate(8));
     }
 }

@@ -1,20 +1,42 @@
 //! Whether Palisade answers as Apache ZooKeeper does, reply by reply and event by event.
 //!
-//! [`generate()`] makes sequences of what several clients do, [`Pair::compare`] runs one against both servers, and
-//! [`Pair::shrink`] finds the few steps of it that show a difference. `tests/README.md` lists the differences that
+//! [`generate()`] makes sequences of what several clients do, [`Targets::compare`] runs one against all servers, and
+//! [`Targets::shrink`] finds the few steps of it that show a difference. `tests/README.md` lists the differences that
 //! are deliberate; the module `rules` and the generator know them.
 
+mod acls;
 mod calls;
 mod chance;
+mod connect;
 mod connection;
 mod generate;
-mod pair;
+mod handshakes;
+mod malformed;
+mod paths;
+mod quotas;
 mod rules;
 mod run;
 mod shrink;
 mod step;
+mod targets;
 mod text;
+mod watches;
 
 pub use generate::generate;
-pub use pair::{Difference, Pair};
-pub use step::{Call, Connect, Relative, Step};
+pub use step::{Call, Connect, How, Relative, Step};
+pub use targets::{Difference, Target, Targets};
+
+/// Everybody's password of `super`, of which the servers know this digest.
+pub const SUPER_DIGEST: &str = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
+/// Bounds of session timeouts, ms, that the generator expects of the servers. The lower is so long that no session
+/// ends by itself.
+pub const TIMEOUTS_MS: (i32, i32) = (20_000, 40_000);
+
+/// The version of Apache ZooKeeper that the others are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Debian's 3.8.0: what a later version corrected is not asked, or the answers may differ by a rule.
+    V38,
+    /// 3.9.5, from which nothing may differ but by intent.
+    V39,
+}

@@ -1,28 +1,24 @@
 //! Runs a sequence against one server, and writes down what every client is told.
 
-use palisade_wire::connect::{ConnectRequest, PASSWORD_LEN};
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::{Create, Request, xid};
-use palisade_wire::{Acl, OpCode, Reader, SessionId, Zxid};
+use palisade_wire::{Acl, OpCode, Reader};
 
+use super::connect::{Session, Slot};
 use super::connection::{Connection, Silence};
-use super::step::{Call, Connect, ROOT, SLOTS, Step};
-use super::text::Names;
-
-/// So long that no session ends by itself.
-const TIMEOUT_MS: i32 = 40_000;
+use super::step::{Call, Connect, ROOT, Relative, SLOTS, Step};
+use super::targets::Target;
+use super::text::{EVENT, Names};
+use super::{TIMEOUTS_MS, Version};
 
 /// What the clients were told in one step, line by line.
 pub(super) type Told = Vec<String>;
 
 /// Runs `steps` in a folder of its own, `root`, which must not be there yet; it is as long as [`ROOT`]. The first
-/// element is what happened before the first step, the last what came behind the last.
-///
-/// # Errors
-///
-/// A server that does not answer, with what was told until then.
-pub(super) fn run(address: &str, root: &str, steps: &[Step]) -> Vec<Told> {
-    let mut run = Run::new(address, root);
+/// element is what happened before the first step, the last what came behind the last. The run ends early when the
+/// server does not answer.
+pub(super) fn run(target: &Target, version: Version, root: &str, steps: &[Step]) -> Vec<Told> {
+    let mut run = Run::new(&target.address, version, root);
     let mut told = vec![run.begin()];
     for step in steps {
         told.push(run.step(step));
@@ -34,39 +30,29 @@ pub(super) fn run(address: &str, root: &str, steps: &[Step]) -> Vec<Told> {
     told
 }
 
-/// A session as its client knows it.
-type Session = (SessionId, [u8; PASSWORD_LEN]);
-
-#[derive(Debug, Default)]
-struct Slot {
-    connection: Option<Connection>,
-    session: Option<Session>,
-    xid: i32,
-    last_seen: i64,
-}
-
+/// One run and its clients.
 #[derive(Debug)]
-struct Run<'a> {
-    address: &'a str,
-    root: &'a str,
-    slots: [Slot; SLOTS],
+pub(super) struct Run<'a> {
+    pub(super) address: &'a str,
+    pub(super) root: &'a str,
+    pub(super) slots: [Slot; SLOTS],
     /// Sessions that no client uses any more.
-    left: Vec<Session>,
-    names: Names,
+    pub(super) left: Vec<Session>,
+    pub(super) names: Names,
     start: i64,
-    told: Told,
+    pub(super) told: Told,
     /// The server did not answer: nothing that follows says anything.
     silent: bool,
 }
 
 impl<'a> Run<'a> {
-    fn new(address: &'a str, root: &'a str) -> Self {
+    fn new(address: &'a str, version: Version, root: &'a str) -> Self {
         Self {
             address,
             root,
             slots: Default::default(),
             left: Vec::new(),
-            names: Names::new(root),
+            names: Names::new(version, root),
             start: 0,
             told: Told::new(),
             silent: false,
@@ -75,7 +61,7 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self) -> Told {
         for slot in 0..SLOTS {
-            self.connect(slot, Connect::New);
+            self.connect(slot, Connect::new_session(TIMEOUTS_MS.1));
         }
         let create =
             Create { path: ROOT.into(), data: Some(b"root"), acl: Acl::open(), flags: 0, ttl_ms: None };
@@ -87,17 +73,22 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &Step) -> Told {
         match step {
             Step::Calls(slot, calls) => self.calls(*slot, calls),
-            Step::Garbage(slot, bytes) => self.garbage(*slot, bytes),
-            Step::Drop(slot) => self.slots[*slot].connection = None,
+            Step::Garbage(slot, bytes) => self.garbage(*slot, &bytes.0),
+            Step::Drop(slot, bytes) => {
+                if let Some(mut connection) = self.slots[*slot].connection.take() {
+                    connection.send(&bytes.0);
+                }
+            }
             Step::Connect(slot, how) => self.connect(*slot, *how),
-            Step::Close(slot) => self.close(*slot),
+            Step::Handshake(bytes) => self.handshake(&bytes.0),
+            Step::Close(slot, calls) => self.close(*slot, calls),
         }
         std::mem::take(&mut self.told)
     }
 
     /// Reads what is still under way, and closes all sessions.
     fn end(&mut self) -> Told {
-        self.barrier();
+        self.barrier(|_| ());
         self.told.push(self.names.order());
         let told = std::mem::take(&mut self.told);
         let sessions = self.slots.iter_mut().filter_map(|slot| slot.session.take());
@@ -107,94 +98,47 @@ impl<'a> Run<'a> {
         told
     }
 
-    fn bury(&mut self, session: Session) {
-        let mut connection = self.open(Some(session), Zxid::ZERO, Some(false));
-        if let Ok(Some((_, response))) = connection.connected()
-            && response.session == session.0
-        {
-            connection.send(&Call::new(OpCode::CloseSession, &Request::CloseSession).frame(1, 0, self.root));
-            while let Ok(Some(_)) = connection.frame() {}
-        }
-    }
-
-    fn open(&self, session: Option<Session>, seen: Zxid, read_only: Option<bool>) -> Connection {
-        let (session, password) = session.unwrap_or_default();
-        let request = ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: seen,
-            timeout_ms: TIMEOUT_MS,
-            session,
-            password: &password,
-            read_only,
-        };
-        Connection::open(self.address, &request)
-    }
-
-    fn connect(&mut self, slot: usize, how: Connect) {
-        let session = self.slots[slot].session;
-        let is_taken_over = how == Connect::TakeOver;
-        let old = self.slots[slot].connection.take();
-        let old = old.filter(|_| is_taken_over);
-        let mut seen = Zxid::ZERO;
-        let asked = match how {
-            Connect::New | Connect::NewOld => {
-                self.left.extend(self.slots[slot].session.take());
-                None
-            }
-            Connect::Resume | Connect::TakeOver => session,
-            Connect::WrongPassword => session.map(|(id, _)| (id, [7; PASSWORD_LEN])),
-            Connect::Unknown => Some((0x0123_4567_89ab_cdef, [7; PASSWORD_LEN])),
-            Connect::Ahead => {
-                seen = Zxid(i64::MAX);
-                session
-            }
-        };
-        let read_only = (how != Connect::NewOld).then_some(false);
-        let mut connection = self.open(asked, seen, read_only);
-        match connection.connected() {
-            Err(Silence) => self.silence(),
-            Ok(None) => self.told.push("no answer but the end".to_owned()),
-            Ok(Some((len, response))) => {
-                let name = self.names.session(response.session);
-                let (timeout, read_only) = (response.timeout_ms, response.read_only);
-                self.told.push(format!("session {name} for {timeout} ms, {read_only:?}, {len} bytes"));
-                if response.session == 0 {
-                    self.until_the_end(connection);
-                } else {
-                    self.slots[slot].session = Some((response.session, response.password));
-                    self.slots[slot].connection = Some(connection);
-                    self.slots[slot].xid = 0;
-                }
-            }
-        }
-        if let Some(old) = old {
-            self.told.push("the old connection:".to_owned());
-            self.until_the_end(old);
-        }
-    }
-
     fn calls(&mut self, slot: usize, calls: &[Call]) {
         let Slot { connection: Some(connection), xid: last, last_seen, .. } = &mut self.slots[slot] else {
             self.told.push("not connected".to_owned());
             return;
         };
         let mut frames = Vec::new();
-        let mut xids = Vec::new();
-        for call in calls {
-            *last += 1;
+        let mut expected = Vec::new();
+        let mut is_beside_sync = false;
+        for (at, call) in calls.iter().enumerate() {
+            *last = last.wrapping_add(1);
             let xid = call.xid.unwrap_or(*last);
             let relative = match call.relative {
-                Some(super::step::Relative::LastSeen) => *last_seen,
+                Some(Relative::LastSeen) => *last_seen,
                 _ => self.start,
             };
             frames.extend_from_slice(&call.frame(xid, relative, self.root));
-            xids.push(xid);
+            if call.is(OpCode::Ping) && calls.len() > 1 {
+                continue;
+            }
+            is_beside_sync = is_beside_writes(&calls[at..]) || is_beside_sync && !call.is_read();
+            expected.push(Expected { call, xid, is_beside_sync });
         }
         connection.send(&frames);
-        for (call, xid) in calls.iter().zip(xids) {
-            if !self.reply(slot, call, xid) {
-                return;
+        let pings = calls.len() - expected.len();
+        let mut pongs = 0;
+        let mut beside = Told::new();
+        for expected in &expected {
+            let Some(reply) = self.reply(slot, expected, &mut pongs) else { break };
+            let floats = expected.is_beside_sync && expected.call.is(OpCode::Sync);
+            if floats { &mut beside } else { &mut self.told }.push(reply);
+        }
+        self.told.extend(beside);
+        if self.slots[slot].connection.is_none() {
+            return;
+        }
+        // The rule on pings in a pipeline.
+        if pings > 0 {
+            while pongs < pings && self.pong(slot) {
+                pongs += 1;
             }
+            self.told.push(format!("{pongs} pings answered"));
         }
         if calls.iter().any(Call::is_malformed_write) {
             self.write(slot);
@@ -207,42 +151,60 @@ impl<'a> Run<'a> {
         self.calls(slot, &[Call::new(OpCode::Delete, &Request::Delete { path, version: -1 })]);
     }
 
-    /// Reads up to the reply to `call`; false if there is none.
-    fn reply(&mut self, slot: usize, call: &Call, expected: i32) -> bool {
+    /// Reads up to the reply that is expected, and counts pings' that come before.
+    fn reply(&mut self, slot: usize, expected: &Expected<'_>, pongs: &mut usize) -> Option<String> {
         loop {
-            let Slot { connection: Some(connection), last_seen, .. } = &mut self.slots[slot] else {
-                return false;
-            };
-            let frame = match connection.frame() {
+            let (header, body) = self.frame(slot)?;
+            if header.xid == xid::PING && !expected.call.is(OpCode::Ping) {
+                *pongs += 1;
+                continue;
+            }
+            let last_seen = &mut self.slots[slot].last_seen;
+            let went_back = (1..*last_seen).contains(&header.zxid.0);
+            *last_seen = header.zxid.0.max(*last_seen);
+            let mut text = self.names.reply(expected.call, expected.is_beside_sync, &header, &body);
+            if header.xid != expected.xid {
+                text += &format!(", as xid {} instead of {}", header.xid, expected.xid);
+            }
+            if went_back {
+                text += ", with a zxid before an earlier one";
+            }
+            return Some(text);
+        }
+    }
+
+    /// Reads up to a ping's reply; false if there is none.
+    fn pong(&mut self, slot: usize) -> bool {
+        let Some((header, _)) = self.frame(slot) else { return false };
+        if header.xid != xid::PING {
+            self.told.push(format!("a reply to the xid {} instead of a ping's", header.xid));
+        }
+        header.xid == xid::PING
+    }
+
+    /// Reads up to a frame that is no event; none at the end of the connection.
+    fn frame(&mut self, slot: usize) -> Option<(ReplyHeader, Vec<u8>)> {
+        loop {
+            let frame = match self.slots[slot].connection.as_mut()?.frame() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => {
                     self.told.push("the connection ended".to_owned());
                     self.slots[slot].connection = None;
-                    return false;
+                    return None;
                 }
                 Err(Silence) => {
                     self.silence();
-                    return false;
+                    return None;
                 }
             };
             let mut reader = Reader::new(&frame);
-            let Ok(header) = ReplyHeader::decode(&mut reader) else {
-                self.told.push(format!("a frame without a header: {}", frame.escape_ascii()));
-                continue;
-            };
-            if header.xid == xid::NOTIFICATION {
-                self.told.push(self.names.event(&header, reader.rest()));
-                continue;
+            match ReplyHeader::decode(&mut reader) {
+                Ok(header) if header.xid == xid::NOTIFICATION => {
+                    self.told.push(self.names.event(&header, reader.rest()));
+                }
+                Ok(header) => return Some((header, reader.rest().to_vec())),
+                Err(_) => self.told.push(format!("a frame without a header: {}", frame.escape_ascii())),
             }
-            if header.zxid.0 > 0 {
-                *last_seen = header.zxid.0;
-            }
-            let mut text = self.names.reply(call, &header, reader.rest());
-            if header.xid != expected {
-                text += &format!(", as xid {} instead of {expected}", header.xid);
-            }
-            self.told.push(text);
-            return true;
         }
     }
 
@@ -255,7 +217,7 @@ impl<'a> Run<'a> {
         self.until_the_end(connection);
     }
 
-    fn until_the_end(&mut self, mut connection: Connection) {
+    pub(super) fn until_the_end(&mut self, mut connection: Connection) {
         loop {
             match connection.frame() {
                 Ok(Some(frame)) => {
@@ -273,41 +235,58 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Closes a session. The order in which its ephemeral znodes go is the server's, so events are sorted.
-    fn close(&mut self, slot: usize) {
-        self.barrier();
+    /// Closes a session. The order in which its ephemeral znodes go is the server's, so events that follow each other
+    /// are sorted.
+    fn close(&mut self, slot: usize, calls: &[Call]) {
+        self.barrier(|_| ());
         let before = self.told.len();
-        self.calls(slot, &[Call::new(OpCode::CloseSession, &Request::CloseSession)]);
+        let last = Call::new(OpCode::CloseSession, &Request::CloseSession);
+        self.calls(slot, &[calls, &[last]].concat());
         if let Some(connection) = self.slots[slot].connection.take() {
             self.until_the_end(connection);
             self.slots[slot].session = None;
         }
-        let mut after = self.told.split_off(before);
-        after.sort();
-        self.told.extend(after);
-        self.barrier_with(<[String]>::sort);
+        sort_events(&mut self.told[before..]);
+        self.barrier(sort_events);
     }
 
     /// Lets every client read the events that were sent to it.
-    fn barrier(&mut self) {
-        self.barrier_with(|_| ());
-    }
-
-    fn barrier_with(&mut self, arrange: impl Fn(&mut [String])) {
-        let ping = Call { xid: Some(xid::PING), ..Call::new(OpCode::Ping, &Request::Ping) };
+    fn barrier(&mut self, arrange: impl Fn(&mut [String])) {
         for slot in 0..SLOTS {
             if self.slots[slot].connection.is_some() {
                 self.told.push(format!("client {slot}:"));
                 let before = self.told.len();
-                self.calls(slot, std::slice::from_ref(&ping));
+                self.calls(slot, &[Call::ping()]);
                 arrange(&mut self.told[before..]);
             }
         }
     }
 
-    fn silence(&mut self) {
+    pub(super) fn silence(&mut self) {
         self.told.push("SILENCE: no answer, and the connection stays open".to_owned());
         self.silent = true;
         self.slots.iter_mut().for_each(|slot| slot.connection = None);
     }
+}
+
+/// A reply that must come.
+#[derive(Debug)]
+struct Expected<'a> {
+    call: &'a Call,
+    xid: i32,
+    /// It is a sync beside writes, or a write beside such a sync.
+    is_beside_sync: bool,
+}
+
+/// The rule on syncs: whether the first of these is one, and a write comes behind it before a read that waits for both.
+/// Its answer may be later than that write.
+fn is_beside_writes(calls: &[Call]) -> bool {
+    let mut behind = calls.iter().filter(|call| !call.is(OpCode::Sync) && !call.is(OpCode::Ping));
+    calls.first().is_some_and(|first| first.is(OpCode::Sync))
+        && behind.next().is_some_and(|call| !call.is_read())
+}
+
+fn sort_events(told: &mut [String]) {
+    told.chunk_by_mut(|line, next| line.starts_with(EVENT) && next.starts_with(EVENT))
+        .for_each(<[String]>::sort);
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
-use palisade_wire::request::Request;
+use palisade_wire::request::{Request, xid};
 use palisade_wire::{OpCode, frame};
 
 /// Clients of one sequence, each with at most one connection and session at a time.
@@ -18,22 +18,43 @@ pub enum Step {
     /// Sends requests in one go, then reads all replies.
     Calls(usize, Vec<Call>),
     /// Sends bytes that are not a request and for which the server closes the connection.
-    Garbage(usize, Vec<u8>),
-    /// Drops the connection, and leaves the session behind.
-    Drop(usize),
+    Garbage(usize, Bytes),
+    /// Sends part of a request, drops the connection, and leaves the session behind.
+    Drop(usize, Bytes),
     /// Opens a connection.
     Connect(usize, Connect),
-    /// Closes the session, while all clients wait for their events.
-    Close(usize),
+    /// Somebody's first bytes, whatever they are; the connection is not used any further.
+    Handshake(Bytes),
+    /// Sends requests and closes the session, while all clients wait for their events.
+    Close(usize, Vec<Call>),
+}
+
+/// Bytes that are shown as text.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
 }
 
 /// How a client opens a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connect {
+pub struct Connect {
+    /// For which session.
+    pub how: How,
+    /// The timeout that it asks for, ms.
+    pub timeout_ms: i32,
+    /// Whether a read-only server would do; none from clients that are too old to know of those.
+    pub read_only: Option<bool>,
+}
+
+/// For which session a connection is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
     /// For a new session. A session that the slot still has goes on without a connection.
     New,
-    /// For a new session, by a client that is too old to know of read-only servers.
-    NewOld,
     /// For the slot's session, after the old connection is gone.
     Resume,
     /// For the slot's session, while the old connection is there.
@@ -76,9 +97,29 @@ impl Call {
         Self { op: op.as_i32(), body, relative: None, xid: None }
     }
 
+    /// A ping.
+    pub(super) fn ping() -> Self {
+        Self { xid: Some(xid::PING), ..Self::new(OpCode::Ping, &Request::Ping) }
+    }
+
+    /// Whether this is of the type `op`.
+    pub(super) fn is(&self, op: OpCode) -> bool {
+        self.op == op.as_i32()
+    }
+
+    /// Whether the type, known or not, is none that makes a transaction.
+    pub(super) fn is_read(&self) -> bool {
+        !OpCode::from_i32(self.op).is_some_and(OpCode::is_write)
+    }
+
     /// Whether this is no record, of a type that makes a transaction.
     pub(super) fn is_malformed_write(&self) -> bool {
-        OpCode::from_i32(self.op).is_some_and(|op| op.is_write() && Request::decode(op, &self.body).is_err())
+        !self.is_read() && self.request().is_none()
+    }
+
+    /// What the body says; none if it is malformed.
+    pub(super) fn request(&self) -> Option<Request<'_>> {
+        Request::decode(OpCode::from_i32(self.op)?, &self.body).ok()
     }
 
     /// The frame with this xid, this zxid for SetWatches, and this folder's name, which is as long as [`ROOT`].
@@ -100,9 +141,9 @@ impl Call {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = OpCode::from_i32(self.op);
-        match known.and_then(|op| Some((op, Request::decode(op, &self.body).ok()?))) {
-            Some((op, request)) => write!(f, "{op:?} {request:?}")?,
-            None => write!(f, "op {} ({known:?}) with the body {}", self.op, self.body.escape_ascii())?,
+        match (known, self.request()) {
+            (Some(op), Some(request)) => write!(f, "{op:?} {request:?}")?,
+            _ => write!(f, "op {} ({known:?}) with the body {}", self.op, self.body.escape_ascii())?,
         }
         if let Some(relative) = self.relative {
             write!(f, " relative to {relative:?}")?;

@@ -3,19 +3,25 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use palisade_wire::multi::MultiHeader;
-use palisade_wire::reply::{ReplyHeader, WatchEvent};
+use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::Request;
 use palisade_wire::{Acl, DecodeError, Id, OpCode, Reader, SessionId, Stat, Zxid};
 
+use super::Version;
 use super::step::{Call, ROOT};
+
+/// How the line of an event begins.
+pub(super) const EVENT: &str = "event";
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
 /// What appeared so far in one run.
 #[derive(Debug)]
 pub(super) struct Names {
+    version: Version,
     root: String,
     zxids: HashMap<i64, usize>,
     sessions: HashMap<SessionId, usize>,
@@ -23,8 +29,8 @@ pub(super) struct Names {
 
 impl Names {
     /// Of a run in the folder `root`.
-    pub(super) fn new(root: &str) -> Self {
-        Self { root: root.to_owned(), zxids: HashMap::new(), sessions: HashMap::new() }
+    pub(super) fn new(version: Version, root: &str) -> Self {
+        Self { version, root: root.to_owned(), zxids: HashMap::new(), sessions: HashMap::new() }
     }
 
     /// A zxid's number; those that are no transaction's stay.
@@ -52,19 +58,25 @@ impl Names {
         format!("{:?}", zxids.into_iter().map(|(_, number)| number).collect::<Vec<_>>())
     }
 
-    /// An event. Its zxid is left out: see the README on event zxids.
-    pub(super) fn event(&self, header: &ReplyHeader, body: &[u8]) -> String {
-        let text = match WatchEvent::decode(header, body) {
-            Ok(event) => format!("event {:?} {:?}", event.kind, event.path),
-            Err(error) => format!("event {} ({error})", body.escape_ascii()),
+    /// An event.
+    pub(super) fn event(&mut self, header: &ReplyHeader, body: &[u8]) -> String {
+        // The rule on event zxids.
+        let zxid = match self.version {
+            Version::V38 => "a zxid".to_owned(),
+            Version::V39 => self.zxid(header.zxid),
         };
-        self.unrooted(&text)
+        let fields = |mut r: Reader<'_>| -> Result<String> {
+            Ok(format!("type {} state {} {:?}", r.i32("type")?, r.i32("state")?, r.opt_string("path")?))
+        };
+        let text = fields(Reader::new(body)).unwrap_or_else(|error| error.to_string());
+        self.unrooted(&format!("{EVENT} {zxid} {:?} {text}", header.err))
     }
 
-    /// The reply to `call`.
-    pub(super) fn reply(&mut self, call: &Call, header: &ReplyHeader, body: &[u8]) -> String {
+    /// The reply to `call`, whose zxid does not matter if there may be `any`.
+    pub(super) fn reply(&mut self, call: &Call, any: bool, header: &ReplyHeader, body: &[u8]) -> String {
         // The rule on malformed writes.
-        let zxid = if call.is_malformed_write() { "a zxid".to_owned() } else { self.zxid(header.zxid) };
+        let any = any || call.is_malformed_write();
+        let zxid = if any { "a zxid".to_owned() } else { self.zxid(header.zxid) };
         let text = self.body(call, header, body).unwrap_or_else(|error| {
             let body = body.escape_ascii();
             format!("a body that is none ({error}): {body}")
@@ -72,8 +84,9 @@ impl Names {
         self.unrooted(format!("{zxid} {:?} {text}", header.err).trim_end())
     }
 
+    /// With the root's name, and with two characters for one that Java cannot write: the rule on surrogates.
     fn unrooted(&self, text: &str) -> String {
-        text.replace(&self.root, ROOT)
+        text.replace(&self.root, ROOT).replace(|char| char > '\u{ffff}', "\u{fffd}\u{fffd}")
     }
 
     fn body(&mut self, call: &Call, header: &ReplyHeader, body: &[u8]) -> Result<String> {
@@ -102,14 +115,15 @@ impl Names {
             OpCode::GetChildren2 => format!("{} {}", names(r)?, self.stat(r)?),
             OpCode::GetAllChildrenNumber | OpCode::AddWatch => r.i32("number")?.to_string(),
             OpCode::WhoAmI => sorted(r.vec("ids", Id::decode)?),
-            OpCode::Multi | OpCode::MultiRead => self.results(op, call, r)?,
+            OpCode::Sasl => data(r)?,
+            OpCode::Multi | OpCode::MultiRead => self.results(call, r)?,
             _ => String::new(),
         })
     }
 
-    fn results(&mut self, op: OpCode, call: &Call, r: &mut Reader<'_>) -> Result<String> {
-        let asked = match Request::decode(op, &call.body) {
-            Ok(Request::Multi(asked) | Request::MultiRead(asked)) => asked,
+    fn results(&mut self, call: &Call, r: &mut Reader<'_>) -> Result<String> {
+        let asked = match call.request() {
+            Some(Request::Multi(asked) | Request::MultiRead(asked)) => asked,
             _ => Vec::new(),
         };
         let mut results = Vec::new();
@@ -135,7 +149,7 @@ impl Names {
                 let path = format!("{:?}", r.opt_string("path")?);
                 let stat = self.stat(r)?;
                 // The rule on create2 within a multi.
-                if asked == Some(OpCode::Create2) {
+                if asked == Some(OpCode::Create2) && self.version == Version::V38 {
                     return Ok(format!("Create {} {path}", header.err));
                 }
                 format!("{path} {stat}")
@@ -148,13 +162,12 @@ impl Names {
 
     fn stat(&mut self, r: &mut Reader<'_>) -> Result<String> {
         let stat = Stat::decode(r)?;
-        let time = |millis| if millis == 0 { "never" } else { "then" };
         Ok(format!(
             "[c {} {} m {} {} p {} v {} cv {} av {} owner {} bytes {} children {}]",
             self.zxid(stat.czxid),
-            time(stat.ctime),
+            time(stat.ctime, stat.ctime),
             self.zxid(stat.mzxid),
-            time(stat.mtime),
+            time(stat.ctime, stat.mtime),
             self.zxid(stat.pzxid),
             stat.version,
             stat.cversion,
@@ -163,6 +176,20 @@ impl Names {
             stat.data_length,
             stat.num_children,
         ))
+    }
+}
+
+/// As seen from a time not after it.
+fn time(earlier: i64, millis: i64) -> &'static str {
+    let is_now = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+        now.abs_diff(u128::from(millis.unsigned_abs())) < 24 * 3_600_000
+    };
+    match millis {
+        0 => "never",
+        _ if millis < earlier => "before",
+        _ if is_now() => "then",
+        _ => "another day",
     }
 }
 

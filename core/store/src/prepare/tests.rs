@@ -415,6 +415,7 @@ fn the_flag_of_a_create_ttl_counts_in_a_multi() {
         parts[..],
         [Txn::Create(..), Txn::Create(..), Txn::CreateContainer(_), Txn::CreateTtl(_, 70)]
     ));
+    assert_eq!(l.multi(vec![(OpCode::CreateTtl, create_ttl("/unknown", 9, 70))]), [-8]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-use palisade_wire::{ErrorCode, OpCode};
+use palisade_wire::request::{Request, SetWatches};
+use palisade_wire::{ErrorCode, OpCode, Zxid};
 use tokio::io::AsyncWriteExt;
 
 use super::raw::*;
@@ -38,14 +39,35 @@ async fn connections_are_limited_altogether() {
 async fn frames_beyond_the_limit_end_the_connection() {
     let mut config = config();
     config.limits.max_frame = 2_048;
+    config.limits.max_set_watches = 4_096;
     let bench = Bench::with(config).await;
     bench.core.answer_all();
     let mut session = bench.session().await;
     session.ok(OpCode::Create, &create("/a", 0)).await;
     let fits = vec![0; 2_048 - 8 - 4 - 2 - 4 - 4];
     session.ok(OpCode::SetData, &set_data("/a", &fits)).await;
-    session.raw.send(&2_049_i32.to_be_bytes()).await;
+    let header = |len: i32, op: OpCode| [len, 1, op.as_i32()].map(i32::to_be_bytes).concat();
+    session.raw.send(&header(2_049, OpCode::SetData)).await;
     assert!(session.is_closed().await);
+    for op in [OpCode::SetWatches, OpCode::SetWatches2] {
+        let mut session = bench.session().await;
+        session.raw.send(&header(4_097, op)).await;
+        assert!(session.is_closed().await);
+    }
+}
+
+/// C clients register all their watches in one request.
+#[tokio::test]
+async fn watches_are_registered_again_beyond_the_limit_of_other_requests() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    let paths: Vec<String> =
+        (0..30_000).map(|i| format!("/a/rather/long/path/of/a/watch/number/{i:05}")).collect();
+    let exist = paths.iter().map(|path| path.as_str().into()).collect();
+    let watches = SetWatches { exist, ..set_watches(Zxid::ZERO) };
+    session.ok(OpCode::SetWatches, &Request::SetWatches(watches)).await;
+    let check = Request::CheckWatches { path: paths[29_999].as_str().into(), kind: 2 };
+    session.ok(OpCode::CheckWatches, &check).await;
 }
 
 #[tokio::test]
@@ -72,7 +94,7 @@ async fn a_reader_that_is_too_slow_for_its_events_is_closed() {
     bench.core.answer_all();
     let (mut slow, mut other) = (bench.session().await, bench.session().await);
     let path = format!("/{}", "x".repeat(10_000));
-    let watch = palisade_wire::request::Request::AddWatch { path: path.as_str().into(), mode: 0 };
+    let watch = Request::AddWatch { path: path.as_str().into(), mode: 0 };
     slow.ok(OpCode::AddWatch, &watch).await;
     other.ok(OpCode::Create, &create(&path, 0)).await;
     let core = Arc::clone(&bench.core);
@@ -131,8 +153,8 @@ async fn watches_beyond_the_limit_are_refused() {
     assert_eq!(session.event().await.2, "/a");
     session.ok(OpCode::GetChildren, &get_children("/", true)).await;
     let exist = ["/c", "/d", "/e"].map(Into::into).to_vec();
-    let again = palisade_wire::request::SetWatches { exist, ..set_watches(bench.core.zxid()) };
-    session.send(OpCode::SetWatches, &palisade_wire::request::Request::SetWatches(again)).await;
+    let again = SetWatches { exist, ..set_watches(bench.core.zxid()) };
+    session.send(OpCode::SetWatches, &Request::SetWatches(again)).await;
     assert!(session.is_closed().await);
 }
 
@@ -160,8 +182,8 @@ async fn very_many_watches_are_set_again() {
     let mut session = bench.session().await;
     let exist: Vec<_> = (0..5_000).map(|i| format!("/n{i:04}").into()).collect();
     bench.core.write(OpCode::Create, &create("/n4321", 0));
-    let again = palisade_wire::request::SetWatches { exist, ..set_watches(bench.core.zxid()) };
-    session.send(OpCode::SetWatches, &palisade_wire::request::Request::SetWatches(again)).await;
+    let again = SetWatches { exist, ..set_watches(bench.core.zxid()) };
+    session.send(OpCode::SetWatches, &Request::SetWatches(again)).await;
     assert_eq!(session.event().await.2, "/n4321");
     assert_eq!(session.reply().await.0.err, ErrorCode::OK);
     assert_eq!(bench.edge.edge.hub.watches().lock().len(), 4_999);

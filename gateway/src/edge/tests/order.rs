@@ -106,6 +106,17 @@ async fn failed_auth_is_told_and_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn sasl_has_no_token_to_give() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    session.send(OpCode::Sasl, &Request::Sasl(Some(b"token"))).await;
+    let (header, body) = session.reply().await;
+    assert_eq!((header.zxid, header.err, &body[..]), (Zxid::ZERO, ErrorCode::OK, &[0xff; 4][..]));
+    session.send(OpCode::Sasl, &Request::Sasl(None)).await;
+    assert!(session.is_closed().await);
+}
+
+#[tokio::test]
 async fn unknown_operations_are_refused_and_end_the_connection() {
     for op in [0, 13, 20, 99, -10] {
         let bench = Bench::start().await;
@@ -181,6 +192,21 @@ async fn closing_the_session_answers_once_and_ends_everything() {
     let mut other = bench.session().await;
     assert_eq!(other.err(OpCode::Exists, &exists("/e", false)).await, ErrorCode::NO_NODE);
     assert!(Session::resume(bench.raw().await, session.id).await.is_none());
+}
+
+#[tokio::test]
+async fn a_close_that_overtakes_a_sync_is_answered_behind_it() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Sync, &Request::Sync(None)).await;
+    session.send(OpCode::CloseSession, &Request::CloseSession).await;
+    bench.core.arrived(2).await;
+    bench.core.swap_next();
+    bench.core.step().await;
+    bench.core.step().await;
+    assert_eq!(session.reply().await.0.xid, 1);
+    assert_eq!(session.reply().await.0.xid, 2);
+    assert!(session.is_closed().await);
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ impl Pipeline {
         if let Some(Entry::Unsent(job)) = self.position(tag).and_then(|at| self.entries.get(at)) {
             self.held -= job.body.len();
         }
-        self.answered(tag, reply)
+        self.answered(tag, false, reply)
     }
 
     /// The link did not take it, or lost it without harm: it will be sent again.

@@ -6,13 +6,14 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use palisade_tests::apache::ApacheServer;
-use palisade_tests::conformance::{SUPER_DIGEST, TIMEOUTS_MS, Target, Targets, Version, generate};
+use palisade_tests::conformance::{SUPER_DIGEST, Sessions, TIMEOUTS_MS, Target, Targets, Version, generate};
 use palisade_tests::folder::Folder;
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::ports::Ports;
 use palisade_tests::{tools, zoo_cfg};
 
-const CALLS: usize = 5000;
+const CALLS: usize = 3500;
+const CALLS_OF_LOCAL_SESSIONS: usize = 1500;
 const CALLS_OF_A_SEQUENCE: usize = 40;
 /// After so many, the rest will not be clearer.
 const ENOUGH: usize = 5;
@@ -29,7 +30,7 @@ struct Servers {
 }
 
 impl Servers {
-    fn start() -> Self {
+    fn start(sessions: Sessions) -> Self {
         let (folder, mut ports) = (Folder::new(), Ports::lease());
         let (least, most) = TIMEOUTS_MS;
         let digest = format!("-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}");
@@ -45,7 +46,7 @@ impl Servers {
         let (min, max) = (TIMEOUTS_MS.0.to_string(), TIMEOUTS_MS.1.to_string());
         let digest = format!("\"{SUPER_DIGEST}\"");
         let settings = [
-            ("sessions.local", "false"),
+            ("sessions.local", if sessions == Sessions::Local { "true" } else { "false" }),
             ("sessions.min_timeout", &*min),
             ("sessions.max_timeout", &*max),
             ("auth.super_digest", &*digest),
@@ -65,13 +66,13 @@ impl Servers {
         }
     }
 
-    fn targets(&self) -> Targets {
+    fn targets(&self, sessions: Sessions) -> Targets {
         let version = if tools::apache_jars().is_some() { Version::V39 } else { Version::V38 };
         let reference =
             Target { name: "Apache", address: format!("127.0.0.1:{}", self.apache.client_port()) };
         let others = [("Palisade", &self.before_palisade), ("gateway before Apache", &self.before_apache)]
             .map(|(name, gateway)| Target { name, address: gateway.address() });
-        Targets::new(version, reference, others.into())
+        Targets::new((version, sessions), reference, others.into())
     }
 }
 
@@ -83,10 +84,19 @@ fn disagreements(gateway: &mut Gateway) -> u64 {
 
 #[test]
 fn generated_sequences_are_answered_alike() {
+    compare(Sessions::Global, CALLS);
+}
+
+#[test]
+fn local_sessions_are_answered_alike() {
+    compare(Sessions::Local, CALLS_OF_LOCAL_SESSIONS);
+}
+
+fn compare(sessions: Sessions, calls: usize) {
     let number = |name, default| std::env::var(name).map_or(default, |value| value.parse().unwrap());
-    let (calls, first) = (number("CONFORMANCE_CALLS", CALLS), number("CONFORMANCE_SEED", 1));
-    let mut servers = Servers::start();
-    let targets = servers.targets();
+    let (calls, first) = (number("CONFORMANCE_CALLS", calls), number("CONFORMANCE_SEED", 1));
+    let mut servers = Servers::start(sessions);
+    let targets = servers.targets(sessions);
     let (mut run, mut found) = (0, 0);
     let sequences = calls.div_ceil(CALLS_OF_A_SEQUENCE);
     for seed in (first as u64..).take(sequences) {

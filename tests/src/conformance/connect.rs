@@ -67,6 +67,14 @@ impl Run<'_> {
             self.told.push("the old connection:".to_owned());
             self.until_the_end(old);
         }
+        self.level_sessions();
+    }
+
+    /// A client of its own.
+    pub(super) fn dial_bystander(&self) -> Option<(Connection, Session)> {
+        let mut connection = self.open(None, Zxid::ZERO, Connect::new_session(TIMEOUTS_MS.1));
+        let (_, response) = connection.connected().ok()??;
+        Some((connection, (response.session, response.password)))
     }
 
     fn response(&mut self, len: usize, response: &ConnectResponse) {
@@ -89,6 +97,7 @@ impl Run<'_> {
                 }
             }
         }
+        self.level_sessions();
     }
 
     /// Ends a session that nobody uses.

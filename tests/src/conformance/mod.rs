@@ -32,6 +32,15 @@ pub const SUPER_DIGEST: &str = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
 /// ends by itself.
 pub const TIMEOUTS_MS: (i32, i32) = (20_000, 40_000);
 
+/// What the beginning and the end of a session are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sessions {
+    /// Transactions everywhere.
+    Global,
+    /// None in the others, which keep a session from the core until its first write.
+    Local,
+}
+
 /// The version of Apache ZooKeeper that the others are compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {

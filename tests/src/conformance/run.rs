@@ -2,14 +2,14 @@
 
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::{Create, Request, xid};
-use palisade_wire::{Acl, OpCode, Reader};
+use palisade_wire::{Acl, OpCode, Reader, Zxid};
 
 use super::connect::{Session, Slot};
 use super::connection::{Connection, Silence};
 use super::step::{Call, Connect, ROOT, Relative, SLOTS, Step};
 use super::targets::Target;
 use super::text::{EVENT, Names};
-use super::{TIMEOUTS_MS, Version};
+use super::{Sessions, TIMEOUTS_MS, Version};
 
 /// What the clients were told in one step, line by line.
 pub(super) type Told = Vec<String>;
@@ -17,8 +17,8 @@ pub(super) type Told = Vec<String>;
 /// Runs `steps` in a folder of its own, `root`, which must not be there yet; it is as long as [`ROOT`]. The first
 /// element is what happened before the first step, the last what came behind the last. The run ends early when the
 /// server does not answer.
-pub(super) fn run(target: &Target, version: Version, root: &str, steps: &[Step]) -> Vec<Told> {
-    let mut run = Run::new(&target.address, version, root);
+pub(super) fn run(target: &Target, kind: (Version, Sessions), root: &str, steps: &[Step]) -> Vec<Told> {
+    let mut run = Run::new(&target.address, kind, root);
     let mut told = vec![run.begin()];
     for step in steps {
         told.push(run.step(step));
@@ -35,7 +35,10 @@ pub(super) fn run(target: &Target, version: Version, root: &str, steps: &[Step])
 pub(super) struct Run<'a> {
     pub(super) address: &'a str,
     pub(super) root: &'a str,
+    sessions: Sessions,
     pub(super) slots: [Slot; SLOTS],
+    /// A client that is not part of the sequence.
+    bystander: Option<(Connection, Session)>,
     /// Sessions that no client uses any more.
     pub(super) left: Vec<Session>,
     pub(super) names: Names,
@@ -46,10 +49,12 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(address: &'a str, version: Version, root: &'a str) -> Self {
+    fn new(address: &'a str, (version, sessions): (Version, Sessions), root: &'a str) -> Self {
         Self {
             address,
             root,
+            sessions,
+            bystander: None,
             slots: Default::default(),
             left: Vec::new(),
             names: Names::new(version, root),
@@ -60,6 +65,7 @@ impl<'a> Run<'a> {
     }
 
     fn begin(&mut self) -> Told {
+        self.bystander = self.dial_bystander();
         for slot in 0..SLOTS {
             self.connect(slot, Connect::new_session(TIMEOUTS_MS.1));
         }
@@ -92,7 +98,8 @@ impl<'a> Run<'a> {
         self.told.push(self.names.order());
         let told = std::mem::take(&mut self.told);
         let sessions = self.slots.iter_mut().filter_map(|slot| slot.session.take());
-        for session in sessions.chain(std::mem::take(&mut self.left)).collect::<Vec<_>>() {
+        let bystander = self.bystander.take().map(|(_, session)| session);
+        for session in sessions.chain(std::mem::take(&mut self.left)).chain(bystander).collect::<Vec<_>>() {
             self.bury(session);
         }
         told
@@ -141,14 +148,31 @@ impl<'a> Run<'a> {
             self.told.push(format!("{pongs} pings answered"));
         }
         if calls.iter().any(Call::is_malformed_write) {
-            self.write(slot);
+            self.level();
         }
     }
 
-    /// A write, so that all servers have used a new zxid.
-    fn write(&mut self, slot: usize) {
-        let path = format!("{ROOT}/missing").into();
-        self.calls(slot, &[Call::new(OpCode::Delete, &Request::Delete { path, version: -1 })]);
+    /// Lets the bystander write something, after which all servers have used a new zxid, whether they had before or not.
+    fn level(&mut self) {
+        let Some((connection, _)) = &mut self.bystander else { return };
+        let delete = Request::Delete { path: format!("{ROOT}/missing").into(), version: -1 };
+        connection.send(&Call::new(OpCode::Delete, &delete).frame(1, 0, self.root));
+        match connection.frame() {
+            Ok(Some(frame)) => {
+                let header = ReplyHeader::decode(&mut Reader::new(&frame));
+                let zxid = header.map_or(0, |header| header.zxid.0);
+                self.names.zxid(Zxid(zxid));
+            }
+            Ok(None) => self.told.push("the bystander's connection ended".to_owned()),
+            Err(Silence) => self.silence(),
+        }
+    }
+
+    /// The rule on local sessions: their beginning and end are no transactions.
+    pub(super) fn level_sessions(&mut self) {
+        if self.sessions == Sessions::Local {
+            self.level();
+        }
     }
 
     /// Reads up to the reply that is expected, and counts pings' that come before.
@@ -162,7 +186,9 @@ impl<'a> Run<'a> {
             let last_seen = &mut self.slots[slot].last_seen;
             let went_back = (1..*last_seen).contains(&header.zxid.0);
             *last_seen = header.zxid.0.max(*last_seen);
-            let mut text = self.names.reply(expected.call, expected.is_beside_sync, &header, &body);
+            let any_zxid = expected.is_beside_sync
+                || expected.call.is(OpCode::CloseSession) && self.sessions == Sessions::Local;
+            let mut text = self.names.reply(expected.call, any_zxid, &header, &body);
             if header.xid != expected.xid {
                 text += &format!(", as xid {} instead of {}", header.xid, expected.xid);
             }
@@ -246,6 +272,7 @@ impl<'a> Run<'a> {
             self.until_the_end(connection);
             self.slots[slot].session = None;
         }
+        self.level_sessions();
         sort_events(&mut self.told[before..]);
         self.barrier(sort_events);
     }

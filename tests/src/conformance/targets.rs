@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use super::Version;
 use super::rules;
 use super::run::{Told, run};
 use super::shrink::shrink;
 use super::step::{Call, Step};
+use super::{Sessions, Version};
 
 /// Runs of a sequence in search of a shorter one.
 const ATTEMPTS: usize = 150;
@@ -25,7 +25,7 @@ pub struct Target {
 /// The servers that are to tell the same.
 #[derive(Debug)]
 pub struct Targets {
-    version: Version,
+    kind: (Version, Sessions),
     reference: Target,
     others: Vec<Target>,
     /// Sequences run so far; each has a folder of its own.
@@ -43,20 +43,20 @@ pub struct Difference {
 }
 
 impl Targets {
-    /// `others` are to tell what `reference`, an Apache server of this version, does.
-    pub const fn new(version: Version, reference: Target, others: Vec<Target>) -> Self {
-        Self { version, reference, others, runs: AtomicU32::new(0) }
+    /// `others`, with such sessions, are to tell what `reference` does, an Apache server of this version.
+    pub const fn new(kind: (Version, Sessions), reference: Target, others: Vec<Target>) -> Self {
+        Self { kind, reference, others, runs: AtomicU32::new(0) }
     }
 
     /// The version of the reference.
     pub const fn version(&self) -> Version {
-        self.version
+        self.kind.0
     }
 
     /// Runs a sequence against all servers.
     pub fn compare(&self, steps: &[Step]) -> Option<Difference> {
         let root = format!("/c{:07}", self.runs.fetch_add(1, Ordering::Relaxed));
-        let run = |target: &Target| (target.name, run(target, self.version, &root, steps));
+        let run = |target: &Target| (target.name, run(target, self.kind, &root, steps));
         let (reference, others) = thread::scope(|scope| {
             let others: Vec<_> = self.others.iter().map(|target| scope.spawn(move || run(target))).collect();
             let join = |run: thread::ScopedJoinHandle<'_, _>| {
@@ -64,7 +64,7 @@ impl Targets {
             };
             (run(&self.reference), others.into_iter().map(join).collect())
         });
-        let mut difference = Difference { version: self.version, steps: steps.to_vec(), reference, others };
+        let mut difference = Difference { version: self.kind.0, steps: steps.to_vec(), reference, others };
         difference.forget_the_same();
         (!difference.others.is_empty()).then_some(difference)
     }

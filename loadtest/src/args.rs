@@ -243,6 +243,9 @@ pub(crate) struct Common {
     /// Also write the results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Also write the results to this file, as HTML with plots; it opens without a network.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 impl Common {

@@ -61,6 +61,9 @@ fn text(env: &Env, command: &Command) -> Result<String, Failure> {
     if let Some(file) = &common.json {
         write(file, &format!("{:#}\n", outcome.json()))?;
     }
+    if let Some(file) = &common.html {
+        write(file, &report::html::scenario(&outcome))?;
+    }
     Ok(report::table::render(&outcome))
 }
 
@@ -109,7 +112,7 @@ fn faults(killing: &Killing) -> Result<Faults<'_>, Failure> {
 
 /// A file that cannot be written is found before the run rather than after.
 fn check_writable(common: &Common) -> Result<(), Failure> {
-    common.json.iter().try_for_each(|file| {
+    common.json.iter().chain(&common.html).try_for_each(|file| {
         let opened = fs::File::options().create(true).append(true).open(file);
         opened.map(|_| ()).map_err(|error| Failure::Before(format!("{}: {error}", file.display())))
     })

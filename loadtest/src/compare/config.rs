@@ -49,7 +49,7 @@ pub(super) fn gateway(data: &Path, voters: &[Ports], client: u16, admin: u16) ->
     format!(
         "id = 101\n\
          [tenant]\nname = \"compare\"\n\
-         [client]\naddress = \"127.0.0.1:{client}\"\n\
+         [client]\naddress = \"127.0.0.1:{client}\"\nmax_per_address = 0\n\
          [core]\nvoters = [{}]\n\
          [storage]\ndata_dir = \"{}\"\nsnap_count = 100000\n\
          [admin]\naddress = \"127.0.0.1:{admin}\"\n",

@@ -1,6 +1,6 @@
-//! Starts three voters and the server for the clients, of either side.
+//! Starts three voters and the server for the clients, of either side, and kills and restarts them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,119 +9,166 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use crate::compare::config::{self, Ports};
 use crate::env::Env;
 use crate::failure::Failure;
 use crate::process::Process;
 use crate::site::Site;
 use crate::usage::Servers;
-use tempfile::TempDir;
 
 const JARS: &str = "/usr/share/java";
-const VOTERS: usize = 3;
+/// How many voters there are. The server for the clients comes after them.
+pub(super) const VOTERS: usize = 3;
 /// How long a side may take until all its servers serve.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long one server may take to answer `srvr`.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
 /// Within the bounds of both sides' `tickTime`.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    /// Apache ZooKeeper.
+    Apache,
+    /// Palisade.
+    Palisade,
+}
+
+impl Side {
+    /// For people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Apache => "Apache",
+            Self::Palisade => "Palisade",
+        }
+    }
+}
+
+/// How to start one server, and the process once it runs.
+#[derive(Debug)]
+struct Server {
+    name: String,
+    program: OsString,
+    arguments: Vec<OsString>,
+    ports: Ports,
+    process: Option<Process>,
+}
 
 /// Three voters and the server that clients connect to. Dropping it kills them and removes their folder.
 #[derive(Debug)]
 pub(super) struct Ensemble {
-    name: &'static str,
-    /// Each with the port where it answers `srvr`; the last one is for clients. Dropped before the folder is.
-    servers: Vec<(Process, u16)>,
+    side: Side,
+    /// The last one is for clients. Dropped before the folder is.
+    servers: Vec<Server>,
     _folder: TempDir,
 }
 
 impl Ensemble {
-    /// Apache's: the fourth server observes.
-    pub(super) fn apache() -> Result<Self, Failure> {
-        let class_path = class_path(Path::new(JARS))?;
+    /// Starts a side with nothing in it, and waits until all its servers serve.
+    pub(super) fn start(env: &Env, side: Side, palisade: &Path) -> Result<Self, Failure> {
+        env.progress.phase(&format!("starting {}", side.name()), 1);
+        let folder = TempDir::with_prefix(format!("palisade-compare-{}-", side.name()))?;
+        let ports = free_ports(VOTERS + 1)?;
+        let servers = match side {
+            Side::Apache => apache(folder.path(), &ports)?,
+            Side::Palisade => palisade_servers(palisade, folder.path(), &ports)?,
+        };
+        let mut ensemble = Self { side, servers, _folder: folder };
+        (0..=VOTERS).try_for_each(|n| ensemble.restart(n))?;
+        ensemble.wait_until_serving(env)?;
+        Ok(ensemble)
+    }
+
+    /// Fails unless everything that both sides need is installed.
+    pub(super) fn check(palisade: &Path) -> Result<(), Failure> {
+        class_path(Path::new(JARS))?;
         check_java()?;
-        let folder = TempDir::with_prefix("palisade-compare-apache-")?;
-        let all = free_ports(VOTERS + 1)?;
-        let mut servers = Vec::with_capacity(all.len());
-        for (id, own) in (1..).zip(&all) {
-            let text = |data: &Path| config::apache(data, &all, *own, id > VOTERS);
-            let file = write_config(folder.path(), id, "zoo.cfg", text)?;
-            let arguments: [OsString; 6] = [
-                // What Apache's own start script gives a server.
-                "-Xmx1000m".into(),
-                "-Dorg.slf4j.simpleLogger.defaultLogLevel=error".into(),
-                "-cp".into(),
-                class_path.clone(),
-                "org.apache.zookeeper.server.quorum.QuorumPeerMain".into(),
-                file.into(),
-            ];
-            let process = Process::spawn(format!("Apache server {id}"), OsStr::new("java"), arguments)?;
-            servers.push((process, own.status));
-        }
-        Ok(Self { name: "Apache", servers, _folder: folder })
+        binary(palisade).map(|_| ())
     }
 
-    /// Palisade's: the fourth server is a gateway.
-    pub(super) fn palisade(binary: &Path) -> Result<Self, Failure> {
-        let binary = binary.canonicalize().map_err(|error| {
-            let build = "run `cargo build --release -p palisade`, or name the binary with --palisade";
-            Failure::Before(format!("{}: {error}; {build}", binary.display()))
-        })?;
-        let folder = TempDir::with_prefix("palisade-compare-")?;
-        let all = free_ports(VOTERS + 1)?;
-        let (voters, gateway) = all.split_at(VOTERS);
-        let mut servers = Vec::with_capacity(all.len());
-        for (id, own) in (1..).zip(voters) {
-            let file = write_config(folder.path(), id, "zoo.cfg", |data| config::voter(data, voters))?;
-            let admin = format!("127.0.0.1:{}", own.status).into();
-            let arguments: [OsString; 5] =
-                ["core".into(), "--config".into(), file.into(), "--admin-address".into(), admin];
-            let process = Process::spawn(format!("voter {id}"), binary.as_os_str(), arguments)?;
-            servers.push((process, own.status));
-        }
-        for own in gateway {
-            let text = |data: &Path| config::gateway(data, voters, own.status, own.quorum);
-            let file = write_config(folder.path(), VOTERS + 1, "gateway.toml", text)?;
-            let arguments: [OsString; 3] = ["gateway".into(), "--config".into(), file.into()];
-            let process = Process::spawn("gateway".into(), binary.as_os_str(), arguments)?;
-            servers.push((process, own.status));
-        }
-        Ok(Self { name: "Palisade", servers, _folder: folder })
+    /// Where clients connect.
+    fn address(&self) -> SocketAddr {
+        let port = self.servers.last().map_or(0, |server| server.ports.status);
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
-    /// Which side it is.
-    pub(super) const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Where clients connect, and all server processes.
-    pub(super) fn site(&self) -> Site {
-        let port = self.servers.last().map_or(0, |(_, port)| *port);
+    /// A site at the server for the clients, with the given servers watched.
+    pub(super) fn site(&self, watched: &[usize]) -> Site {
+        let pid =
+            |n: &usize| self.servers.get(*n).and_then(|server| server.process.as_ref()).map(Process::pid);
         Site {
-            targets: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
+            targets: vec![self.address()],
             root: "/palisade-loadtest".into(),
             session_timeout: SESSION_TIMEOUT,
-            servers: Servers {
-                pids: self.servers.iter().map(|(process, _)| process.pid()).collect(),
-                upstream: Vec::new(),
-            },
+            servers: Servers { pids: watched.iter().filter_map(pid).collect(), upstream: Vec::new() },
         }
+    }
+
+    /// A site with only the server for the clients watched.
+    pub(super) fn front(&self) -> Site {
+        self.site(&[VOTERS])
+    }
+
+    /// A site with all servers watched.
+    pub(super) fn all(&self) -> Site {
+        self.site(&[0, 1, 2, 3])
+    }
+
+    /// Where the voters listen for learners.
+    pub(super) fn upstream(&self) -> Vec<SocketAddr> {
+        let voters = self.servers.iter().take(VOTERS);
+        voters.map(|server| SocketAddr::from((Ipv4Addr::LOCALHOST, server.ports.quorum))).collect()
+    }
+
+    /// The voter that leads.
+    pub(super) fn leader(&self) -> Result<usize, Failure> {
+        let leads = |n: &usize| {
+            self.servers.get(*n).is_some_and(|server| mode(server.ports.status).as_deref() == Some("leader"))
+        };
+        let none = || Failure::During(format!("{}: no voter leads", self.side.name()));
+        (0..VOTERS).find(leads).ok_or_else(none)
+    }
+
+    /// `kill -9`.
+    pub(super) fn kill(&mut self, n: usize) {
+        if let Some(server) = self.servers.get_mut(n) {
+            server.process = None;
+        }
+    }
+
+    /// Starts a server that does not run, with the data that it had.
+    pub(super) fn restart(&mut self, n: usize) -> Result<(), Failure> {
+        if let Some(server) = self.servers.get_mut(n) {
+            let name = format!("{} {}", self.side.name(), server.name);
+            server.process = Some(Process::spawn(name, &server.program, &server.arguments)?);
+        }
+        Ok(())
+    }
+
+    /// Where a voter's votes arrive: it listens there as soon as it can take part in an election.
+    pub(super) fn election(&self, n: usize) -> SocketAddr {
+        let port = self.servers.get(n).map_or(0, |server| server.ports.election);
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
     /// Waits until each server leads, follows or observes.
     pub(super) fn wait_until_serving(&mut self, env: &Env) -> Result<(), Failure> {
         let deadline = Instant::now() + START_LIMIT;
-        for (process, port) in &mut self.servers {
-            while !serves(*port) {
+        for server in &mut self.servers {
+            let Some(process) = &mut server.process else { continue };
+            while mode(server.ports.status).is_none() {
                 env.interrupt.check()?;
                 process.check_running().map_err(Failure::During)?;
                 if Instant::now() >= deadline {
                     let output = process.output();
                     return Err(Failure::During(format!(
-                        "{}: not all servers serve after {START_LIMIT:?}; the last output of the one on port \
-                         {port}:\n{output}",
-                        self.name
+                        "{} {} does not serve after {START_LIMIT:?}; its last output:\n{output}",
+                        self.side.name(),
+                        server.name
                     )));
                 }
                 thread::sleep(POLL);
@@ -131,8 +178,56 @@ impl Ensemble {
     }
 }
 
-/// Whether the server answers `srvr` with its mode, which it does once it is part of an ensemble with a leader.
-fn serves(port: u16) -> bool {
+fn apache(folder: &Path, ports: &[Ports]) -> Result<Vec<Server>, Failure> {
+    let class_path = class_path(Path::new(JARS))?;
+    let server = |(id, own): (usize, &Ports)| {
+        let text = |data: &Path| config::apache(data, ports, *own, id > VOTERS);
+        let file = write_config(folder, id, "zoo.cfg", text)?;
+        let arguments = vec![
+            // What Apache's own start script gives a server.
+            "-Xmx1000m".into(),
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=error".into(),
+            "-cp".into(),
+            class_path.clone(),
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain".into(),
+            file.into(),
+        ];
+        let name = if id > VOTERS { "observer".to_owned() } else { format!("voter {id}") };
+        Ok(Server { name, program: "java".into(), arguments, ports: *own, process: None })
+    };
+    (1..).zip(ports).map(server).collect()
+}
+
+fn palisade_servers(palisade: &Path, folder: &Path, ports: &[Ports]) -> Result<Vec<Server>, Failure> {
+    let program: OsString = binary(palisade)?.into();
+    let (voters, gateways) = ports.split_at(VOTERS);
+    let mut servers = Vec::with_capacity(ports.len());
+    for (id, own) in (1..).zip(voters) {
+        let file = write_config(folder, id, "zoo.cfg", |data| config::voter(data, voters))?;
+        let admin = format!("127.0.0.1:{}", own.status).into();
+        let arguments = vec!["core".into(), "--config".into(), file.into(), "--admin-address".into(), admin];
+        let name = format!("voter {id}");
+        servers.push(Server { name, program: program.clone(), arguments, ports: *own, process: None });
+    }
+    for own in gateways {
+        let text = |data: &Path| config::gateway(data, voters, own.status, own.quorum);
+        let file = write_config(folder, VOTERS + 1, "gateway.toml", text)?;
+        let arguments = vec!["gateway".into(), "--config".into(), file.into()];
+        let name = "gateway".to_owned();
+        servers.push(Server { name, program: program.clone(), arguments, ports: *own, process: None });
+    }
+    Ok(servers)
+}
+
+fn binary(palisade: &Path) -> Result<PathBuf, Failure> {
+    palisade.canonicalize().map_err(|error| {
+        let build = "run `cargo build --release -p palisade`, or name the binary with --palisade";
+        Failure::Before(format!("{}: {error}; {build}", palisade.display()))
+    })
+}
+
+/// What the server says that it is, which it does once it is part of an ensemble with a leader.
+fn mode(port: u16) -> Option<String> {
     let ask = || {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_read_timeout(Some(STATUS_LIMIT))?;
@@ -141,14 +236,15 @@ fn serves(port: u16) -> bool {
         stream.read_to_string(&mut answer)?;
         io::Result::Ok(answer)
     };
-    ask().is_ok_and(|answer| answer.contains("Mode: "))
+    let answer = ask().ok()?;
+    answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
 }
 
 /// Ports that are free now: all are held until the last one is found, so they differ.
 fn free_ports(servers: usize) -> io::Result<Vec<Ports>> {
     let mut held = Vec::with_capacity(servers * 3);
     let mut take = || {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
         held.push(listener);
         io::Result::Ok(port)
@@ -205,7 +301,7 @@ mod tests {
     fn what_is_missing_is_named_with_what_to_do() {
         let error = class_path(Path::new("/nowhere")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/zookeeper.jar") && error.contains("libzookeeper-java"), "{error}");
-        let error = Ensemble::palisade(Path::new("/nowhere/palisade")).unwrap_err().to_string();
+        let error = binary(Path::new("/nowhere/palisade")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/palisade") && error.contains("--palisade"), "{error}");
     }
 

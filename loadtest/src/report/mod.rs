@@ -1,3 +1,5 @@
 //! Results for people and for programs.
 
+pub(crate) mod html;
+pub(crate) mod plot;
 pub(crate) mod table;

@@ -112,12 +112,46 @@ impl QuorumPacket {
             return Ok(None);
         };
         let whole = buf.split_to(len).freeze();
-        let mut r = Reader::new(&whole);
+        Self::read(&whole, &mut Reader::new(&whole)).map(Some)
+    }
+
+    /// How many bytes at the start of `buf` are whole packets: as many as there are, up to the one with which they reach
+    /// `enough` bytes, and none behind a SNAP, as its tree stream is no packet. 0 while the first is incomplete.
+    ///
+    /// The bounds are those of [`QuorumPacket::split`]. A packet that breaks them is an error only once it is the first.
+    pub fn peek_batch(buf: &[u8], max_data: usize, enough: usize) -> Result<usize> {
+        let mut end = 0;
+        while end < enough {
+            let rest = &buf[end..];
+            match packet_len(rest, max_data) {
+                Ok(Some(len)) => end += len,
+                Ok(None) => break,
+                Err(error) if end == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if int_at(rest, 0) == Some(PacketType::Snap as i32) {
+                break;
+            }
+        }
+        Ok(end)
+    }
+
+    /// Reads the packets of which `batch` consists. Their data is shared with it.
+    pub fn decode_batch(batch: &Bytes) -> Result<Vec<Self>> {
+        let mut packets = Vec::with_capacity(batch.len() / 128 + 1);
+        let mut r = Reader::new(batch);
+        while !r.is_empty() {
+            packets.push(Self::read(batch, &mut r)?);
+        }
+        Ok(packets)
+    }
+
+    fn read(whole: &Bytes, r: &mut Reader<'_>) -> Result<Self> {
         let kind = r.i32("packet type")?;
         let zxid = Zxid(r.i64("packet zxid")?);
-        let data = r.opt_buffer("packet data")?.map(|d| crate::jute::share(&whole, d));
+        let data = r.opt_buffer("packet data")?.map(|d| crate::jute::share(whole, d));
         let auth = r.opt_vec("packet authinfo", Id::decode)?;
-        Ok(Some(Self { kind, zxid, data, auth }))
+        Ok(Self { kind, zxid, data, auth })
     }
 
     /// Writes one.

@@ -50,13 +50,25 @@ impl RecentLog {
 
     /// The entries later than `zxid`, ascending.
     pub(crate) fn after(&self, zxid: Zxid) -> impl Iterator<Item = &(Zxid, Bytes)> {
-        let start = self.entries.partition_point(|(z, _)| *z <= zxid);
-        self.entries.range(start..)
+        self.entries.range(self.index_after(zxid)..)
     }
 
     /// How many entries are later than `zxid`.
     pub(crate) fn count_after(&self, zxid: Zxid) -> usize {
-        self.entries.len() - self.entries.partition_point(|(z, _)| *z <= zxid)
+        self.entries.len() - self.index_after(zxid)
+    }
+
+    /// Where the entries later than `zxid` begin.
+    fn index_after(&self, zxid: Zxid) -> usize {
+        // Within the last epoch entries are numbered without a gap, so the place can be told without a search.
+        let newer = self.last().0.wrapping_sub(zxid.0);
+        let guess = usize::try_from(newer).ok().and_then(|newer| self.entries.len().checked_sub(newer));
+        match guess {
+            Some(at) if at == self.entries.len() => at,
+            Some(0) if zxid == self.base => 0,
+            Some(at) if at > 0 && self.entries[at - 1].0 == zxid => at,
+            _ => self.entries.partition_point(|(z, _)| *z <= zxid),
+        }
     }
 
     /// Adds one. Refuses what is not contiguous.
@@ -128,6 +140,21 @@ mod tests {
         assert!(!log.contains(Zxid::new(1, 2)) && !log.contains(Zxid::new(1, 6)));
         assert_eq!(log.after(Zxid::new(1, 4)).count(), 2);
         assert_eq!(log.count_after(Zxid::ZERO), 3);
+    }
+
+    #[test]
+    fn the_place_of_a_zxid_is_the_same_as_found_by_a_search() {
+        let mut log = log();
+        for counter in 2..6 {
+            log.push(Zxid::new(3, counter), Bytes::new()).unwrap();
+        }
+        let all: Vec<Zxid> = log.after(Zxid::ZERO).map(|(zxid, _)| *zxid).collect();
+        let zxids = [1, 2, 3, 4].into_iter().flat_map(|e| (0..8).map(move |c| Zxid::new(e, c)));
+        for zxid in zxids.chain([Zxid(-1), Zxid::ZERO, Zxid(i64::MIN), Zxid(i64::MAX)]) {
+            let later: Vec<Zxid> = log.after(zxid).map(|(zxid, _)| *zxid).collect();
+            let expected: Vec<Zxid> = all.iter().copied().filter(|z| *z > zxid).collect();
+            assert_eq!((later, log.count_after(zxid)), (expected.clone(), expected.len()), "{zxid}");
+        }
     }
 
     #[test]

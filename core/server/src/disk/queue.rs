@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use palisade_store::DataTree;
@@ -65,29 +66,40 @@ pub(crate) struct JobQueue {
 struct Inner {
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes of the jobs in the queue.
+    bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
-    bytes: usize,
+    /// Whether jobs were queued since the thread was last woken.
+    unannounced: bool,
     closed: bool,
 }
 
 impl JobQueue {
-    /// Queues a job. After [`JobQueue::close`] it is dropped.
+    /// Queues a job. After [`JobQueue::close`] it is dropped. A thread that waits for jobs starts with
+    /// [`JobQueue::announce`], so that it finds many at once.
     pub(crate) fn push(&self, job: Job) {
         let mut state = self.inner.state.lock();
         if !state.closed {
-            state.bytes += job.cost();
+            self.inner.bytes.fetch_add(job.cost(), Ordering::Relaxed);
             state.jobs.push_back(job);
+            state.unannounced = true;
+        }
+    }
+
+    /// Wakes the thread if it waits and there are jobs.
+    pub(crate) fn announce(&self) {
+        if std::mem::take(&mut self.inner.state.lock().unannounced) {
             self.inner.changed.notify_one();
         }
     }
 
     /// Whether more may be taken in.
     pub(crate) fn has_room(&self) -> bool {
-        self.inner.state.lock().bytes < ROOM
+        self.inner.bytes.load(Ordering::Relaxed) < ROOM
     }
 
     /// Lets the thread finish what is queued and end.
@@ -113,7 +125,7 @@ impl JobQueue {
             }
             self.inner.changed.wait(&mut state);
         }
-        state.bytes = 0;
+        self.inner.bytes.store(0, Ordering::Relaxed);
         std::mem::swap(jobs, &mut state.jobs);
         true
     }

@@ -54,6 +54,11 @@ impl Disk {
         self.folder
     }
 
+    fn push(&self, job: Job) {
+        self.jobs.push(job);
+        self.jobs.announce();
+    }
+
     fn next(&mut self) -> Done {
         self.done.blocking_recv().unwrap()
     }
@@ -85,12 +90,12 @@ fn apply(tree: &SharedTree, n: u32) {
 #[test]
 fn appends_that_wait_together_share_a_flush_and_other_jobs_keep_their_place() {
     let mut disk = start(TempDir::new().unwrap());
-    disk.jobs.push(Job::AcceptEpoch(1));
+    disk.push(Job::AcceptEpoch(1));
     for n in 1..=50 {
-        disk.jobs.push(append(n));
+        disk.push(append(n));
     }
-    disk.jobs.push(Job::EnterEpoch(1));
-    disk.jobs.push(append(51));
+    disk.push(Job::EnterEpoch(1));
+    disk.push(append(51));
     assert!(matches!(disk.next(), Done::EpochAccepted(1)));
     let mut flushed = Zxid::ZERO;
     while flushed < Zxid::new(1, 50) {
@@ -111,10 +116,10 @@ fn a_snapshot_is_written_while_appends_go_on_and_the_log_begins_a_new_file() {
     let mut disk = start(TempDir::new().unwrap());
     for n in 1..=3 {
         apply(&disk.tree, n);
-        disk.jobs.push(append(n));
+        disk.push(append(n));
     }
-    disk.jobs.push(Job::Snapshot);
-    disk.jobs.push(append(4));
+    disk.push(Job::Snapshot);
+    disk.push(append(4));
     let mut written = None;
     while written.is_none() {
         if let Done::Snapshot(snapshot) = disk.next() {
@@ -134,10 +139,10 @@ fn a_snapshot_is_written_while_appends_go_on_and_the_log_begins_a_new_file() {
 #[test]
 fn no_snapshot_is_taken_of_what_may_yet_be_undone() {
     let mut disk = start(TempDir::new().unwrap());
-    disk.jobs.push(append(1));
+    disk.push(append(1));
     apply(&disk.tree, 1);
     disk.tree.unsettle();
-    disk.jobs.push(Job::Snapshot);
+    disk.push(Job::Snapshot);
     assert!(matches!(disk.next(), Done::Flushed(_)));
     assert!(matches!(disk.next(), Done::Snapshot(None)));
     assert!(!disk.files().contains("snapshot.100000001"));
@@ -148,10 +153,10 @@ fn no_snapshot_is_taken_of_what_may_yet_be_undone() {
 fn the_log_is_cut_and_the_tree_is_what_is_left() {
     let mut disk = start(TempDir::new().unwrap());
     for n in 1..=5 {
-        disk.jobs.push(append(n));
+        disk.push(append(n));
     }
-    disk.jobs.push(Job::Truncate { to: Zxid::new(1, 2) });
-    disk.jobs.push(Job::Truncate { to: Zxid::new(7, 2) });
+    disk.push(Job::Truncate { to: Zxid::new(1, 2) });
+    disk.push(Job::Truncate { to: Zxid::new(7, 2) });
     let tree = loop {
         match disk.next() {
             Done::Flushed(_) => {}
@@ -162,7 +167,7 @@ fn the_log_is_cut_and_the_tree_is_what_is_left() {
     assert_eq!((tree.0, tree.1.last_zxid()), (Zxid::new(1, 2), Zxid::new(1, 2)));
     assert!(tree.1.node("/2").is_some() && tree.1.node("/3").is_none());
     assert!(matches!(disk.next(), Done::NotTruncated));
-    disk.jobs.push(append(3));
+    disk.push(append(3));
     assert!(matches!(disk.next(), Done::Flushed(zxid) if zxid == Zxid::new(1, 3)));
     disk.stop();
 }
@@ -171,12 +176,12 @@ fn the_log_is_cut_and_the_tree_is_what_is_left() {
 fn a_received_tree_replaces_everything() {
     let mut disk = start(TempDir::new().unwrap());
     for n in 1..=5 {
-        disk.jobs.push(append(n));
+        disk.push(append(n));
     }
     let zxid = Zxid::new(2, 7);
     let mut tree = Box::new(DataTree::new());
     tree.set_last_zxid(zxid);
-    disk.jobs.push(Job::Install { zxid, tree });
+    disk.push(Job::Install { zxid, tree });
     let installed = loop {
         match disk.next() {
             Done::Flushed(_) => {}
@@ -194,9 +199,9 @@ fn a_received_tree_replaces_everything() {
 #[test]
 fn a_gap_in_the_log_ends_the_thread_with_an_error_and_drops_what_is_queued() {
     let mut disk = start(TempDir::new().unwrap());
-    disk.jobs.push(append(1));
-    disk.jobs.push(append(3));
-    disk.jobs.push(append(4));
+    disk.push(append(1));
+    disk.push(append(3));
+    disk.push(append(4));
     loop {
         match disk.next() {
             Done::Flushed(zxid) => assert_eq!(zxid, Zxid::new(1, 1)),

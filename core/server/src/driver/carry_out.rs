@@ -25,6 +25,7 @@ impl Driver {
                     tracing::info!(%reason, "link to the leader closed");
                 }
                 self.links.received = None;
+                self.links.read.clear();
             }
             Output::SendToLeader { link, packet } => self.send_to_leader(link, packet),
             // A voter has no sessions of its own, so it asks for nothing that these would answer.
@@ -66,7 +67,7 @@ impl Driver {
 
     fn send_to_leader(&mut self, link: LinkId, packet: QuorumPacket) {
         self.shared.metrics.packets_sent.add(1);
-        if let Some(leader) = self.links.leader.as_ref().filter(|leader| leader.link == link)
+        if let Some(leader) = self.links.leader.as_mut().filter(|leader| leader.link == link)
             && leader.send(packet).is_err()
         {
             tracing::warn!("the leader does not read what it is sent; closing the link");
@@ -115,7 +116,7 @@ impl Driver {
 
     fn deliver(&mut self, zxid: Zxid, payload: &Bytes) -> Result<(), Fatal> {
         let prepared = self.links.leading.as_mut().and_then(|leading| leading.take_proposed(zxid));
-        let record = match prepared {
+        let record = match prepared.or_else(|| self.links.read.take(zxid)) {
             Some(record) => record,
             None => TxnRecord::decode(payload).map_err(|source| Fatal::Transaction { zxid, source })?,
         };
@@ -154,6 +155,7 @@ impl Driver {
     fn change_role(&mut self, role: Role) {
         self.shared.tree.unsettle();
         self.links.leading = None;
+        self.links.read.clear();
         self.shared.metrics.outstanding_requests.set(0);
         let phase = match role {
             Role::Looking => {

@@ -17,7 +17,8 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.start.elapsed().as_millis() as u64)
+        let elapsed = self.start.elapsed();
+        Timestamp::from_millis(elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis()))
     }
 
     pub(crate) fn instant(&self, at: Timestamp) -> Instant {

@@ -46,8 +46,24 @@ impl Learners {
     }
 
     /// Queues something for a learner; nothing if its link has ended.
-    pub(super) fn send(&self, link: LinkId, item: Outgoing) -> Result<(), Overflow> {
-        self.by_link.get(&link).map_or(Ok(()), |learner| learner.outbox.push(item))
+    pub(super) fn send(&mut self, link: LinkId, item: Outgoing) -> Result<(), Overflow> {
+        self.by_link.get_mut(&link).map_or(Ok(()), |learner| learner.outbox.push(item))
+    }
+
+    /// Lets what was queued be sent, but for what may wait; whether there is such.
+    pub(super) fn announce(&mut self) -> bool {
+        let mut waits = false;
+        for learner in self.by_link.values_mut() {
+            waits |= learner.outbox.announce();
+        }
+        waits
+    }
+
+    /// Lets all that was queued be sent.
+    pub(super) fn announce_all(&mut self) {
+        for learner in self.by_link.values_mut() {
+            learner.outbox.announce_all();
+        }
     }
 
     pub(super) fn is_observer(&self, link: LinkId) -> bool {

@@ -15,11 +15,13 @@ mod clock;
 mod inputs;
 mod leading;
 mod learners;
+mod read_ahead;
 mod requests;
 mod schedule;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use palisade_disk::DiskError;
 use palisade_store::{DataTree, Timestamp};
@@ -36,16 +38,21 @@ use leading::Leading;
 pub(crate) use leading::LeadingConfig;
 pub(crate) use learners::LearnerCounts;
 use learners::Learners;
+use read_ahead::ReadAhead;
 pub(crate) use schedule::Schedule;
 
 use crate::disk::{Done, Job, JobQueue};
 use crate::election::{ElectionEvent, ElectionPort};
 use crate::net::LogGate;
-use crate::quorum::{Admission, LeaderEvent, LeaderLink, LeaderPort, LearnerEvent};
+use crate::quorum::{Admission, LeaderEvent, LeaderLink, LeaderPort, LearnerEvent, Received};
 use crate::status::Shared;
 
 /// Events of one kind dealt with before the others get their turn.
 const BUDGET: usize = 256;
+/// The same of those that are batches of packets.
+const BATCHES: usize = 4;
+/// How long COMMITs wait for something that they can be sent with. Clients of an Apache follower wait as long.
+const COMMITS_WAIT: Duration = Duration::from_millis(2);
 /// For [`Links::exact_from`]: it is not known from which transaction on.
 const NOT_EXACT: Zxid = Zxid(i64::MAX);
 
@@ -90,13 +97,17 @@ pub(crate) struct Driver {
 #[derive(Default)]
 pub(crate) struct Links {
     learners: Learners,
+    /// When COMMITs that wait for company are sent without.
+    commits_due: Option<Timestamp>,
     leader: Option<LeaderLink>,
     /// The tree that the leader sent, until it is installed.
     received: Option<(LinkId, Zxid, Box<DataTree>)>,
+    /// Transactions of the leader that are not applied yet, as they were read when they came.
+    read: ReadAhead,
     leading: Option<Leading>,
     /// Inputs that came up while outputs were carried out.
     follow_ups: VecDeque<Input>,
-    /// Of the packet that the machine is dealing with.
+    /// Of the packets that the machine is dealing with.
     admission: Option<Admission>,
     /// From which transaction on the tree's digest must be the leader's.
     exact_from: Zxid,
@@ -131,6 +142,7 @@ impl Driver {
     async fn serve(&mut self, shutdown: &CancellationToken) -> Result<(), Fatal> {
         self.settle()?;
         loop {
+            self.announce();
             let wake = self.clock.instant(self.next_deadline());
             let has_room = self.jobs.has_room();
             tokio::select! {
@@ -161,18 +173,31 @@ impl Driver {
             let Ok(event) = self.inputs.election.try_recv() else { break };
             self.on_election(event)?;
         }
-        for _ in 0..BUDGET {
+        for _ in 0..BATCHES {
             if !self.jobs.has_room() {
                 break;
             }
             let Ok(event) = self.inputs.leader.try_recv() else { break };
             self.on_leader(event)?;
         }
-        for _ in 0..BUDGET {
+        for _ in 0..BATCHES {
             let Ok(event) = self.inputs.learners.try_recv() else { break };
             self.on_learner(event)?;
         }
         Ok(())
+    }
+
+    /// Lets the disk and the links go about what this turn has left for them.
+    fn announce(&mut self) {
+        self.jobs.announce();
+        if !self.links.learners.announce() {
+            self.links.commits_due = None;
+        } else if self.links.commits_due.is_none() {
+            self.links.commits_due = Some(self.clock.now() + COMMITS_WAIT);
+        }
+        if let Some(leader) = &mut self.links.leader {
+            leader.announce();
+        }
     }
 
     /// A process that stood still has not yet read what says that sessions are alive: they get time for that.
@@ -190,6 +215,7 @@ impl Driver {
             self.peer.next_timeout(),
             self.links.leading.as_ref().and_then(Leading::next_deadline),
             self.schedule.next_purge(),
+            self.links.commits_due,
         ];
         candidates.into_iter().flatten().min().unwrap_or_else(|| self.clock.later())
     }
@@ -205,6 +231,9 @@ impl Driver {
         {
             leading.on_time(now, self.clock.wall_ms(), &self.shared);
             self.settle()?;
+        }
+        if self.links.commits_due.is_some_and(|due| due <= now) {
+            self.links.learners.announce_all();
         }
         if self.schedule.purge_due(now) {
             self.jobs.push(Job::Purge);
@@ -257,10 +286,8 @@ impl Driver {
     fn on_leader(&mut self, event: LeaderEvent) -> Result<(), Fatal> {
         let input = match event {
             LeaderEvent::Up { link } => Input::LeaderLinkUp { link },
-            LeaderEvent::Packet { link, packet, admission: _admission } => {
-                self.shared.metrics.packets_received.add(1);
-                self.note_ping(&packet);
-                Input::LeaderPacket { link, packet }
+            LeaderEvent::Packets { link, packets, admission: _admission } => {
+                return self.on_leader_packets(link, packets);
             }
             LeaderEvent::Tree { link, zxid, tree } => {
                 if self.links.leader.as_ref().is_none_or(|leader| leader.link != link) {
@@ -276,10 +303,27 @@ impl Driver {
                 tracing::info!(%reason, "no link to the leader");
                 self.links.leader = None;
                 self.links.received = None;
+                self.links.read.clear();
                 Input::LeaderLinkDown { link }
             }
         };
         self.input(input)
+    }
+
+    fn on_leader_packets(&mut self, link: LinkId, packets: Vec<Received>) -> Result<(), Fatal> {
+        self.shared.metrics.packets_received.add(packets.len() as u64);
+        let now = self.clock.now();
+        for Received { packet, txn } in packets {
+            if self.links.leader.as_ref().is_none_or(|leader| leader.link != link) {
+                return Ok(());
+            }
+            self.note_ping(&packet);
+            if let Some(record) = txn {
+                self.links.read.push(record);
+            }
+            self.step(now, Input::LeaderPacket { link, packet })?;
+        }
+        self.settle()
     }
 
     /// A tree that the leader sent may hold parts of what it committed meanwhile. A ping that comes behind that tree names
@@ -303,13 +347,16 @@ impl Driver {
                 self.links.learners.add(link, from, info.sid, follower, outbox);
                 self.input(Input::LearnerUp { link })
             }
-            LearnerEvent::Packet { link, packet, admission } => {
-                self.shared.metrics.packets_received.add(1);
+            LearnerEvent::Packets { link, packets, admission } => {
+                self.shared.metrics.packets_received.add(packets.len() as u64);
+                let now = self.clock.now();
                 // A follower's requests must not hold back the acknowledgements behind them: those are what commits them.
                 self.links.admission = self.links.learners.is_observer(link).then_some(admission);
-                let outcome = self.input(Input::LearnerPacket { link, packet });
+                for packet in packets {
+                    self.step(now, Input::LearnerPacket { link, packet })?;
+                }
                 self.links.admission = None;
-                outcome
+                self.settle()
             }
             LearnerEvent::TreeSent { link } => self.input(Input::SnapshotSent { link }),
             LearnerEvent::Down { link, reason } => {
@@ -323,22 +370,39 @@ impl Driver {
 
     /// Hands in one input and carries out what follows from it.
     fn input(&mut self, input: Input) -> Result<(), Fatal> {
-        self.peer.handle(self.clock.now(), input);
+        self.step(self.clock.now(), input)?;
         self.settle()
+    }
+
+    /// The same, but proposes nothing that waits: that is done once for several inputs.
+    fn step(&mut self, now: Timestamp, input: Input) -> Result<(), Fatal> {
+        let mut next = Some(input);
+        while let Some(input) = next {
+            self.peer.handle(now, input);
+            self.carry_out_all()?;
+            next = self.links.follow_ups.pop_front();
+        }
+        Ok(())
     }
 
     /// Carries out all outputs, and what they lead to, until nothing is left to do.
     fn settle(&mut self) -> Result<(), Fatal> {
+        self.carry_out_all()?;
+        let (now, wall_ms) = (self.clock.now(), self.clock.wall_ms());
         loop {
-            while let Some(output) = self.peer.poll_output() {
-                self.carry_out(output)?;
-            }
-            let next = self.links.follow_ups.pop_front().or_else(|| self.next_proposal());
-            match next {
-                Some(input) => self.peer.handle(self.clock.now(), input),
+            let follow_up = self.links.follow_ups.pop_front();
+            match follow_up.or_else(|| self.next_proposal(now, wall_ms)) {
+                Some(input) => self.step(now, input)?,
                 None => return Ok(()),
             }
         }
+    }
+
+    fn carry_out_all(&mut self) -> Result<(), Fatal> {
+        while let Some(output) = self.peer.poll_output() {
+            self.carry_out(output)?;
+        }
+        Ok(())
     }
 }
 

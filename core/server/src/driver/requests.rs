@@ -1,6 +1,7 @@
 //! What learners ask of the leader.
 
 use bytes::Bytes;
+use palisade_store::Timestamp;
 use palisade_wire::quorum::{
     ForwardedRequest, PacketType, QuorumPacket, decode_revalidate, decode_touched, encode_revalidated,
 };
@@ -41,7 +42,7 @@ impl Driver {
     fn on_forwarded(&mut self, link: LinkId, packet: &QuorumPacket) -> Result<(), Refused> {
         let data = packet.data.clone().unwrap_or_default();
         let forwarded = ForwardedRequest::decode(&data)?;
-        let admission = self.links.admission.take();
+        let admission = self.links.admission.clone();
         let limit = self.shared.config.limits.learner_backlog_bytes;
         let Some(leading) = &mut self.links.leading else { return Ok(()) };
         match OpCode::from_i32(forwarded.op) {
@@ -89,7 +90,7 @@ impl Driver {
     }
 
     /// The next thing that waits to be proposed, if there is room for it.
-    pub(super) fn next_proposal(&mut self) -> Option<Input> {
+    pub(super) fn next_proposal(&mut self, now: Timestamp, wall_ms: i64) -> Option<Input> {
         let leading = self.links.leading.as_mut()?;
         self.shared.metrics.outstanding_requests.set(leading.outstanding() as u64);
         let full = self.peer.in_flight() >= MAX_IN_FLIGHT
@@ -98,7 +99,7 @@ impl Driver {
             return None;
         }
         let zxid = self.peer.next_zxid()?;
-        let next = leading.next(&self.shared.tree.read(), zxid, self.clock.now(), self.clock.wall_ms())?;
+        let next = leading.next(&self.shared.tree.read(), zxid, now, wall_ms)?;
         Some(match next {
             Next::Sync { token } => Input::Sync { token },
             Next::Propose(payload) => {

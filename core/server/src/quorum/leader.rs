@@ -26,13 +26,13 @@ pub(crate) enum LeaderEvent {
         /// Its number.
         link: LinkId,
     },
-    /// A packet; of SNAP before its tree.
-    Packet {
+    /// Packets, in order; SNAP is the last before its tree.
+    Packets {
         /// From this link.
         link: LinkId,
-        /// The packet.
-        packet: QuorumPacket,
-        /// Held until it is dealt with.
+        /// The packets.
+        packets: Vec<Received>,
+        /// Held until they are dealt with.
         admission: Admission,
     },
     /// The tree stream behind SNAP was read whole.
@@ -51,6 +51,12 @@ pub(crate) enum LeaderEvent {
         /// Why.
         reason: String,
     },
+}
+
+/// A packet, and the transaction that it brings to be logged.
+pub(crate) struct Received {
+    pub(crate) packet: QuorumPacket,
+    pub(crate) txn: Option<TxnRecord>,
 }
 
 /// What dialing needs.
@@ -76,8 +82,13 @@ pub(crate) struct LeaderLink {
 
 impl LeaderLink {
     /// Queues a packet.
-    pub(crate) fn send(&self, packet: QuorumPacket) -> Result<(), Overflow> {
+    pub(crate) fn send(&mut self, packet: QuorumPacket) -> Result<(), Overflow> {
         self.outbox.push(Outgoing::Packet(packet))
+    }
+
+    /// Lets what was queued be sent.
+    pub(crate) fn announce(&mut self) {
+        self.outbox.announce_all();
     }
 }
 
@@ -110,10 +121,12 @@ impl LeaderPort {
         let mut reader = PacketReader::new(read, self.max_data, MAX_UNHANDLED);
         let reading = async {
             loop {
-                let (packet, admission) = reader.next().await?;
-                check_txn(&packet)?;
-                let snap = (packet.packet_type() == Some(PacketType::Snap)).then_some(packet.zxid);
-                self.tell(LeaderEvent::Packet { link, packet, admission }).await?;
+                let (packets, admission) = reader.next().await?;
+                let packets = packets.into_iter().map(received).collect::<Result<Vec<_>, _>>()?;
+                let last = packets.last().map(|received| &received.packet);
+                let snap = last.filter(|packet| packet.packet_type() == Some(PacketType::Snap));
+                let snap = snap.map(|packet| packet.zxid);
+                self.tell(LeaderEvent::Packets { link, packets, admission }).await?;
                 if let Some(zxid) = snap {
                     let tree = Box::new(reader.tree(zxid, self.stall).await?);
                     self.tell(LeaderEvent::Tree { link, zxid, tree }).await?;
@@ -133,14 +146,19 @@ impl LeaderPort {
     }
 }
 
-/// Refuses a transaction that could be logged but not applied, or not be logged under its zxid: it would stop this
-/// voter, and the log might be unreadable for ever.
-fn check_txn(packet: &QuorumPacket) -> Result<(), LinkError> {
+/// Reads the transaction in a packet. Refuses one that could be logged but not applied, or not be logged under its
+/// zxid: it would stop this voter, and the log might be unreadable for ever.
+fn received(packet: QuorumPacket) -> Result<Received, LinkError> {
     let payload = match (packet.packet_type(), &packet.data) {
         (Some(PacketType::Proposal | PacketType::Inform), Some(payload)) => payload,
         // The id of the designated leader comes first.
         (Some(PacketType::InformAndActivate), Some(payload)) => &payload.slice(payload.len().min(8)..),
-        _ => return Ok(()),
+        _ => return Ok(Received { packet, txn: None }),
     };
-    if TxnRecord::decode(payload)?.header.zxid == packet.zxid { Ok(()) } else { Err(LinkError::OtherZxid) }
+    let txn = TxnRecord::decode(payload)?;
+    if txn.header.zxid == packet.zxid {
+        Ok(Received { packet, txn: Some(txn) })
+    } else {
+        Err(LinkError::OtherZxid)
+    }
 }

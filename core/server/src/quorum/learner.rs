@@ -36,13 +36,13 @@ pub(crate) enum LearnerEvent {
         /// Its queue; dropping it closes the link.
         outbox: Outbox,
     },
-    /// A packet.
-    Packet {
+    /// Packets, in order.
+    Packets {
         /// From this link.
         link: LinkId,
-        /// The packet.
-        packet: QuorumPacket,
-        /// Held until it is dealt with.
+        /// The packets.
+        packets: Vec<QuorumPacket>,
+        /// Held until they are dealt with.
         admission: Admission,
     },
     /// A tree stream was sent whole.
@@ -112,13 +112,12 @@ impl LearnerPort {
         drain: Drain,
     ) -> Result<(), LinkError> {
         let reading = async {
-            let mut next = Some((first, reader.admission(0).await?));
+            let mut next = (vec![first], reader.admission(0).await?);
             loop {
-                let (packet, admission) = match next.take() {
-                    Some(first) => first,
-                    None => reader.next().await?,
-                };
-                self.tell(LearnerEvent::Packet { link, packet, admission }).await?;
+                let (packets, admission) = next;
+                self.tell(LearnerEvent::Packets { link, packets, admission }).await?;
+                next = reader.next().await?;
+                next.0.dedup_by(take_over);
             }
         };
         let tree_sent = Notify::new();
@@ -150,6 +149,21 @@ impl LearnerPort {
     }
 }
 
+/// An acknowledgement covers those before it of the same epoch: of several in a row, only the last need be dealt with.
+fn take_over(later: &mut QuorumPacket, earlier: &mut QuorumPacket) -> bool {
+    let is_ack = |packet: &QuorumPacket| packet.packet_type() == Some(PacketType::Ack);
+    let covers = is_ack(later)
+        && is_ack(earlier)
+        // Those of NEWLEADER and UPTODATE mean more than a place in the log.
+        && earlier.zxid.counter() != 0
+        && earlier.zxid.epoch() == later.zxid.epoch()
+        && earlier.zxid < later.zxid;
+    if covers {
+        earlier.zxid = later.zxid;
+    }
+    covers
+}
+
 /// One of the learners that may be connected; given back when dropped.
 struct Seat(Arc<AtomicUsize>);
 
@@ -170,4 +184,31 @@ async fn identify(
     };
     let info = LearnerInfo::decode(first.data())?;
     Ok((first, info, follower))
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_wire::Zxid;
+
+    use super::*;
+
+    #[test]
+    fn of_acknowledgements_in_a_row_the_last_is_left() {
+        let packet = |kind, (epoch, counter)| QuorumPacket::new(kind, Zxid::new(epoch, counter), None);
+        let ack = |epoch, counter| packet(PacketType::Ack, (epoch, counter));
+        let ping = packet(PacketType::Ping, (0, 0));
+        let mut packets = vec![
+            ack(2, 0),
+            ack(2, 0),
+            ack(2, 1),
+            ack(2, 2),
+            ping.clone(),
+            ack(2, 3),
+            ack(2, 3),
+            ack(3, 1),
+            ack(3, 5),
+        ];
+        packets.dedup_by(take_over);
+        assert_eq!(packets, [ack(2, 0), ack(2, 0), ack(2, 2), ping, ack(2, 3), ack(2, 3), ack(3, 5)]);
+    }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use palisade_store::{DataTree, SnapshotError, SnapshotReader};
 use palisade_wire::quorum::QuorumPacket;
 use palisade_wire::{DecodeError, Zxid, quorum::SNAP_SIGNATURE};
@@ -42,8 +42,8 @@ pub(crate) enum LinkError {
     Shutdown,
 }
 
-/// Permission for bytes that were read and not yet dealt with; dropping it lets the link read on.
-pub(crate) type Admission = OwnedSemaphorePermit;
+/// Permission for bytes that were read and not yet dealt with; dropping its last copy lets the link read on.
+pub(crate) type Admission = Arc<OwnedSemaphorePermit>;
 
 /// Packets from one link.
 pub(crate) struct PacketReader<S> {
@@ -68,22 +68,34 @@ impl<S: AsyncRead + Unpin> PacketReader<S> {
         }
     }
 
-    /// The next packet, once there is room for it.
-    pub(crate) async fn next(&mut self) -> Result<(QuorumPacket, Admission), LinkError> {
-        let packet = loop {
-            if let Some(packet) = QuorumPacket::split(&mut self.buf, self.max_data)? {
-                break packet;
+    /// The next packets, at least one, once there is room for them. A SNAP is the last of its batch.
+    pub(crate) async fn next(&mut self) -> Result<(Vec<QuorumPacket>, Admission), LinkError> {
+        let end = loop {
+            match QuorumPacket::peek_batch(&self.buf, self.max_data, READ)? {
+                0 => self.read().await?,
+                end => break end,
             }
-            self.read().await?;
         };
-        let admission = self.admission(packet.data().len()).await?;
-        Ok((detached(packet), admission))
+        let admission = self.admission(end).await?;
+        Ok((QuorumPacket::decode_batch(&self.take(end))?, admission))
     }
 
-    /// Waits for room for a packet with that much data.
-    pub(crate) async fn admission(&self, data_len: usize) -> Result<Admission, LinkError> {
-        let units = (data_len / UNIT + 1).min(self.units);
-        self.room.clone().acquire_many_owned(units as u32).await.map_err(|_| LinkError::Shutdown)
+    /// The first `len` bytes that were read. What is small is copied: proposals stay in the in-memory log for long, and
+    /// would hold on to a whole buffer, so that the log's limit in bytes would not limit memory.
+    fn take(&mut self, len: usize) -> Bytes {
+        if len >= READ / 2 {
+            return self.buf.split_to(len).freeze();
+        }
+        let batch = Bytes::copy_from_slice(&self.buf[..len]);
+        self.buf.advance(len);
+        batch
+    }
+
+    /// Waits for room for that many bytes.
+    pub(crate) async fn admission(&self, len: usize) -> Result<Admission, LinkError> {
+        let units = (len / UNIT + 1).min(self.units);
+        let permit = self.room.clone().acquire_many_owned(units as u32).await;
+        permit.map(Arc::new).map_err(|_| LinkError::Shutdown)
     }
 
     /// The first packet of a stranger: of at most `max_data` bytes, and without identities.
@@ -120,13 +132,4 @@ impl<S: AsyncRead + Unpin> PacketReader<S> {
         self.buf.reserve(READ);
         if self.socket.read_buf(&mut self.buf).await? == 0 { Err(LinkError::Closed) } else { Ok(()) }
     }
-}
-
-/// The packet with small data copied out of the read buffer. Proposals stay in the in-memory log for long: without a
-/// copy each would hold on to a whole buffer, and the log's limit in bytes would not limit memory.
-fn detached(mut packet: QuorumPacket) -> QuorumPacket {
-    if packet.data().len() < READ / 2 {
-        packet.data = packet.data.map(|data| Bytes::copy_from_slice(&data));
-    }
-    packet
 }

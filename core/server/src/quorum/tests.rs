@@ -10,7 +10,7 @@ use palisade_wire::quorum::{LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPac
 use palisade_zab::LinkId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -96,13 +96,16 @@ fn leader_port(tree: &Arc<SharedTree>) -> (LeaderPort, mpsc::Receiver<LeaderEven
 async fn packets_and_trees_arrive_in_the_order_in_which_they_were_queued() {
     let mut leader = leader(10).await;
     let (port, mut heard) = leader_port(&leader.tree);
-    let link = port.open(LinkId(40), leader.at.to_string());
+    let mut link = port.open(LinkId(40), leader.at.to_string());
     assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Up { link: LinkId(40) }));
     link.send(hello(9)).unwrap();
-    let LearnerEvent::Up { link: number, info, follower, outbox, .. } = leader.next().await else { panic!() };
+    link.announce();
+    let LearnerEvent::Up { link: number, info, follower, mut outbox, .. } = leader.next().await else {
+        panic!()
+    };
     assert_eq!((info.sid, follower), (9, false));
-    let LearnerEvent::Packet { packet, .. } = leader.next().await else { panic!() };
-    assert_eq!(packet, hello(9));
+    let LearnerEvent::Packets { packets, .. } = leader.next().await else { panic!() };
+    assert_eq!(packets, [hello(9)]);
 
     let ping = QuorumPacket::new(PacketType::Ping, Zxid::new(1, 1), None);
     let (cursor, generation) = leader.tree.cursor();
@@ -110,16 +113,22 @@ async fn packets_and_trees_arrive_in_the_order_in_which_they_were_queued() {
     outbox.push(Outgoing::Packet(ping.clone())).unwrap();
     outbox.push(Outgoing::Tree { zxid, cursor, generation }).unwrap();
     outbox.push(Outgoing::Packet(ping.clone())).unwrap();
-    for expected in [Some(PacketType::Ping), Some(PacketType::Snap), None, Some(PacketType::Ping)] {
-        match (expected, heard.recv().await.unwrap()) {
-            (Some(kind), LeaderEvent::Packet { packet, .. }) => assert_eq!(packet.packet_type(), Some(kind)),
-            (None, LeaderEvent::Tree { zxid, tree, .. }) => {
+    assert!(!outbox.announce());
+    let mut came = Vec::new();
+    while came.len() < 4 {
+        match heard.recv().await.unwrap() {
+            LeaderEvent::Packets { packets, .. } => {
+                came.extend(packets.iter().map(|r| r.packet.packet_type()))
+            }
+            LeaderEvent::Tree { zxid, tree, .. } => {
                 assert_eq!((zxid, tree.last_zxid()), (Zxid::new(3, 4), Zxid::new(3, 4)));
                 assert_eq!(tree.digest(), DataTree::new().digest());
+                came.push(None);
             }
             _ => panic!("not in order"),
         }
     }
+    assert_eq!(came, [Some(PacketType::Ping), Some(PacketType::Snap), None, Some(PacketType::Ping)]);
     assert!(matches!(leader.next().await, LearnerEvent::TreeSent { link } if link == number));
     drop(outbox);
     assert!(matches!(heard.recv().await.unwrap(), LeaderEvent::Down { .. }));
@@ -181,12 +190,34 @@ async fn learners_are_bounded_and_a_seat_is_given_back() {
 
 #[test]
 fn an_outbox_refuses_what_its_reader_does_not_take() {
-    let (outbox, drain) = Outbox::new(1000);
+    let (mut outbox, drain) = Outbox::new(1000);
     let packet = || QuorumPacket::new(PacketType::Proposal, Zxid::ZERO, Some(Bytes::from(vec![0; 400])));
     outbox.push(Outgoing::Packet(packet())).unwrap();
     outbox.push(Outgoing::Packet(packet())).unwrap();
     assert_eq!(outbox.push(Outgoing::Packet(packet())), Err(Overflow));
     drop(drain);
+}
+
+#[tokio::test]
+async fn commits_wait_for_something_to_go_with() {
+    let (mut outbox, drain) = Outbox::new(1000);
+    let mut push = |kind, counter| {
+        let packet = QuorumPacket::new(kind, Zxid::new(1, counter), None);
+        outbox.push(Outgoing::Packet(packet)).unwrap();
+        outbox.announce()
+    };
+    assert!(push(PacketType::Commit, 1));
+    assert!(push(PacketType::Commit, 2));
+    assert!(!push(PacketType::Proposal, 3));
+    assert!(push(PacketType::Commit, 3));
+    outbox.announce_all();
+    assert!(!outbox.announce());
+    drop(outbox);
+    let (mut written, tree) = (Vec::new(), SharedTree::new(DataTree::new()));
+    drain.run(&mut written, &tree, PATIENCE, &Notify::new()).await.unwrap();
+    let packets = QuorumPacket::decode_batch(&written.into()).unwrap();
+    let counters: Vec<_> = packets.iter().map(|packet| packet.zxid.counter()).collect();
+    assert_eq!(counters, [1, 2, 3, 3]);
 }
 
 #[tokio::test]
@@ -221,15 +252,15 @@ async fn a_transaction_that_cannot_be_read_ends_the_link_before_it_is_logged() {
 }
 
 #[tokio::test]
-async fn a_small_packet_does_not_hold_on_to_the_read_buffer() {
+async fn small_packets_come_together_and_do_not_hold_on_to_the_read_buffer() {
     let packet =
         QuorumPacket::new(PacketType::Proposal, Zxid::new(1, 1), Some(Bytes::from_static(&[7; 100])));
     let bytes = [bytes_of(&packet), bytes_of(&packet)].concat();
     let mut reader = reader::PacketReader::new(&bytes[..], 1 << 20, 1 << 20);
-    let (first, _admission) = reader.next().await.unwrap();
-    let (second, _admission) = reader.next().await.unwrap();
-    assert_eq!((&first, &second), (&packet, &packet));
-    for kept in [first, second] {
-        assert!(kept.data.unwrap().is_unique(), "its bytes are shared with the read buffer");
-    }
+    let (mut packets, _admission) = reader.next().await.unwrap();
+    assert_eq!(packets, [packet.clone(), packet]);
+    let last = packets.pop().and_then(|packet| packet.data).unwrap();
+    drop(packets);
+    let alone = last.try_into_mut().expect("it is shared with nobody");
+    assert!(alone.capacity() < 200, "its bytes are shared with the read buffer");
 }

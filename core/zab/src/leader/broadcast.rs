@@ -35,7 +35,7 @@ impl Leader {
         for follower in self.links.values_mut().filter(|l| l.is_live() && l.follower) {
             follower.propose(zxid, payload.clone(), ctx.now, ctx.out);
         }
-        self.advance(ctx)
+        Office::Keep
     }
 
     /// Commits what a quorum holds durably, admits who has waited for that, and answers barriers.

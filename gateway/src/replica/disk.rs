@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use palisade_disk::{
@@ -23,14 +24,15 @@ use crate::replica::Replica;
 const PREALLOCATE: u64 = 4 << 20;
 /// Bytes of a snapshot that are made under one read lock.
 const CHUNK: usize = 256 << 10;
-/// Appends that one sync may cover.
-const MAX_GROUP: usize = 1_024;
+/// How long appends are gathered before they are synced together. Nobody waits for that: what this log loses in a
+/// crash, the leader has.
+const PACE: Duration = Duration::from_millis(10);
 /// Appended and not yet durable: beyond this, the link stops reading.
-const MAX_UNSYNCED: usize = 4_096;
+const MAX_UNSYNCED: usize = 16_384;
 const MAX_UNSYNCED_BYTES: usize = 32 << 20;
 /// Commands on their way to the thread, and reports on their way back. What a leader sent before UPTODATE comes all at
 /// once and may be much more: it waits in [`Disk::overflow`], bounded by the bytes that the learner holds back.
-const QUEUE: usize = 4 * MAX_UNSYNCED;
+const QUEUE: usize = MAX_UNSYNCED;
 
 /// A replica as its disk has it, not yet running.
 #[derive(Debug)]
@@ -284,6 +286,10 @@ impl Worker {
             let done = match command {
                 Command::Append { zxid, payload } => {
                     self.opened.log.append(zxid, &payload)?;
+                    // A snapshot that is being written goes on between two syncs, and takes time as well.
+                    if self.snapshot.is_none() {
+                        std::thread::sleep(PACE);
+                    }
                     next = self.append_more()?;
                     Done::Flushed(self.opened.log.sync()?)
                 }
@@ -309,7 +315,7 @@ impl Worker {
 
     /// Appends what waits already, to be covered by the same sync. Gives back what is no append.
     fn append_more(&mut self) -> Result<Option<Command>, DiskError> {
-        for _ in 1..MAX_GROUP {
+        for _ in 1..MAX_UNSYNCED {
             match self.commands.try_recv() {
                 Ok(Command::Append { zxid, payload }) => self.opened.log.append(zxid, &payload)?,
                 Ok(other) => return Ok(Some(other)),

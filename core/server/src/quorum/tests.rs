@@ -118,7 +118,7 @@ async fn packets_and_trees_arrive_in_the_order_in_which_they_were_queued() {
     while came.len() < 4 {
         match heard.recv().await.unwrap() {
             LeaderEvent::Packets { packets, .. } => {
-                came.extend(packets.iter().map(|r| r.packet.packet_type()))
+                came.extend(packets.iter().map(|r| r.packet.packet_type()));
             }
             LeaderEvent::Tree { zxid, tree, .. } => {
                 assert_eq!((zxid, tree.last_zxid()), (Zxid::new(3, 4), Zxid::new(3, 4)));

@@ -19,6 +19,8 @@ const SETTINGS: [&str; 5] = [
     zoo_cfg::SNAPSHOT_OFTEN,
 ];
 
+const EXTENDED_TYPES: &str = "-Dzookeeper.extendedTypesEnabled=true";
+
 /// One Apache server with its folder.
 #[derive(Debug)]
 pub struct ApacheServer {
@@ -32,7 +34,7 @@ pub struct ApacheServer {
 impl ApacheServer {
     /// Starts member `id` of `members` in `folder`, whose `data` may hold an earlier state.
     pub fn start(folder: &Path, members: &[Member], id: u8) -> Self {
-        Self::start_with(folder, members, id, &SETTINGS, &["-Dzookeeper.extendedTypesEnabled=true"])
+        Self::start_with(folder, members, id, &SETTINGS, &[EXTENDED_TYPES])
     }
 
     /// Starts a server that does nothing by itself: no snapshot and no reaping of containers. `settings` are more lines
@@ -40,7 +42,7 @@ impl ApacheServer {
     #[track_caller]
     pub fn start_quiet(folder: &Path, ports: &mut Ports, settings: &[&str], options: &[&str]) -> Self {
         let settings = [&SETTINGS[..], &[zoo_cfg::SNAPSHOT_SELDOM], settings].concat();
-        let quiet = ["-Dzookeeper.extendedTypesEnabled=true", "-Dznode.container.checkIntervalMs=100000000"];
+        let quiet = [EXTENDED_TYPES, "-Dznode.container.checkIntervalMs=100000000"];
         let options = [&quiet, options].concat();
         let server = Self::start_with(folder, &Member::several(1, ports), 1, &settings, &options);
         server.wait_until_serving();
@@ -119,10 +121,17 @@ pub struct ApacheEnsemble {
 impl ApacheEnsemble {
     /// Starts `voters` servers, and waits until all of them serve.
     pub fn start(voters: u8) -> Self {
+        Self::start_with(voters, &[])
+    }
+
+    /// The same with further options of Java.
+    pub fn start_with(voters: u8, java_options: &[&str]) -> Self {
         let (folder, mut ports) = (Folder::new(), Ports::lease());
         let members = Member::several(voters, &mut ports);
+        let options = [&[EXTENDED_TYPES], java_options].concat();
         let start = |member: &Member| {
-            ApacheServer::start(&folder.path().join(format!("apache-{}", member.id)), &members, member.id)
+            let folder = folder.path().join(format!("apache-{}", member.id));
+            ApacheServer::start_with(&folder, &members, member.id, &SETTINGS, &options)
         };
         let servers: Vec<ApacheServer> = members.iter().map(start).collect();
         for server in &servers {

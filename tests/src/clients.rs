@@ -1,7 +1,7 @@
-//! Real clients' tours: each program does all that applications do, and fails at the first wrong observation.
+//! Programs of real clients: each does all that applications do, and fails at the first wrong observation.
 
-use std::ffi::OsStr;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use crate::folder::Folder;
 use crate::process::Process;
@@ -44,12 +44,30 @@ pub fn kazoo_suite(hosts: &str) {
 #[track_caller]
 pub fn c_tour(hosts: &str) {
     let folder = Folder::new();
-    let (source, binary) = (tools::clients().join("c_tour.c"), folder.path().join("c_tour"));
+    run("c-tour", &folder, compiled_c("c_tour", &folder), [hosts]);
+}
+
+/// A program in C from the clients' folder.
+#[track_caller]
+pub(crate) fn compiled_c(name: &str, folder: &Folder) -> PathBuf {
+    let (source, binary) = (tools::clients().join(format!("{name}.c")), folder.path().join(name));
     let warnings = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-DTHREADED", "-o"].map(OsStr::new);
     let files = [binary.as_os_str(), source.as_os_str()];
     let libraries = ["-lzookeeper_mt", "-lpthread"].map(OsStr::new);
-    run("gcc", &folder, "gcc", [&warnings[..], &files, &libraries].concat());
-    run("c-tour", &folder, &binary, [hosts]);
+    run("gcc", folder, "gcc", [&warnings[..], &files, &libraries].concat());
+    binary
+}
+
+/// Arguments of `java` that run a class of the clients' folder `java`, with Debian's jars of these names.
+#[track_caller]
+pub(crate) fn compiled_java(class: &str, jars: &[&str], folder: &Folder) -> Vec<OsString> {
+    let (sources, class_path) = (tools::clients().join("java"), tools::class_path(jars));
+    let classes = folder.path().join("classes");
+    let file = sources.join(format!("{class}.java"));
+    let options = ["-Werror", "-Xlint:all,-path,-processing", "-cp", &class_path, "-d"].map(OsStr::new);
+    let paths = [classes.as_os_str(), "-sourcepath".as_ref(), sources.as_os_str(), file.as_os_str()];
+    run("javac", folder, "javac", [&options[..], &paths].concat());
+    tools::java_arguments_with(class, &format!("{}:{class_path}", classes.display()))
 }
 
 /// Fills `hosts` with znodes of every kind below `/name`.

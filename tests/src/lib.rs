@@ -7,6 +7,7 @@
 pub mod apache;
 pub mod clients;
 pub mod conformance;
+pub mod faults;
 pub mod folder;
 pub mod four_letter;
 pub mod hostile;

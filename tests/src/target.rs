@@ -25,6 +25,12 @@ impl Target {
         Self(Front::Apache(ApacheEnsemble::start(1)))
     }
 
+    /// A standalone Apache server that takes larger requests than it does by default.
+    #[track_caller]
+    pub fn apache_for_large_requests() -> Self {
+        Self(Front::Apache(ApacheEnsemble::start_with(1, &["-Djute.maxbuffer=16777216"])))
+    }
+
     /// A gateway before three voters.
     #[track_caller]
     pub fn palisade() -> Self {

@@ -27,17 +27,24 @@ pub fn apache_jars() -> Option<PathBuf> {
 
 /// Arguments of `java` that run `class` of Apache ZooKeeper, with a small heap and a quick start.
 pub fn java_arguments(class: &str, slf4j: &str) -> Vec<OsString> {
-    let classpath = match apache_jars() {
+    let class_path = match apache_jars() {
         Some(jars) => format!("{}/*", jars.display()),
-        None => {
-            let zookeeper = installed(Path::new(JARS).join("zookeeper.jar"));
-            let logging = installed(Path::new(JARS).join(format!("{slf4j}.jar")));
-            format!("{}:{}", zookeeper.display(), logging.display())
-        }
+        None => class_path(&["zookeeper", slf4j]),
     };
-    ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classpath, class]
+    java_arguments_with(class, &class_path)
+}
+
+/// The same for any class on the class path.
+pub fn java_arguments_with(class: &str, class_path: &str) -> Vec<OsString> {
+    ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", class_path, class]
         .map(OsString::from)
         .to_vec()
+}
+
+/// The class path of Debian's jars with these names; each names what it needs itself.
+pub fn class_path(jars: &[&str]) -> String {
+    let path = |name: &&str| installed(Path::new(JARS).join(format!("{name}.jar"))).display().to_string();
+    jars.iter().map(path).collect::<Vec<_>>().join(":")
 }
 
 /// The `palisade` binary: `PALISADE_BIN`, or the release build in cargo's target folder.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use palisade_tests::clients;
+use palisade_tests::faults::{self, Library};
 use palisade_tests::target::Target;
 
 #[test]
@@ -13,4 +14,61 @@ fn kazoos_own_suite_before_apache() {
 #[test]
 fn kazoos_own_suite_before_a_gateway() {
     clients::kazoo_suite(&Target::palisade().address());
+}
+
+const WATCHES: usize = 30_000;
+/// Apache's limit of a request, unless configured.
+const LARGE: usize = 1 << 20;
+const SET_WATCHES: i32 = 101;
+
+#[test]
+fn java_watches_again_before_apache() {
+    rewatch_in_java(&mut Target::apache());
+}
+
+#[test]
+fn java_watches_again_before_a_gateway() {
+    rewatch_in_java(&mut Target::palisade());
+}
+
+#[test]
+fn c_watches_again_before_apache() {
+    rewatch_in_c(&mut Target::apache_for_large_requests());
+}
+
+#[test]
+fn c_watches_again_before_a_gateway() {
+    rewatch_in_c(&mut Target::palisade());
+}
+
+#[test]
+fn kazoo_watches_again_before_apache() {
+    rewatch_in_python(&mut Target::apache());
+}
+
+#[test]
+fn kazoo_watches_again_before_a_gateway() {
+    rewatch_in_python(&mut Target::palisade());
+}
+
+/// The Java client splits its list of watches.
+#[track_caller]
+fn rewatch_in_java(target: &mut Target) {
+    let requests = faults::rewatch(target, Library::Java, WATCHES).requests(SET_WATCHES);
+    assert!(requests.iter().sum::<usize>() > LARGE && requests.len() > 1, "{requests:?}");
+    assert!(requests.iter().all(|length| *length < LARGE), "{requests:?}");
+}
+
+/// The C client sends all in one request.
+#[track_caller]
+fn rewatch_in_c(target: &mut Target) {
+    let requests = faults::rewatch(target, Library::C, WATCHES).requests(SET_WATCHES);
+    assert!(requests.len() == 1 && requests[0] > LARGE, "{requests:?}");
+}
+
+/// kazoo forgets its watches.
+#[track_caller]
+fn rewatch_in_python(target: &mut Target) {
+    let requests = faults::rewatch(target, Library::Python, WATCHES).requests(SET_WATCHES);
+    assert!(requests.is_empty(), "{requests:?}");
 }

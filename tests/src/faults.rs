@@ -1,0 +1,77 @@
+//! Client programs that ask for faults, by lines on their standard output: `please cut` their connections,
+//! `please restore` them, `please restart` the server. They are told `done` on their standard input.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::time::Duration;
+
+use crate::clients::{compiled_c, compiled_java};
+use crate::folder::Folder;
+use crate::process::Process;
+use crate::proxy::Proxy;
+use crate::target::Target;
+use crate::tools;
+use crate::wait::wait_at_most;
+
+/// How long a program may take between two requests.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The libraries by which [`rewatch`] connects.
+#[derive(Clone, Copy, Debug)]
+pub enum Library {
+    /// Apache's Java client.
+    Java,
+    /// Apache's C client.
+    C,
+    /// kazoo.
+    Python,
+}
+
+/// Sets `count` watches by this library, and breaks the connection; what changes meanwhile must be seen once, and the
+/// other watches must stay. Returns the proxy, which knows how the watches were registered again.
+#[track_caller]
+pub fn rewatch(target: &mut Target, library: Library, count: usize) -> Proxy {
+    let (folder, proxy) = (Folder::new(), Proxy::start(&target.address()));
+    let (program, mut arguments): (OsString, Vec<OsString>) = match library {
+        Library::Java => ("java".into(), compiled_java("Rewatch", &["zookeeper", "slf4j-nop"], &folder)),
+        Library::C => (compiled_c("rewatch", &folder).into(), Vec::new()),
+        Library::Python => (tools::python().into(), vec![tools::clients().join("rewatch.py").into()]),
+    };
+    arguments.extend([proxy.address(), target.address(), count.to_string()].map(OsString::from));
+    run(&folder, &program, &arguments, &proxy, target);
+    proxy
+}
+
+/// Runs a program to its end, and does what it asks.
+#[track_caller]
+fn run(folder: &Folder, program: &OsStr, arguments: &[OsString], proxy: &Proxy, target: &mut Target) {
+    let mut process = Process::spawn("client", folder.path(), program, arguments);
+    let mut input = process.stdin().expect("the standard input is taken once");
+    for asked in 0.. {
+        let Some(request) = next_request(&mut process, asked) else { break };
+        match request.as_str() {
+            "cut" => proxy.cut(),
+            "restore" => proxy.restore(),
+            "restart" => target.restart(),
+            other => panic!("a client asks: please {other}"),
+        }
+        // A program that ended instead of reading is judged by its status.
+        let _ = writeln!(input, "done");
+    }
+    let status = process.wait();
+    assert!(status.success(), "{}: {status}:\n{}", program.display(), process.log());
+}
+
+/// What the program asks for, after so many requests; none when it has ended.
+#[track_caller]
+fn next_request(process: &mut Process, asked: usize) -> Option<String> {
+    wait_at_most(PATIENCE, || {
+        let running = process.is_running();
+        let log = process.log();
+        // Without the last line, which may not be complete.
+        let lines = log.rsplit_once('\n').map_or("", |(lines, _)| lines).lines();
+        let request = lines.filter_map(|line| line.strip_prefix("please ")).nth(asked).map(str::to_owned);
+        (request.is_some() || !running).then_some(request)
+    })
+    .unwrap_or_else(|| panic!("a client neither ends nor asks for anything:\n{}", process.log()))
+}

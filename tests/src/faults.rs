@@ -42,6 +42,16 @@ pub fn rewatch(target: &mut Target, library: Library, count: usize) -> Proxy {
     proxy
 }
 
+/// The tour of Curator's recipes.
+#[track_caller]
+pub fn curator_tour(target: &mut Target) {
+    let jars = ["curator-recipes", "curator-x-discovery", "zookeeper", "slf4j-nop"];
+    let (folder, proxy) = (Folder::new(), Proxy::start(&target.address()));
+    let mut arguments = compiled_java("CuratorTour", &jars, &folder);
+    arguments.extend([proxy.address(), target.address()].map(OsString::from));
+    run(&folder, "java".as_ref(), &arguments, &proxy, target);
+}
+
 /// Runs a program to its end, and does what it asks.
 #[track_caller]
 fn run(folder: &Folder, program: &OsStr, arguments: &[OsString], proxy: &Proxy, target: &mut Target) {

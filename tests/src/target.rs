@@ -6,6 +6,7 @@ use crate::apache::ApacheEnsemble;
 use crate::folder::Folder;
 use crate::palisade::{Core, Gateway};
 use crate::ports::Ports;
+use crate::zoo_cfg;
 
 /// A server for clients, and all that stands behind it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Target {
     /// A gateway before three voters.
     #[track_caller]
     pub fn palisade() -> Self {
-        let mut core = Core::start();
+        let mut core = Core::start_with(zoo_cfg::ALL_TYPES);
         let gateway = core.gateway(101, "gateway");
         Self(Front::Gateway { gateway, _behind: Box::new(core) })
     }

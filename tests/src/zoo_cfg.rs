@@ -38,6 +38,9 @@ pub const TICK_MS: u32 = 500;
 /// A line for a server that takes a snapshot every hundred transactions.
 pub const SNAPSHOT_OFTEN: &str = "snapCount=100";
 
+/// Lines for a server that takes snapshots often, and makes znodes with a time to live.
+pub const ALL_TYPES: &str = "snapCount=100\nextendedTypesEnabled=true";
+
 /// A line for a server that keeps all transactions of a test in one log.
 pub const SNAPSHOT_SELDOM: &str = "snapCount=1000000";
 

@@ -16,6 +16,21 @@ fn kazoos_own_suite_before_a_gateway() {
     clients::kazoo_suite(&Target::palisade().address());
 }
 
+#[test]
+fn curators_recipes_before_apache() {
+    faults::curator_tour(&mut Target::apache());
+}
+
+#[test]
+fn curators_recipes_before_a_gateway() {
+    faults::curator_tour(&mut Target::palisade());
+}
+
+#[test]
+fn curators_recipes_before_a_gateway_before_apache() {
+    faults::curator_tour(&mut Target::gateway_before_apache());
+}
+
 const WATCHES: usize = 30_000;
 /// Apache's limit of a request, unless configured.
 const LARGE: usize = 1 << 20;

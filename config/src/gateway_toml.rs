@@ -1,6 +1,7 @@
 //! A gateway's settings from TOML. Fields of its `Config` and keys of the file have the same names.
 
 use palisade_gateway::Config;
+use palisade_gateway::config::Owners;
 use palisade_gateway::throttle::config::{Limit, Mode, Refusal, Throttle};
 
 use crate::report::Report;
@@ -50,10 +51,14 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
 
     let mut section = root.section("sessions");
     section.boolean("local", &mut config.sessions.local);
+    section.secret("secret", &mut config.sessions.secret);
+    section.integer("max_local", &mut config.sessions.max_local);
     section.duration("min_timeout", &mut config.sessions.min_timeout);
     section.duration("max_timeout", &mut config.sessions.max_timeout);
     section.duration("write_wait", &mut config.sessions.write_wait);
     section.finish();
+
+    stale_reads(root.section("stale_reads"), &mut config);
 
     let mut section = root.section("admin");
     section.opt_string("address", &mut config.admin.address);
@@ -63,6 +68,15 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
     throttle(root.section("throttle"), &mut config.throttle);
     root.finish();
     Some(config)
+}
+
+fn stale_reads(mut section: Section<'_>, config: &mut Config) {
+    let stale = &mut config.stale_reads;
+    section.boolean("enabled", &mut stale.enabled);
+    section.choice("owners", &Owners::NAMES, &mut stale.owners);
+    section.opt_duration("max_age", &mut stale.max_age);
+    section.boolean("new_sessions", &mut stale.new_sessions);
+    section.finish();
 }
 
 fn limits(mut section: Section<'_>, config: &mut Config) {

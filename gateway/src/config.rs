@@ -27,6 +27,8 @@ pub struct Config {
     pub storage: Storage,
     /// Clients' sessions.
     pub sessions: Sessions,
+    /// What goes on without a core.
+    pub stale_reads: StaleReads,
     /// Clients' identities.
     pub auth: Auth,
     /// The monitoring port.
@@ -88,8 +90,13 @@ pub struct Storage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sessions {
     /// Whether sessions stay unknown to the core until their first write: the beginning, the pings and the end of a
-    /// session that only reads and watches then cost the core nothing, but it can be resumed at this gateway only.
+    /// session that only reads and watches then cost the core nothing. Gateways of one tenant take over each other's.
     pub local: bool,
+    /// Keys the passwords of sessions, the same at all gateways of a tenant: without it they can be computed by
+    /// everybody, as those of Apache. 16 bytes at least.
+    pub secret: Option<String>,
+    /// Local sessions at a time; more are refused.
+    pub max_local: usize,
     /// The shortest timeout that a client may negotiate.
     pub min_timeout: Duration,
     /// The longest timeout that a client may negotiate.
@@ -97,6 +104,34 @@ pub struct Sessions {
     /// How long a write or a sync waits while the core does not answer, as during an election, before it fails with
     /// CONNECTIONLOSS; a third of the session's timeout if that is less.
     pub write_wait: Duration,
+}
+
+/// `[stale_reads]`: what goes on while the core is out of reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleReads {
+    /// Whether reads go on at all once writes have waited for as long as they may.
+    pub enabled: bool,
+    /// What becomes of sessions that own ephemeral znodes.
+    pub owners: Owners,
+    /// The greatest age of what is read: beyond, clients are disconnected. `None` for any.
+    pub max_age: Option<Duration>,
+    /// Whether new sessions are let in.
+    pub new_sessions: bool,
+}
+
+/// What becomes of owners of ephemeral znodes while the core is out of reach, and may end their sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owners {
+    /// They are disconnected before the core could do so: no two clients hold a lock.
+    #[default]
+    Disconnect,
+    /// They stay connected and go on reading, though others may hold their locks by then.
+    Keep,
+}
+
+impl Owners {
+    /// How they are called in a file.
+    pub const NAMES: [(&'static str, Self); 2] = [("disconnect", Self::Disconnect), ("keep", Self::Keep)];
 }
 
 /// `[auth]`: clients' identities.
@@ -181,11 +216,19 @@ impl Default for Storage {
 impl Default for Sessions {
     fn default() -> Self {
         Self {
-            local: false,
+            local: true,
+            secret: None,
+            max_local: 100_000,
             min_timeout: Duration::from_secs(4),
             max_timeout: Duration::from_secs(40),
             write_wait: Duration::from_secs(5),
         }
+    }
+}
+
+impl Default for StaleReads {
+    fn default() -> Self {
+        Self { enabled: true, owners: Owners::default(), max_age: None, new_sessions: true }
     }
 }
 
@@ -228,7 +271,11 @@ impl fmt::Display for ConfigMistake {
     }
 }
 
+/// An election, and the pause between two proofs, must fit.
+const MIN_MAX_AGE: Duration = Duration::from_secs(5);
+const MAX_MAX_AGE: Duration = Duration::from_secs(365 * 86_400);
 const NAME_MAX: usize = 64;
+const MIN_SECRET: usize = 16;
 const SESSION_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -245,6 +292,9 @@ impl Config {
         self.validate_core(&mut check);
         self.validate_storage(&mut check);
         self.validate_sessions(&mut check);
+        if let Some(age) = self.stale_reads.max_age {
+            check.span("stale_reads.max_age", age, MIN_MAX_AGE, MAX_MAX_AGE);
+        }
         if self.auth.super_digest.as_ref().is_some_and(|digest| !digest.starts_with("super:")) {
             check.say("auth.super_digest", "does not begin with \"super:\"".to_owned());
         }
@@ -307,7 +357,12 @@ impl Config {
     }
 
     fn validate_sessions(&self, check: &mut Check) {
-        let Sessions { local: _, min_timeout, max_timeout, write_wait } = self.sessions;
+        let Sessions { local: _, secret, max_local, min_timeout, max_timeout, write_wait } = &self.sessions;
+        let (min_timeout, max_timeout, write_wait) = (*min_timeout, *max_timeout, *write_wait);
+        if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET) {
+            check.say("sessions.secret", format!("is shorter than {MIN_SECRET} bytes"));
+        }
+        check.range("sessions.max_local", *max_local, 1, 10_000_000);
         check.span("sessions.min_timeout", min_timeout, MILLI, SESSION_TIMEOUT_MAX);
         check.span("sessions.max_timeout", max_timeout, MILLI, SESSION_TIMEOUT_MAX);
         if min_timeout > max_timeout {
@@ -428,6 +483,8 @@ mod tests {
         config.client.address = "2181".to_owned();
         config.core.voters.push("core-1:2888".to_owned());
         config.core.voters.push("core-2:0".to_owned());
+        config.sessions.secret = Some("too short".to_owned());
+        config.sessions.max_local = 0;
         config.sessions.min_timeout = Duration::from_secs(60);
         config.client.four_letter_words.push("what".to_owned());
         config.auth.super_digest = Some("admin:x".to_owned());
@@ -443,6 +500,8 @@ mod tests {
                 "client.four_letter_words",
                 "core.voters",
                 "core.voters",
+                "sessions.secret",
+                "sessions.max_local",
                 "sessions.min_timeout",
                 "auth.super_digest",
                 "admin.address",

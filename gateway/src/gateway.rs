@@ -14,6 +14,7 @@ use crate::edge;
 use crate::link::{self, LinkTask};
 use crate::replica::ReplicaObserver;
 use crate::replica::disk::{self, Opened};
+use crate::session::SessionIds;
 use crate::throttle::LockUse;
 
 /// Ports that the caller has bound already; what is missing is bound as the configuration says.
@@ -68,12 +69,12 @@ impl Gateway {
         }
         // Ports first: a second process on the same port must not touch the first one's files.
         let listeners = bind(&config, listeners).await?;
-        let opened = open(&config).await?;
+        let (opened, ids) = open(&config).await?;
         let hub = edge::Hub::new(&config);
         let stop = CancellationToken::new();
         let observer = Arc::clone(&hub) as Arc<dyn ReplicaObserver>;
         let (replica, core, link) = link::start(&config, opened, observer, stop.clone())?;
-        let edge = edge::start(config, hub, replica, core.clone(), listeners);
+        let edge = edge::start(config, ids, hub, replica, core.clone(), listeners);
         Ok(GatewayHandle { edge, link, core, stop: stop.drop_guard() })
     }
 }
@@ -99,10 +100,14 @@ async fn listen(key: &'static str, address: &str) -> Result<TcpListener, StartEr
     })
 }
 
-async fn open(config: &Config) -> Result<Opened, StartError> {
-    let (storage, max_record) = (config.storage.clone(), link::max_packet(config));
-    let opened = tokio::task::spawn_blocking(move || disk::open(&storage, max_record)).await;
-    Ok(opened.map_err(|_| GatewayError::Panicked)??)
+async fn open(config: &Config) -> Result<(Opened, SessionIds), StartError> {
+    let (id, storage, max_record) = (config.id, config.storage.clone(), link::max_packet(config));
+    let opening = tokio::task::spawn_blocking(move || {
+        let opened = disk::open(&storage, max_record)?;
+        let ids = opened.reserve_ids(id)?;
+        Ok::<_, DiskError>((opened, ids))
+    });
+    Ok(opening.await.map_err(|_| GatewayError::Panicked)??)
 }
 
 /// A running gateway. Dropped, it stops without waiting.

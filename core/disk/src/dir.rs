@@ -78,6 +78,24 @@ impl DataDir {
         Snapshots::new(self.clone())
     }
 
+    /// The content of a small file that the owner keeps beside the snapshots, `None` if there is none of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Io`].
+    pub fn read_note(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        fs::read_if_exists(&self.inner.snapshots.join(name))
+    }
+
+    /// Replaces such a file: after any crash it holds either the old or the new content.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Io`].
+    pub fn write_note(&self, name: &str, content: &[u8]) -> Result<()> {
+        fs::replace(&self.inner.snapshots.join(name), content)
+    }
+
     /// Its epoch files.
     pub fn epochs(&self) -> EpochFiles {
         EpochFiles::new(self.clone())

@@ -141,7 +141,7 @@ impl Leader {
                 let request = forwarded(*session, OpCode::Multi, &Request::Multi(ops));
                 preparer.prepare(tree, &request, SessionState::Open, zxid, time)
             }
-            Step::Open(session) => preparer.prepare_create_session(tree, *session, 4000, zxid, time),
+            Step::Open(session) => preparer.prepare_create_session(tree, (*session, 0), 4000, zxid, time),
             Step::Close(session) => preparer.prepare_close_session(tree, *session, 0, zxid, time),
             Step::Reap(path) => preparer.prepare_delete_container(tree, path, zxid, time),
             Step::Apply(n) => return self.apply(*n),

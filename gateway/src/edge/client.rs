@@ -41,6 +41,8 @@ pub(crate) struct Client {
     state: Mutex<State>,
     /// Whether the core does not know the session.
     local: AtomicBool,
+    /// Whether the session was born with this connection and nobody was asked to make it global.
+    sole: AtomicBool,
     pub(crate) stats: ClientStats,
     server_stats: Arc<ServerStats>,
     root: Arc<Root>,
@@ -100,6 +102,7 @@ impl Client {
             wake: Notify::new(),
             state: Mutex::new(state),
             local: AtomicBool::new(false),
+            sole: AtomicBool::new(false),
             stats: ClientStats::default(),
             server_stats,
             root,
@@ -132,6 +135,31 @@ impl Client {
     pub(super) fn set_local(&self, local: bool) {
         self.local.store(local, Ordering::Release);
         self.wake.notify_one();
+    }
+
+    /// The session is new, and local.
+    pub(super) fn begin_local(&self) {
+        self.sole.store(true, Ordering::Release);
+        self.set_local(true);
+    }
+
+    /// Whether the session certainly is unknown to the core, whatever the replica missed.
+    pub(super) fn is_sole(&self) -> bool {
+        self.sole.load(Ordering::Acquire)
+    }
+
+    /// The core is going to be asked to make the session global.
+    pub(super) fn leave_sole(&self) {
+        self.sole.store(false, Ordering::Release);
+    }
+
+    /// The core knows the session from now on. If this gateway did not ask for it, the client was elsewhere, and its
+    /// connection here must not take the session over again.
+    pub(super) fn became_global(&self, asked_here: bool) {
+        if self.is_local() && !asked_here {
+            self.close(CloseReason::Moved);
+        }
+        self.set_local(false);
     }
 
     /// Requests that are not answered yet.
@@ -190,7 +218,7 @@ impl Client {
             state.outbox.end(End::Now(CloseReason::Moved));
             return;
         }
-        if job.op == OpCode::CreateSession {
+        if job.internal {
             // The session became a global one; its client did not ask for that.
             if !outcome.error.is_ok() {
                 state.outbox.end(End::Now(CloseReason::SessionEnded));
@@ -215,6 +243,10 @@ impl Client {
         let mut guard = self.lock();
         let state = &mut *guard;
         let Some((job, since)) = state.pipeline.sent(tag) else { return };
+        if job.internal {
+            state.pipeline.answered(tag, false, Bytes::new);
+            return;
+        }
         let (xid, echo) = (job.xid, job.body.clone());
         self.answered_after(since, (OpCode::Sync, xid, zxid));
         state.last_zxid = zxid;
@@ -250,8 +282,8 @@ impl Client {
     pub(super) fn fail_waiting(&self, zxid: Zxid) {
         let mut state = self.lock();
         state.pipeline.fail(|job| {
-            // Nobody asked for the session to become a global one.
-            if job.op == OpCode::CreateSession {
+            // The client did not ask for this.
+            if job.internal {
                 return Bytes::new();
             }
             encoded(|out| write_header(out, job.xid, zxid, ErrorCode::CONNECTION_LOSS))

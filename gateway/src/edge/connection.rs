@@ -20,6 +20,7 @@ use super::Edge;
 use super::client::{Client, HIGH_WATER, SESSION_TAG};
 use super::outbox::{CloseReason, End};
 use super::pipeline::{Answered, Job};
+use crate::config::Owners;
 use crate::core_link::{LinkState, Refused, Ticket};
 use crate::exec::write_header;
 use crate::throttle::{Gate, Verdict};
@@ -66,6 +67,8 @@ pub(super) struct Connection {
     link_state: watch::Receiver<LinkState>,
     /// Whether the leader of the present link was told that this gateway has the session.
     owner_known: bool,
+    /// Whether the client was told that nothing is written here.
+    pub(super) only_reads: bool,
     /// Whether the session was local when last looked at.
     local: bool,
     active: Instant,
@@ -104,11 +107,15 @@ pub(super) struct Established {
     pub ids: Arc<[Id]>,
     pub inbox: BytesMut,
     pub link_state: watch::Receiver<LinkState>,
+    /// Whether the leader knows that this gateway has the session.
+    pub introduced: bool,
+    /// Whether the client was told that nothing is written here.
+    pub only_reads: bool,
 }
 
 impl Connection {
     pub(super) fn new(established: Established) -> Self {
-        let Established { edge, stream, client, session, timeout, ids, inbox, link_state } = established;
+        let Established { edge, stream, client, session, timeout, ids, inbox, .. } = established;
         Self {
             local: client.is_local(),
             gate: edge.throttle.gate(client.peer().ip().to_canonical()),
@@ -121,8 +128,9 @@ impl Connection {
             inbox,
             scratch: BytesMut::new(),
             sending: BytesMut::new(),
-            link_state,
-            owner_known: true,
+            link_state: established.link_state,
+            owner_known: established.introduced,
+            only_reads: established.only_reads,
             active: Instant::now(),
             waiting: None,
             throttled: None,
@@ -236,6 +244,9 @@ impl Connection {
         if self.link_state.has_changed().map_err(|_| CloseReason::Stopping)? {
             self.link_state.mark_unchanged();
             self.owner_known = false;
+        }
+        if self.only_reads && self.link_state.borrow().is_connected() {
+            return Err(CloseReason::Writable);
         }
         self.throttled = None;
         while self.introduce() && self.admit()? {
@@ -362,7 +373,7 @@ impl Connection {
     /// the session at most a third of the timeout before it was last heard, and so ends it two thirds after that at
     /// the earliest. A client learns of it sooner if the link is known to be broken.
     fn doubt(&self) -> Option<Instant> {
-        if self.local {
+        if self.local || self.edge.config.stale_reads.owners == Owners::Keep {
             return None;
         }
         let heard = Instant::from_std(self.edge.link.last_contact()?);

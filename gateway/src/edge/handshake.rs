@@ -3,22 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use palisade_wire::connect::{ConnectRequest, ConnectResponse, session_password};
-use palisade_wire::request::Request;
-use palisade_wire::{Id, OpCode, SessionId, Zxid, frame};
+use bytes::BytesMut;
+use palisade_wire::connect::{ConnectRequest, ConnectResponse};
+use palisade_wire::{Id, SessionId, Zxid, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Edge;
-use super::client::{Client, SESSION_TAG, Verdict};
+use super::claim::{Claim, Claimed};
+use super::client::Client;
 use super::connection::{Established, finish};
 use super::outbox::CloseReason;
-use crate::core_link::{LinkState, Refused, Ticket};
 use crate::fourletter::{self, Word};
-use crate::session::negotiate;
+use crate::session::{Proof, Refusal, negotiate};
 
 /// Largest first frame: a connect request has 45 bytes, and some room for an odd password.
 const MAX_CONNECT: usize = 1024;
@@ -26,8 +24,6 @@ const MAX_CONNECT: usize = 1024;
 const LAG_POLL: Duration = Duration::from_millis(5);
 /// How long a client that is ahead of the replica may wait for it.
 const MAX_LAG: Duration = Duration::from_secs(1);
-/// Pause before the core is asked again after a limit refused it.
-const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 /// What a connection turned out to be.
 pub(super) enum Opened {
@@ -35,6 +31,16 @@ pub(super) enum Opened {
     Session(Established),
     /// Something that is over: monitoring, or a client that was turned away.
     Over(CloseReason),
+}
+
+impl Wanted {
+    /// What the client must not be shown less than: what it saw, and what its session was vouched for at.
+    fn has_seen(&self) -> Zxid {
+        match self.proof {
+            Proof::Vouched(at) => self.last_zxid_seen.max(at),
+            Proof::Apache | Proof::Wrong => self.last_zxid_seen,
+        }
+    }
 }
 
 /// A socket whose client has not said yet what it wants.
@@ -48,11 +54,11 @@ pub(super) struct Opening {
 }
 
 /// The parts of a connect request that outlive its frame.
-struct Wanted {
+pub(super) struct Wanted {
     last_zxid_seen: Zxid,
-    timeout: Duration,
-    session: SessionId,
-    password_fits: bool,
+    pub(super) timeout: Duration,
+    pub(super) session: SessionId,
+    pub(super) proof: Proof,
     read_only: Option<bool>,
 }
 
@@ -90,7 +96,7 @@ impl Opening {
             last_zxid_seen: request.last_zxid_seen,
             timeout: negotiate(request.timeout_ms, sessions.min_timeout, sessions.max_timeout),
             session,
-            password_fits: request.password == session_password(session),
+            proof: self.edge.passwords.check(session, request.password),
             read_only: request.read_only,
         }))
     }
@@ -128,35 +134,28 @@ impl Opening {
         if !matches!(timeout_at(deadline, rooted.wait_for(|rooted| *rooted)).await, Ok(Ok(_))) {
             return Opened::Over(CloseReason::NoLeader);
         }
-        if !self.caught_up(wanted.last_zxid_seen, patience.min(MAX_LAG)).await {
+        if !self.caught_up(wanted.has_seen(), patience.min(MAX_LAG)).await {
+            self.edge.refusals.note(Refusal::Ahead, self.client.peer(), wanted.session);
             return Opened::Over(CloseReason::Refused);
         }
         let mut link_state = self.edge.link.state();
-        let (session, verdict) = if wanted.session == 0 {
-            let session = self.edge.session_ids.issue();
-            self.edge.hub.attach(session, &self.client);
-            let verdict = if self.edge.config.sessions.local {
-                self.create_local(session, wanted.timeout, &mut link_state, deadline).await
-            } else {
-                self.create(session, wanted.timeout, &mut link_state, deadline).await
-            };
-            (session, verdict)
-        } else {
-            (wanted.session, self.resume(&wanted, &mut link_state, deadline).await)
-        };
-        match verdict {
-            Verdict::Unknown => Opened::Over(CloseReason::NoLeader),
-            Verdict::Ended => {
+        let mut claim =
+            Claim { edge: &self.edge, client: &self.client, link_state: &mut link_state, deadline };
+        let claimed = claim.make(&wanted).await;
+        match claimed {
+            Claimed::Unknown => Opened::Over(CloseReason::NoLeader),
+            Claimed::Ended => {
                 let read_only = wanted.read_only.map(|_| false);
                 Opened::Over(self.send_refusal(&ConnectResponse::refused(read_only)).await)
             }
-            Verdict::Lives => {
+            Claimed::Lives { session, password, introduced } => {
+                let only_reads = wanted.read_only == Some(true) && !link_state.borrow().is_connected();
                 let response = ConnectResponse {
                     protocol_version: 0,
                     timeout_ms: millis(wanted.timeout),
                     session,
-                    password: session_password(session),
-                    read_only: wanted.read_only.map(|_| false),
+                    password,
+                    read_only: wanted.read_only.map(|_| only_reads),
                 };
                 self.client.push_response(&response);
                 self.client.stats.set_timeout(wanted.timeout);
@@ -171,6 +170,8 @@ impl Opening {
                     ids,
                     inbox,
                     link_state,
+                    introduced,
+                    only_reads,
                 })
             }
         }
@@ -189,88 +190,6 @@ impl Opening {
         true
     }
 
-    async fn create(
-        &self,
-        session: SessionId,
-        timeout: Duration,
-        link_state: &mut watch::Receiver<LinkState>,
-        deadline: Instant,
-    ) -> Verdict {
-        let mut body = BytesMut::new();
-        Request::CreateSession(millis(timeout)).encode(&mut body);
-        let body: Bytes = body.freeze();
-        let ask =
-            |ticket| self.edge.forward((session, 0, OpCode::CreateSession), body.clone(), Vec::new(), ticket);
-        self.ask(ask, link_state, deadline).await
-    }
-
-    /// The core learns of it when it needs to. Who was never in sync has nothing to read, and lets nobody in.
-    async fn create_local(
-        &self,
-        session: SessionId,
-        timeout: Duration,
-        link_state: &mut watch::Receiver<LinkState>,
-        deadline: Instant,
-    ) -> Verdict {
-        let serving = async { while !self.edge.is_serving() && link_state.changed().await.is_ok() {} };
-        if timeout_at(deadline, serving).await.is_err() {
-            return Verdict::Unknown;
-        }
-        self.edge.hub.local().add(session, millis(timeout));
-        self.client.set_local(true);
-        Verdict::Lives
-    }
-
-    async fn resume(
-        &self,
-        wanted: &Wanted,
-        link_state: &mut watch::Receiver<LinkState>,
-        deadline: Instant,
-    ) -> Verdict {
-        // Closes the session's other connection here, even if the password is wrong: so does Apache.
-        self.edge.hub.attach(wanted.session, &self.client);
-        if !wanted.password_fits {
-            return Verdict::Ended;
-        }
-        let timeout_ms = millis(wanted.timeout);
-        if self.edge.hub.local().touch_and(wanted.session, timeout_ms, || self.client.set_local(true)) {
-            return Verdict::Lives;
-        }
-        let ask = |ticket| self.edge.link.revalidate(wanted.session, timeout_ms, ticket);
-        self.ask(ask, link_state, deadline).await
-    }
-
-    /// Asks the core, as soon as there is one, and waits for its verdict, both until `deadline`.
-    async fn ask(
-        &self,
-        ask: impl Fn(Ticket) -> Result<(), Refused>,
-        link_state: &mut watch::Receiver<LinkState>,
-        deadline: Instant,
-    ) -> Verdict {
-        let asked = async {
-            loop {
-                link_state.mark_unchanged();
-                let ticket = Ticket::new(Arc::clone(&self.client) as _, SESSION_TAG);
-                match ask(ticket) {
-                    Ok(()) => break,
-                    Err(Refused::Busy(_)) => sleep(BUSY_RETRY).await,
-                    Err(Refused::NotConnected | Refused::NotForwarded(_)) => {
-                        if link_state.changed().await.is_err() {
-                            return Verdict::Unknown;
-                        }
-                    }
-                }
-            }
-            loop {
-                if let Some(verdict) = self.client.lock().verdict.take() {
-                    return verdict;
-                }
-                self.client.changed().await;
-            }
-        };
-        timeout_at(deadline, asked).await.unwrap_or(Verdict::Unknown)
-    }
-
     /// Past the outbox, which may have ended with the session.
     async fn send_refusal(mut self, response: &ConnectResponse) -> CloseReason {
         let mut bytes = BytesMut::new();
@@ -286,6 +205,6 @@ impl Opening {
     }
 }
 
-fn millis(timeout: Duration) -> i32 {
+pub(super) fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
 }

@@ -23,7 +23,7 @@ use super::stats::ServerStats;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
-use crate::session::LocalSessions;
+use crate::session::{LocalSessions, upgrade_xid};
 use crate::tenancy::Root;
 
 /// The shortest interval at which local sessions are looked at.
@@ -39,6 +39,7 @@ pub(crate) struct Hub {
     scratch: Mutex<Scratch>,
     stats: Arc<ServerStats>,
     local: LocalSessions,
+    upgrade_xid: i32,
     root: Arc<Root>,
     outbox_limit: usize,
 }
@@ -64,7 +65,11 @@ impl Hub {
             sessions: Mutex::default(),
             scratch: Mutex::default(),
             stats: Arc::default(),
-            local: LocalSessions::new((config.sessions.min_timeout / 2).max(MIN_TICK)),
+            local: LocalSessions::new(
+                (config.sessions.min_timeout / 2).max(MIN_TICK),
+                config.sessions.max_local,
+            ),
+            upgrade_xid: upgrade_xid(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
             outbox_limit: config.limits.outbox_bytes,
         })
@@ -270,7 +275,7 @@ impl ReplicaObserver for Hub {
             Change::SessionCreated { session, .. } => {
                 self.local.remove(session);
                 if let Some(owner) = self.owner(session) {
-                    owner.set_local(false);
+                    owner.became_global(header.cxid == self.upgrade_xid);
                 }
             }
             Change::SessionClosed { session } => self.session_closed(session),
@@ -290,19 +295,23 @@ impl ReplicaObserver for Hub {
     fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {
         if rewound {
             self.close_all(CloseReason::HistoryReplaced);
+            self.local.keep_only(&[]);
             return;
         }
         let owners: Vec<_> = self.sessions.lock().iter().map(|(id, c)| (*id, Arc::clone(c))).collect();
+        let mut certain = Vec::new();
         for (session, owner) in owners {
-            let (before, now) = (old.session_timeout(session), new.session_timeout(session));
-            if before.is_some() && now.is_none() {
+            let (was_global, is_global) =
+                (old.session_timeout(session).is_some(), new.session_timeout(session).is_some());
+            if is_global {
+                owner.became_global(false);
+            } else if owner.is_local() && owner.is_sole() {
+                certain.push((session, i32::try_from(owner.stats.timeout_ms()).unwrap_or(i32::MAX)));
+            } else if was_global || owner.is_local() {
                 owner.session_closed();
             }
-            if now.is_some() {
-                self.local.remove(session);
-                owner.set_local(false);
-            }
         }
+        self.local.keep_only(&certain);
         self.fire_differences(old, new);
     }
 }

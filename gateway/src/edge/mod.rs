@@ -1,6 +1,6 @@
 //! The edge: ports, connections, and the order in which each client sees what it asked for and what happens.
 //!
-//! * `listener` accepts, within limits; `handshake` establishes sessions; `connection` is the task that serves one,
+//! * `listener` accepts, within limits; `handshake` and `claim` establish sessions; `connection` is the task that serves one,
 //!   `requests` what it makes of frames.
 //! * `client` is the part of a connection that others reach, with its `outbox` (frames on their way out) and its
 //!   `pipeline` (requests that are not answered).
@@ -12,6 +12,7 @@
 //! lock, before the write's own answer. Reads hold the read lock from the first look at the tree until their answers
 //! are queued. Hence what stands in the outbox never goes back in time.
 
+mod claim;
 mod client;
 mod connection;
 mod handshake;
@@ -46,7 +47,7 @@ use crate::core_link::{CoreLink, Refused, Ticket};
 use crate::exec::Authenticator;
 use crate::fourletter::Word;
 use crate::replica::Replica;
-use crate::session::SessionIds;
+use crate::session::{Passwords, Refusals, SessionIds};
 use crate::tenancy::establish;
 use crate::throttle::{self, LockUse, Throttle};
 
@@ -61,6 +62,8 @@ pub(crate) struct Edge {
     pub(crate) replica: Replica,
     pub(crate) link: CoreLink,
     session_ids: SessionIds,
+    passwords: Passwords,
+    refusals: Refusals,
     auth: Authenticator,
     admission: Admission,
     pub(crate) throttle: Arc<Throttle>,
@@ -95,6 +98,7 @@ fn address(listener: &TcpListener) -> SocketAddr {
 /// Starts to serve clients and monitoring. `hub` must be the replica's observer.
 pub(crate) fn start(
     config: Config,
+    session_ids: SessionIds,
     hub: Arc<Hub>,
     replica: Replica,
     link: CoreLink,
@@ -102,7 +106,9 @@ pub(crate) fn start(
 ) -> EdgeHandle {
     let Listeners { client, admin } = listeners;
     let edge = Arc::new(Edge {
-        session_ids: SessionIds::starting_now(config.id),
+        session_ids,
+        passwords: Passwords::new(&config),
+        refusals: Refusals::default(),
         auth: Authenticator::new(config.auth.super_digest.clone()),
         admission: Admission::new(&config),
         throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
@@ -223,6 +229,13 @@ impl Edge {
     /// Whether the replica was ever brought up to date, so that it may be read.
     pub(crate) fn is_serving(&self) -> bool {
         self.replica.last_zxid() > Zxid::ZERO || self.link.state().borrow().is_connected()
+    }
+
+    /// Whether new sessions are let in: there is something to read, and the core, or leave to do without it.
+    fn admits_new_sessions(&self) -> bool {
+        let stale = &self.config.stale_reads;
+        let connected = self.link.state().borrow().is_connected();
+        self.is_serving() && (connected || (stale.enabled && stale.new_sessions))
     }
 
     /// The port that clients connect to.

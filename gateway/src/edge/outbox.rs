@@ -31,6 +31,8 @@ pub(crate) enum CloseReason {
     OutOfTouch,
     /// The replica was replaced by one that cannot stand for what the client has seen.
     HistoryReplaced,
+    /// The core is back, and the client was told that nothing is written here.
+    Writable,
     /// The gateway stops.
     Stopping,
 }

@@ -28,12 +28,19 @@ pub(super) struct Job {
     pub work: Work,
     /// Which limits it has passed.
     pub progress: Progress,
+    /// Whether the gateway asks for itself: the client gets no reply.
+    pub internal: bool,
 }
 
 impl Job {
     /// A request that no limit holds up.
     pub(super) fn free(xid: i32, op: OpCode, body: Bytes, ids: Arc<[Id]>) -> Self {
-        Self { xid, op, body, ids, work: Work::Free, progress: Progress::default() }
+        Self { xid, op, body, ids, work: Work::Free, progress: Progress::default(), internal: false }
+    }
+
+    /// A request that the gateway makes for itself.
+    pub(super) fn internal(xid: i32, op: OpCode, body: Bytes) -> Self {
+        Self { internal: true, ..Self::free(xid, op, body, Arc::from([])) }
     }
 }
 

@@ -15,6 +15,7 @@ use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::config::Limits;
 use crate::exec::{CatchUp, Local, write_header, write_reply};
+use crate::session::upgrade_xid;
 use crate::tenancy::{Root, confine};
 use crate::throttle::Work;
 
@@ -158,6 +159,10 @@ struct Intake<'a> {
     /// Whether a local session's createSession is on its way.
     upgrading: &'a mut bool,
     timeout_ms: i32,
+    /// The xid by which this gateway knows its own createSession again.
+    upgrade_xid: i32,
+    /// Whether the client was told that nothing is written here.
+    only_reads: bool,
 }
 
 impl Intake<'_> {
@@ -178,6 +183,10 @@ impl Intake<'_> {
                 self.answers.client.lock().pipeline.push_local(job);
             }
             Plan::Forward(OpCode::CloseSession, _) if self.is_local() => self.close_local(xid),
+            Plan::Forward(..) if self.only_reads => {
+                let zxid = self.answers.edge.replica.last_zxid();
+                self.reply(xid, zxid, ErrorCode::NOT_READONLY, false);
+            }
             Plan::Forward(op, work) => {
                 // What was answered before must leave before.
                 self.answers.publish();
@@ -211,18 +220,27 @@ impl Intake<'_> {
         self.answers.client.is_local() && !*self.upgrading
     }
 
-    /// The core must know the session before it owns an ephemeral.
+    /// The core must know the session before it owns an ephemeral. If another gateway may have told it before, all
+    /// that came of that must be known here first: the create waits behind a sync.
     fn upgrade(&mut self) {
+        let client = self.answers.client;
+        let internal = |op, body| Job::internal(self.upgrade_xid, op, body);
         let mut body = BytesMut::new();
         Request::CreateSession(self.timeout_ms).encode(&mut body);
-        let job = Job::free(0, OpCode::CreateSession, body.freeze(), Arc::from([]));
-        self.answers.client.lock().pipeline.push_forward(job);
+        let mut state = client.lock();
+        if !client.is_sole() {
+            state.pipeline.push_forward(internal(OpCode::Sync, Bytes::new()));
+            state.pipeline.push_local(internal(OpCode::Sync, Bytes::new()));
+        }
+        state.pipeline.push_forward(internal(OpCode::CreateSession, body.freeze()));
+        drop(state);
+        client.leave_sole();
         *self.upgrading = true;
     }
 
     /// Nobody else needs to know.
     fn close_local(&mut self, xid: i32) {
-        self.answers.edge.hub.local().remove(self.answers.session);
+        self.answers.edge.hub.local().close(self.answers.session);
         self.touched = false;
         let zxid = self.answers.edge.replica.last_zxid();
         self.refuse(xid, zxid, ErrorCode::OK);
@@ -338,6 +356,9 @@ impl Connection {
             }
             let Some(job) = state.next_local() else { return false };
             drop(state);
+            if job.internal {
+                continue;
+            }
             answers.read(job.xid, job.op, &job.body, &job.ids);
         }
     }
@@ -356,6 +377,8 @@ impl Connection {
             only_ping: true,
             upgrading: &mut self.upgrading,
             timeout_ms,
+            upgrade_xid: upgrade_xid(self.edge.config.id),
+            only_reads: self.only_reads,
         };
         let left = loop {
             let Some(len) = next_frame(&mut self.inbox, limits)? else { break false };

@@ -76,8 +76,8 @@ pub(crate) fn start(
         recent: Vec::new(),
     };
     let since_snapshot = opened.replayed;
-    let (tree, log) = opened.split();
-    let replica = Replica::new(tree, observer);
+    let (tree, closed, log) = opened.split();
+    let replica = Replica::restored(tree, closed, observer);
     let disk = Disk::start(log, replica.clone()).map_err(GatewayError::Thread)?;
     let limits = queue::Limits { requests: config.limits.in_flight, bytes: config.limits.in_flight_bytes };
     let queue = Arc::new(Queue::new(limits));

@@ -12,14 +12,20 @@ use palisade_disk::{
     DataDir, DiskError, Epochs, LogOptions, RestoreOptions, SnapshotDigest, SnapshotFile, TxnLog,
 };
 use palisade_store::{DataTree, SnapshotCursor};
-use palisade_wire::Zxid;
+use palisade_wire::{Sid, Zxid};
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{error, info};
 
 use crate::config;
 use crate::replica::Replica;
+use crate::replica::closed::ClosedSessions;
+use crate::session::SessionIds;
 
+/// Holds the ended sessions, beside the snapshots.
+const CLOSED_SESSIONS: &str = "ended-sessions";
+/// Holds what [`SessionIds::reserve`] reserved.
+const SESSION_CLOCK: &str = "session-clock";
 /// Bytes by which the log grows at once.
 const PREALLOCATE: u64 = 4 << 20;
 /// Bytes of a snapshot that are made under one read lock.
@@ -38,6 +44,8 @@ const QUEUE: usize = MAX_UNSYNCED;
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) tree: DataTree,
+    /// The ends of sessions that are known.
+    pub(crate) closed: ClosedSessions,
     pub(crate) epochs: Epochs,
     /// Transactions since the newest snapshot.
     pub(crate) replayed: u64,
@@ -60,8 +68,11 @@ pub(crate) fn open(storage: &config::Storage, max_record: usize) -> Result<Opene
         &restored.tail,
         LogOptions { preallocate: PREALLOCATE, max_record, ..LogOptions::default() },
     )?;
+    let file = dir.read_note(CLOSED_SESSIONS)?;
+    let closed = ClosedSessions::restore(file.as_deref(), restored.snapshot_zxid, restored.ended_sessions);
     Ok(Opened {
         tree: restored.tree,
+        closed,
         epochs: restored.epochs,
         replayed: restored.replayed,
         dir,
@@ -225,10 +236,18 @@ pub(crate) struct OpenedLog {
 }
 
 impl Opened {
-    /// The tree for the replica, and the rest for the thread.
-    pub(crate) fn split(self) -> (DataTree, OpenedLog) {
-        let Self { tree, dir, log, restore, retain, .. } = self;
-        (tree, OpenedLog { dir, log, restore, retain })
+    /// What the replica starts with, and the rest for the thread.
+    pub(crate) fn split(self) -> (DataTree, ClosedSessions, OpenedLog) {
+        let Self { tree, closed, dir, log, restore, retain, .. } = self;
+        (tree, closed, OpenedLog { dir, log, restore, retain })
+    }
+
+    /// Reserves session ids of the gateway `id` that no earlier run has issued. Blocks.
+    pub(crate) fn reserve_ids(&self, id: Sid) -> Result<SessionIds, DiskError> {
+        let saved = self.dir.read_note(SESSION_CLOCK)?;
+        let (ids, reserved) = SessionIds::reserve(id, saved.as_deref(), self.tree.sessions().map(|(s, _)| s));
+        self.dir.write_note(SESSION_CLOCK, &reserved)?;
+        Ok(ids)
     }
 }
 
@@ -332,6 +351,8 @@ impl Worker {
             Err(e @ DiskError::CannotTruncate { .. }) => return Ok(Done::NotTruncated(e)),
             Err(e) => return Err(e),
         }
+        let shown = self.replica.last_zxid();
+        self.write_closed(|closed| closed.missed(shown))?;
         let restored = self.opened.dir.restore(&self.opened.restore)?;
         info!(%to, "cut the log as the leader said");
         Ok(Done::Truncated(Box::new(restored.tree)))
@@ -378,11 +399,23 @@ impl Worker {
         let durable = self.opened.log.last_zxid();
         if let Some(s) = self.snapshot.take_if(|s| s.complete.is_some_and(|d| d.zxid <= durable)) {
             let zxid = s.cursor.zxid();
+            // First, so that it reaches at least to the snapshot whenever there is one.
+            self.write_closed(|_| ())?;
             let bytes = s.file.finish(s.complete)?;
             let purged = self.opened.log.purge(self.opened.retain)?;
             info!(%zxid, bytes, purged, "took a snapshot");
         }
         Ok(())
+    }
+
+    /// Writes down which sessions are known to have ended, after `amend` had its say.
+    fn write_closed(&self, amend: impl FnOnce(&mut ClosedSessions)) -> Result<(), DiskError> {
+        let tree = self.replica.read();
+        let mut closed = self.replica.closed();
+        amend(&mut closed);
+        let content = closed.encode(tree.last_zxid());
+        drop((closed, tree));
+        self.opened.dir.write_note(CLOSED_SESSIONS, &content)
     }
 
     fn tell(&self, done: Done) {

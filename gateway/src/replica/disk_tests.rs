@@ -13,7 +13,7 @@ fn storage(dir: &Path) -> config::Storage {
 }
 
 fn start(dir: &Path) -> (Disk, Replica) {
-    let (tree, log) = open(&storage(dir), MAX_RECORD).unwrap().split();
+    let (tree, _, log) = open(&storage(dir), MAX_RECORD).unwrap().split();
     let replica = Replica::new(tree, Edge::new());
     (Disk::start(log, replica.clone()).unwrap(), replica)
 }

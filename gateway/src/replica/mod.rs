@@ -11,12 +11,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use palisade_store::{Change, DataTree, TxnOutcome};
 use palisade_wire::Zxid;
 use palisade_wire::txn::{Txn, TxnHeader, TxnRecord};
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tracing::error;
 
 use crate::core_link::{Answer, Ticket};
 
+pub(crate) mod closed;
 pub(crate) mod disk;
+
+use closed::ClosedSessions;
 
 /// Holds the ensemble's configuration; set by each server on its own, outside of any transaction.
 const CONFIG: &str = "/zookeeper/config";
@@ -53,14 +56,31 @@ struct Shared {
     last_zxid: AtomicI64,
     /// Whether the last digest that could be compared was not the leader's.
     differs: AtomicBool,
+    /// Of which ends the stream has told. Changed under the tree's write lock.
+    closed: Mutex<ClosedSessions>,
 }
 
 impl Replica {
-    /// A replica that starts with `tree`, as restored from disk.
+    /// A replica that starts with `tree`, of whose past nothing else is known.
     pub fn new(tree: DataTree, observer: Arc<dyn ReplicaObserver>) -> Self {
-        let last_zxid = AtomicI64::new(tree.last_zxid().0);
-        let differs = AtomicBool::new(false);
-        Self { shared: Arc::new(Shared { tree: RwLock::new(tree), observer, last_zxid, differs }) }
+        let closed = ClosedSessions::since(tree.last_zxid());
+        Self::restored(tree, closed, observer)
+    }
+
+    /// A replica that starts with `tree` and the ends of sessions that are known, as restored from disk.
+    pub(crate) fn restored(
+        tree: DataTree,
+        closed: ClosedSessions,
+        observer: Arc<dyn ReplicaObserver>,
+    ) -> Self {
+        let shared = Shared {
+            last_zxid: AtomicI64::new(tree.last_zxid().0),
+            differs: AtomicBool::new(false),
+            closed: Mutex::new(closed),
+            tree: RwLock::new(tree),
+            observer,
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The tree as of now; the applier waits until the guard is dropped. Keep it short, never across an await.
@@ -71,6 +91,11 @@ impl Replica {
     /// The last transaction of the tree. Takes no lock: while a batch is applied, it is the one before the batch.
     pub fn last_zxid(&self) -> Zxid {
         Zxid(self.shared.last_zxid.load(Ordering::Acquire))
+    }
+
+    /// The sessions that are known to have ended; they are those of the tree while that is locked.
+    pub(crate) fn closed(&self) -> MutexGuard<'_, ClosedSessions> {
+        self.shared.closed.lock()
     }
 
     /// Whether this replica is known to differ from the leader's tree.
@@ -87,7 +112,9 @@ impl Replica {
     /// transactions of the present one.
     pub(crate) fn replace(&self, tree: DataTree, rewound: bool) -> DataTree {
         let mut batch = self.write();
-        let rewound = rewound || tree.last_zxid() < batch.tree.last_zxid();
+        let (old, new) = (batch.tree.last_zxid(), tree.last_zxid());
+        let rewound = rewound || new < old;
+        self.shared.closed.lock().missed(if rewound { new.max(old) } else { new });
         self.shared.observer.replaced(&batch.tree, &tree, rewound);
         std::mem::replace(&mut *batch.tree, tree)
     }
@@ -110,7 +137,12 @@ impl Batch<'_> {
     pub(crate) fn apply(&mut self, record: &TxnRecord, ticket: Option<Ticket>) {
         let TxnRecord { header, txn, .. } = record;
         let observer = &self.shared.observer;
-        let outcome = self.tree.apply(header, txn, &mut |change| observer.changed(header, &change));
+        let outcome = self.tree.apply(header, txn, &mut |change| {
+            if let Change::SessionClosed { session } = change {
+                self.shared.closed.lock().insert(session, header.zxid);
+            }
+            observer.changed(header, &change);
+        });
         observer.applied(header, txn, &outcome);
         if let Some(ticket) = ticket {
             ticket.answer(Answer::Applied { header, txn, outcome: &outcome });

@@ -1,43 +1,20 @@
-//! Sessions as a gateway issues and finds them. Whether a global session lives is decided by the core.
+//! Sessions as a gateway issues and finds them. Whether a global session lives is decided by the core; a local one
+//! lives in its gateway, and is adopted by another when its client moves.
 
+pub(crate) mod adoption;
+mod ids;
 mod local;
+mod password;
+mod refusals;
 
+pub(crate) use ids::SessionIds;
 pub(crate) use local::LocalSessions;
+pub(crate) use password::{Passwords, Proof};
+pub(crate) use refusals::{Refusal, Refusals};
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use palisade_store::session::first_id;
-use palisade_wire::{SessionId, Sid};
-
-/// Issues session ids: the gateway's own id in the high byte, then a clock, then a counter
-/// (`SessionTrackerImpl.initializeNextSessionId`).
-///
-/// The wall clock, not the one since boot: a gateway that starts again must not issue what it issued before.
-#[derive(Debug)]
-pub(crate) struct SessionIds(AtomicI64);
-
-impl SessionIds {
-    /// Ids of the gateway `id`, from now on.
-    pub(crate) fn starting_now(id: Sid) -> Self {
-        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        Self::starting_at(id, u64::try_from(millis).unwrap_or(u64::MAX))
-    }
-
-    fn starting_at(id: Sid, millis: u64) -> Self {
-        Self(AtomicI64::new(first_id(id, millis)))
-    }
-
-    /// An id that was not issued before; never 0, which asks for a new session, nor the one that marks containers.
-    pub(crate) fn issue(&self) -> SessionId {
-        loop {
-            let id = self.0.fetch_add(1, Ordering::Relaxed);
-            if id != 0 && id != SessionId::MIN {
-                return id;
-            }
-        }
-    }
-}
+use palisade_wire::Sid;
 
 /// The timeout that a client gets who asks for `requested_ms`.
 pub(crate) fn negotiate(requested_ms: i32, min: Duration, max: Duration) -> Duration {
@@ -45,25 +22,15 @@ pub(crate) fn negotiate(requested_ms: i32, min: Duration, max: Duration) -> Dura
     requested.min(max).max(min)
 }
 
+/// The xid of the createSession by which gateway `id` makes a local session global: so each knows its own. Never 0,
+/// which is the leader's.
+pub(crate) fn upgrade_xid(id: Sid) -> i32 {
+    i32::try_from(id).unwrap_or(i32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_name_their_gateway_and_count() {
-        let ids = SessionIds::starting_at(0x65, 1_700_000_000_000);
-        let first = ids.issue();
-        assert_eq!(first as u64 >> 56, 0x65);
-        assert_eq!(ids.issue(), first + 1);
-    }
-
-    #[test]
-    fn special_ids_are_never_issued() {
-        let ids = SessionIds(AtomicI64::new(-1));
-        assert_eq!((ids.issue(), ids.issue()), (-1, 1));
-        let ids = SessionIds(AtomicI64::new(SessionId::MIN));
-        assert_eq!(ids.issue(), SessionId::MIN + 1);
-    }
 
     #[test]
     fn timeouts_are_kept_within_bounds() {

@@ -1,9 +1,9 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use palisade_store::{DataTree, SnapshotCursor};
-use palisade_wire::Zxid;
+use palisade_store::{Change, DataTree, SnapshotCursor};
 use palisade_wire::txn::TxnRecord;
+use palisade_wire::{SessionId, Zxid};
 
 use crate::dir::DataDir;
 use crate::epochs::Epochs;
@@ -57,6 +57,8 @@ pub struct Restored {
     /// The first transaction after which the tree did not have the digest that was recorded, if any: a sign that
     /// this replica has diverged from the one that wrote the log. To be reported loudly.
     pub digest_mismatch: Option<Zxid>,
+    /// Sessions that ended in the transactions replayed, and when.
+    pub ended_sessions: Vec<(SessionId, Zxid)>,
     /// Where the log goes on.
     pub tail: LogTail,
 }
@@ -122,6 +124,7 @@ impl DataDir {
             replayed: replay.count,
             epochs,
             digest_mismatch: replay.mismatch,
+            ended_sessions: replay.ended_sessions,
             tail,
         };
         Ok(Replayed { restored, is_exact: replay.exact_from.is_none_or(|from| from <= last_zxid) })
@@ -230,6 +233,7 @@ struct Replay {
     mismatch: Option<Zxid>,
     recent: VecDeque<(Zxid, Bytes)>,
     recent_bytes: usize,
+    ended_sessions: Vec<(SessionId, Zxid)>,
     options: RestoreOptions,
     count: u64,
 }
@@ -244,6 +248,7 @@ impl Replay {
             mismatch: None,
             recent: VecDeque::new(),
             recent_bytes: 0,
+            ended_sessions: Vec::new(),
             options: *options,
             count: 0,
         };
@@ -252,7 +257,12 @@ impl Replay {
     }
 
     fn apply(&mut self, record: LogRecord, decoded: &TxnRecord) {
-        self.tree.apply(&decoded.header, &decoded.txn, &mut |_| ());
+        let ended = &mut self.ended_sessions;
+        self.tree.apply(&decoded.header, &decoded.txn, &mut |change| {
+            if let Change::SessionClosed { session } = change {
+                ended.push((session, record.zxid));
+            }
+        });
         self.verify(record.zxid, decoded.digest);
         self.count += 1;
         self.recent_bytes += record.payload.len();

@@ -178,11 +178,12 @@ impl Leading {
     ) -> TxnRecord {
         let session = request.session;
         match OpCode::from_i32(request.op) {
-            Some(OpCode::CreateSession) => {
+            // An id that has ended never lives again: its client would take it for the session that it had.
+            Some(OpCode::CreateSession) if !self.closed.contains(session) => {
                 if let Ok(timeout_ms) = Reader::new(&request.body).i32("session timeout") {
                     self.sessions.add(session, timeout_ms, owner(link), now);
-                    self.closed.forget(session);
-                    return self.preparer.prepare_create_session(tree, session, timeout_ms, zxid, wall_ms);
+                    let asked = (session, request.cxid);
+                    return self.preparer.prepare_create_session(tree, asked, timeout_ms, zxid, wall_ms);
                 }
             }
             Some(OpCode::CloseSession) => return self.close(tree, session, request.cxid, zxid, wall_ms),
@@ -314,10 +315,6 @@ impl Closed {
                 self.known.remove(&oldest);
             }
         }
-    }
-
-    fn forget(&mut self, session: SessionId) {
-        self.known.remove(&session);
     }
 
     fn contains(&self, session: SessionId) -> bool {

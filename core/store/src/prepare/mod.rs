@@ -83,16 +83,16 @@ impl Preparer {
         self.record(tree, header, state, request.auth.as_deref(), |job| job.write(request))
     }
 
-    /// The beginning of a session under an id that its gateway chose.
+    /// The beginning of a session under an id that its gateway chose. `cxid` tells who asked, and is 0 as a rule.
     pub fn prepare_create_session(
         &mut self,
         tree: &DataTree,
-        session: SessionId,
+        (session, cxid): (SessionId, i32),
         timeout_ms: i32,
         zxid: Zxid,
         time_ms: i64,
     ) -> TxnRecord {
-        let header = TxnHeader { session, cxid: 0, zxid, time: time_ms };
+        let header = TxnHeader { session, cxid, zxid, time: time_ms };
         self.record(tree, header, SessionState::Open, None, |_| Ok(Txn::CreateSession(timeout_ms)))
     }
 

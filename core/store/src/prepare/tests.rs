@@ -480,7 +480,7 @@ fn a_session_begins_with_its_timeout() {
     let mut l = leader();
     assert_eq!(l.raw(-10, Bytes::from_static(&[0, 0, 0x27, 0x10])), Txn::CreateSession(10_000));
     let (zxid, time) = l.next();
-    let record = l.preparer.prepare_create_session(&l.tree, 77, 4000, zxid, time);
+    let record = l.preparer.prepare_create_session(&l.tree, (77, 0), 4000, zxid, time);
     l.keep(record);
     l.apply_all();
     assert_eq!(l.tree.sessions().collect::<Vec<_>>(), [(77, 4000), (ME, 10_000)]);

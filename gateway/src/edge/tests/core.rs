@@ -26,6 +26,8 @@ pub(super) struct Core {
     queue: Arc<Queue>,
     state: watch::Sender<LinkState>,
     inner: Mutex<Inner>,
+    /// Other gateways' replicas of the same core.
+    others: Mutex<Vec<Replica>>,
 }
 
 struct Inner {
@@ -60,8 +62,20 @@ impl Core {
             epoch: 1,
             counter: 0,
         };
-        let core = Self { replica, queue: Arc::clone(&queue), state, inner: Mutex::new(inner) };
+        let core = Self {
+            replica,
+            queue: Arc::clone(&queue),
+            state,
+            inner: Mutex::new(inner),
+            others: Mutex::default(),
+        };
         (Arc::new(core), CoreLink::new(queue, watched))
+    }
+
+    /// Is the same core as another from now on.
+    pub(super) fn join(&self, other: &Self) {
+        self.others.lock().push(other.replica.clone());
+        other.others.lock().push(self.replica.clone());
     }
 
     /// Answers whatever comes, from now on.
@@ -150,6 +164,14 @@ impl Core {
         self.commit(&request, Some(vec![Id::new("super", "")]), None);
     }
 
+    /// The gateway 101 makes a session global.
+    pub(super) fn upgrade(&self, session: SessionId) {
+        let mut body = Vec::new();
+        Request::CreateSession(10_000).encode(&mut body);
+        let op = OpCode::CreateSession.as_i32();
+        self.commit(&ForwardedRequest { session, cxid: 101, op, body: body.into() }, None, None);
+    }
+
     /// The session's end, without its client asking for it.
     pub(super) fn expire(&self, session: SessionId) {
         let op = OpCode::CloseSession.as_i32();
@@ -167,10 +189,16 @@ impl Core {
 
     fn commit(&self, request: &ForwardedRequest, auth: Option<Vec<Id>>, ticket: Option<Ticket>) {
         let mut inner = self.inner.lock();
-        inner.counter += 1;
+        // Another gateway's core may have been asked before.
+        let last = self.zxid();
+        inner.counter =
+            if last.epoch() == inner.epoch { inner.counter.max(last.counter()) } else { inner.counter } + 1;
         let zxid = Zxid::new(inner.epoch, inner.counter);
         let record = self.prepare(&mut inner, request, auth, zxid);
         self.replica.write().apply(&record, ticket);
+        for other in self.others.lock().iter() {
+            other.write().apply(&record, None);
+        }
         inner.preparer.applied(zxid);
     }
 
@@ -188,7 +216,7 @@ impl Core {
                 let Ok(Request::CreateSession(timeout)) = Request::decode(OpCode::CreateSession, body) else {
                     panic!("createSession without a timeout");
                 };
-                inner.preparer.prepare_create_session(&tree, session, timeout, zxid, 1)
+                inner.preparer.prepare_create_session(&tree, (session, cxid), timeout, zxid, 1)
             }
             Some(OpCode::CloseSession) => inner.preparer.prepare_close_session(&tree, session, cxid, zxid, 1),
             _ => {

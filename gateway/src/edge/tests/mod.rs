@@ -20,6 +20,7 @@ use self::raw::{Raw, Session};
 use super::{EdgeHandle, Hub, Listeners};
 use crate::config::Config;
 use crate::replica::Replica;
+use crate::session::SessionIds;
 
 /// An edge and its core.
 struct Bench {
@@ -30,6 +31,7 @@ struct Bench {
 fn config() -> Config {
     let mut config = Config { id: 101, ..Config::default() };
     config.tenant.name = "test".to_owned();
+    config.sessions.local = false;
     config
 }
 
@@ -48,8 +50,16 @@ impl Bench {
         let (core, link) = Core::new(replica.clone(), &config);
         let bind = || TcpListener::bind("127.0.0.1:0");
         let (client, admin) = (bind().await.unwrap(), bind().await.unwrap());
+        let ids = SessionIds::starting_at(config.id, 1_700_000_000_000);
         let listeners = Listeners { client, admin: Some(admin) };
-        Self { core, edge: super::start(config, hub, replica, link, listeners) }
+        Self { core, edge: super::start(config, ids, hub, replica, link, listeners) }
+    }
+
+    /// Another edge before the same core.
+    async fn beside(&self, config: Config) -> Self {
+        let bench = Self::with(config).await;
+        bench.core.join(&self.core);
+        bench
     }
 
     /// Waits until the edge has no connections.

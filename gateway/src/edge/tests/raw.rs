@@ -81,6 +81,9 @@ pub(super) const fn new_session(timeout_ms: i32) -> ConnectRequest<'static> {
 pub(super) struct Session {
     pub(super) raw: Raw,
     pub(super) id: SessionId,
+    /// What the server gave last.
+    pub(super) password: [u8; 16],
+    pub(super) read_only: bool,
     xid: i32,
 }
 
@@ -92,16 +95,35 @@ pub(super) enum Message {
 }
 
 impl Session {
-    pub(super) async fn new(mut raw: Raw, timeout_ms: i32) -> Self {
-        let (_, response) = raw.handshake(&new_session(timeout_ms)).await.expect("a new session");
-        assert_ne!(response.session, 0);
-        Self { raw, id: response.session, xid: 0 }
+    pub(super) async fn new(raw: Raw, timeout_ms: i32) -> Self {
+        Self::with(raw, &new_session(timeout_ms)).await
     }
 
-    pub(super) async fn resume(mut raw: Raw, id: SessionId) -> Option<Self> {
-        let request = ConnectRequest { session: id, password: &session_password(id), ..new_session(10_000) };
+    pub(super) async fn with(mut raw: Raw, request: &ConnectRequest<'_>) -> Self {
+        let (_, response) = raw.handshake(request).await.expect("a new session");
+        assert_ne!(response.session, 0);
+        Self::from(raw, &response)
+    }
+
+    fn from(raw: Raw, response: &ConnectResponse) -> Self {
+        let read_only = response.read_only == Some(true);
+        Self { raw, id: response.session, password: response.password, read_only, xid: 0 }
+    }
+
+    /// With the password that Apache gives.
+    pub(super) async fn resume(raw: Raw, id: SessionId) -> Option<Self> {
+        Self::resume_with(raw, id, &session_password(id)).await
+    }
+
+    pub(super) async fn resume_with(mut raw: Raw, id: SessionId, password: &[u8]) -> Option<Self> {
+        let request = ConnectRequest { session: id, password, ..new_session(10_000) };
         let (_, response) = raw.handshake(&request).await?;
-        (response.session == id).then_some(Self { raw, id, xid: 0 })
+        (response.session == id).then(|| Self::from(raw, &response))
+    }
+
+    /// The same session on another connection.
+    pub(super) async fn again(&self, raw: Raw) -> Option<Self> {
+        Self::resume_with(raw, self.id, &self.password).await
     }
 
     /// Sends a request without waiting; its xid.

@@ -16,6 +16,7 @@ mod paths;
 mod quotas;
 mod rules;
 mod run;
+mod servers;
 mod shrink;
 mod step;
 mod targets;
@@ -23,7 +24,8 @@ mod text;
 mod watches;
 
 pub use generate::generate;
-pub use step::{Call, Connect, How, Relative, Step};
+pub use servers::Servers;
+pub use step::{Bytes, Call, Connect, How, ROOT, Relative, Step};
 pub use targets::{Difference, Target, Targets};
 
 /// Everybody's password of `super`, of which the servers know this digest.

@@ -73,6 +73,7 @@ impl<'a> Run<'a> {
             Create { path: ROOT.into(), data: Some(b"root"), acl: Acl::open(), flags: 0, ttl_ms: None };
         self.calls(0, &[Call::new(OpCode::Create, &Request::Create(create))]);
         self.start = self.slots[0].last_seen;
+        self.names.start_at(self.start);
         std::mem::take(&mut self.told)
     }
 

@@ -10,7 +10,7 @@ use palisade_wire::{OpCode, frame};
 pub(super) const SLOTS: usize = 3;
 
 /// Stands in every path for the folder of one run of a sequence; as long as the names that replace it.
-pub(super) const ROOT: &str = "/c-------";
+pub const ROOT: &str = "/c-------";
 
 /// One thing that a client does, and whose consequences are awaited before the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub enum Relative {
 
 impl Call {
     /// A well-formed request.
-    pub(super) fn new(op: OpCode, request: &Request<'_>) -> Self {
+    pub fn new(op: OpCode, request: &Request<'_>) -> Self {
         let mut body = Vec::new();
         request.encode(&mut body);
         Self { op: op.as_i32(), body, relative: None, xid: None }

@@ -53,6 +53,17 @@ impl Targets {
         self.kind.0
     }
 
+    /// Fails if the servers do not tell the same. What they are told is large, so only the first difference is shown.
+    #[track_caller]
+    pub fn assert_alike(&self, what: &str, steps: &[Step]) {
+        if let Some(difference) = self.compare(steps) {
+            let text = difference.to_string();
+            let lines = text.lines().filter(|line| line.trim_start().starts_with(">>>"));
+            lines.for_each(|line| println!("{}", line.chars().take(500).collect::<String>()));
+            panic!("{what}: see the differences above");
+        }
+    }
+
     /// Runs a sequence against all servers.
     pub fn compare(&self, steps: &[Step]) -> Option<Difference> {
         let root = format!("/c{:07}", self.runs.fetch_add(1, Ordering::Relaxed));

@@ -23,6 +23,9 @@ type Result<T> = std::result::Result<T, DecodeError>;
 pub(super) struct Names {
     version: Version,
     root: String,
+    /// The zxid with which the sequence begins. What is older may be seen by one server's client only: the rule on
+    /// exists.
+    start: i64,
     zxids: HashMap<i64, usize>,
     sessions: HashMap<SessionId, usize>,
 }
@@ -30,13 +33,21 @@ pub(super) struct Names {
 impl Names {
     /// Of a run in the folder `root`.
     pub(super) fn new(version: Version, root: &str) -> Self {
-        Self { version, root: root.to_owned(), zxids: HashMap::new(), sessions: HashMap::new() }
+        Self { version, root: root.to_owned(), start: 0, zxids: HashMap::new(), sessions: HashMap::new() }
+    }
+
+    /// From now on, what is older than `zxid` has no number.
+    pub(super) fn start_at(&mut self, zxid: i64) {
+        self.start = zxid;
     }
 
     /// A zxid's number; those that are no transaction's stay.
     pub(super) fn zxid(&mut self, zxid: Zxid) -> String {
         if zxid.0 <= 0 {
             return zxid.0.to_string();
+        }
+        if zxid.0 < self.start {
+            return "older".to_owned();
         }
         let next = self.zxids.len();
         format!("z{}", self.zxids.entry(zxid.0).or_insert(next))

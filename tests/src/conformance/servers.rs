@@ -1,0 +1,84 @@
+//! The servers that are compared.
+
+use super::{SUPER_DIGEST, Sessions, TIMEOUTS_MS, Target, Targets, Version};
+use crate::apache::ApacheServer;
+use crate::folder::Folder;
+use crate::palisade::{Core, Gateway};
+use crate::ports::Ports;
+use crate::{tools, zoo_cfg};
+
+/// The servers of one comparison: Apache, a gateway before three voters, and one before an Apache voter.
+#[derive(Debug)]
+pub struct Servers {
+    apache: ApacheServer,
+    apache_core: ApacheServer,
+    before_apache: Gateway,
+    _core: Core,
+    before_palisade: Gateway,
+    _folder: Folder,
+    _ports: Ports,
+}
+
+impl Servers {
+    /// Starts them, with such sessions at the gateways.
+    #[track_caller]
+    pub fn start(sessions: Sessions) -> Self {
+        let (folder, mut ports) = (Folder::new(), Ports::lease());
+        let (least, most) = TIMEOUTS_MS;
+        let digest = format!("-Dzookeeper.DigestAuthenticationProvider.superDigest={SUPER_DIGEST}");
+        let options = ["-Dzookeeper.enforceQuota=true", &digest];
+        let (least, most) = (format!("minSessionTimeout={least}"), format!("maxSessionTimeout={most}"));
+        let mut apache = |name, settings: &[&str]| {
+            let settings = [&[&*least, &*most], settings].concat();
+            ApacheServer::start_quiet(&folder.subfolder(name), &mut ports, &settings, &options)
+        };
+        let standalone = apache("apache", &[]);
+        let apache_core = apache("apache-core", &[zoo_cfg::ENSEMBLE_OF_ONE]);
+        let mut core = Core::start_with(&format!("{}\nenforceQuota=true", zoo_cfg::QUIET));
+        let (min, max) = (TIMEOUTS_MS.0.to_string(), TIMEOUTS_MS.1.to_string());
+        let digest = format!("\"{SUPER_DIGEST}\"");
+        let settings = [
+            ("sessions.local", if sessions == Sessions::Local { "true" } else { "false" }),
+            ("sessions.min_timeout", &*min),
+            ("sessions.max_timeout", &*max),
+            ("auth.super_digest", &*digest),
+        ];
+        let before_palisade = core.gateway_with(101, "gateway", &settings);
+        let members = [apache_core.member().clone()];
+        let before_apache =
+            Gateway::start_with(&folder.subfolder("gateway"), 102, &members, &mut ports, &settings);
+        Self {
+            apache: standalone,
+            apache_core,
+            before_apache,
+            _core: core,
+            before_palisade,
+            _folder: folder,
+            _ports: ports,
+        }
+    }
+
+    /// Their addresses, and how they are compared.
+    pub fn targets(&self, sessions: Sessions) -> Targets {
+        let version = if tools::apache_jars().is_some() { Version::V39 } else { Version::V38 };
+        let reference =
+            Target { name: "Apache", address: format!("127.0.0.1:{}", self.apache.client_port()) };
+        let others = [("Palisade", &self.before_palisade), ("gateway before Apache", &self.before_apache)]
+            .map(|(name, gateway)| Target { name, address: gateway.address() });
+        Targets::new((version, sessions), reference, others.into())
+    }
+
+    /// Checks that no replica differs from what its leader says of its own. An Apache leader announces wrong digests now
+    /// and then, at which its own tree is surprised, too.
+    #[track_caller]
+    pub fn assert_equal_trees(&mut self) {
+        assert!(disagreements(&mut self.before_apache) <= self.apache_core.digest_mismatches());
+        assert_eq!(disagreements(&mut self.before_palisade), 0);
+    }
+}
+
+/// How often a gateway's replica was not what its leader had announced.
+fn disagreements(gateway: &mut Gateway) -> u64 {
+    let log = gateway.process().log();
+    log.lines().filter(|line| line.contains("their digests disagree")).count() as u64
+}

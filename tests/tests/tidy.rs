@@ -37,7 +37,7 @@ const TOP_LEVEL: [&str; 15] = [
 ];
 
 /// What each package of the workspace may depend on within it.
-const DEPENDENCIES: [(&str, &[&str]); 12] = [
+const DEPENDENCIES: [(&str, &[&str]); 13] = [
     ("palisade-admin", &[]),
     ("palisade-wire", &[]),
     ("palisade-store", &["palisade-wire"]),
@@ -47,9 +47,17 @@ const DEPENDENCIES: [(&str, &[&str]); 12] = [
         "palisade-server",
         &["palisade-admin", "palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"],
     ),
+    ("palisade-watch", &["palisade-wire"]),
     (
         "palisade-gateway",
-        &["palisade-admin", "palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"],
+        &[
+            "palisade-admin",
+            "palisade-wire",
+            "palisade-watch",
+            "palisade-store",
+            "palisade-disk",
+            "palisade-zab",
+        ],
     ),
     ("palisade-config", &["palisade-wire", "palisade-zab", "palisade-server", "palisade-gateway"]),
     (

@@ -65,6 +65,16 @@ impl ZkCli {
         self.process.wait_for_line(&format!("WatchedEvent state:{state} type:{kind} path:{path}"));
     }
 
+    /// All watch events so far.
+    pub fn events(&self) -> Vec<String> {
+        self.process
+            .log()
+            .lines()
+            .filter(|line| line.starts_with("WatchedEvent "))
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// Closes the session and ends the program.
     #[track_caller]
     pub fn quit(mut self) {

@@ -214,13 +214,11 @@ fn it_agrees_with_a_plain_model() {
                 model.fire(path, &[CHILD]),
                 "{step}"
             ),
-            8 => {
-                assert_eq!(
-                    fired(|f| index.fire(EventType::NodeDeleted, path, f)),
-                    model.fire(path, &[DATA, CHILD]),
-                    "{step}"
-                );
-            }
+            8 => assert_eq!(
+                fired(|f| index.fire(EventType::NodeDeleted, path, f)),
+                model.fire(path, &[DATA, CHILD]),
+                "{step}"
+            ),
             9 => {
                 let kinds =
                     [WatchKind::Data, WatchKind::Children, WatchKind::Persistent, WatchKind::Recursive];

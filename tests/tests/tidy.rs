@@ -59,7 +59,6 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
             "palisade-zab",
         ],
     ),
-    ("palisade-watch", &["palisade-wire"]),
     ("palisade-config", &["palisade-wire", "palisade-zab", "palisade-server", "palisade-gateway"]),
     (
         "palisade",

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::fourletter::Word;
 use crate::tenancy::Root;
 use crate::throttle::config::{Limit, Throttle};
+use palisade_admin::words::Word;
 use palisade_watch::WatchLimits;
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
 

@@ -7,16 +7,16 @@
 //! * `link`: what is behind that interface: finds the leader, follows it, carries requests to it.
 //! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
 //! * `exec`: what requests do; `session`: ids, and sessions that the core does not know; `tenancy`: what of the tree
-//!   clients see; [`throttle`]: how much they may ask of the core; `fourletter`: monitoring in plain text; `metrics`:
+//!   clients see; [`throttle`]: how much they may ask of the core; `admin`: what operators are told; `metrics`:
 //!   what is counted. Who is told of which change is [`palisade_watch`]'s concern.
 
 pub mod config;
 pub mod core_link;
 pub mod replica;
 
+mod admin;
 mod edge;
 mod exec;
-mod fourletter;
 mod gateway;
 mod link;
 mod metrics;

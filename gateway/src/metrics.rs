@@ -1,7 +1,6 @@
 //! What a gateway counts. One line more is all that a new number needs: it then shows in `mntr`, the AdminServer's
 //! `monitor` and Prometheus' `/metrics` by itself.
 
-// In the order in which Apache's `mntr` has those that it has; ours, named `palisade_...`, follow.
 palisade_admin::metrics! {
     /// Everything that is counted. Written by whoever does the work, read by anybody.
     pub(crate) struct Metrics {

@@ -38,7 +38,7 @@ const TOP_LEVEL: [&str; 15] = [
 
 /// What each package of the workspace may depend on within it.
 const DEPENDENCIES: [(&str, &[&str]); 13] = [
-    ("palisade-admin", &[]),
+    ("palisade-admin", &["palisade-wire", "palisade-store"]),
     ("palisade-wire", &[]),
     ("palisade-store", &["palisade-wire"]),
     ("palisade-disk", &["palisade-wire", "palisade-store"]),

@@ -321,11 +321,7 @@ impl Listening<'_> {
         );
 
         if let Some(reserved) = ports.admin {
-            let port = AdminPort {
-                shared: self.shared.clone(),
-                stats: self.stats.admin.clone(),
-                open: Arc::default(),
-            };
+            let port = AdminPort { shared: self.shared.clone(), stats: self.stats.admin.clone() };
             let listener = self.listener(&self.stats.admin, &reserved, None, limits.max_admin_connections);
             let opening = open("admin", reserved)?;
             self.tasks.spawn(
@@ -377,11 +373,11 @@ fn others(config: &Config, address: fn(&Member) -> String) -> BTreeMap<Sid, Stri
     others.map(|member| (member.sid, address(member))).collect()
 }
 
-fn quorum_address(member: &Member) -> String {
+pub(crate) fn quorum_address(member: &Member) -> String {
     host_port(&member.host, member.quorum_port)
 }
 
-fn election_address(member: &Member) -> String {
+pub(crate) fn election_address(member: &Member) -> String {
     host_port(&member.host, member.election_port)
 }
 

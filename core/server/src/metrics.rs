@@ -1,6 +1,6 @@
 //! What is counted, for the monitoring port.
 
-// In the order in which Apache's `mntr` has those that it has; one line more is all that a new one needs.
+// One line more is all that a new one needs.
 palisade_admin::metrics! {
     /// Everything that is counted. Written by one task or thread each, read by anybody.
     pub(crate) struct Metrics {

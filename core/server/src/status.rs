@@ -1,6 +1,7 @@
 //! What everybody may look at: the tree, counters, and where the voter stands.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use palisade_admin::metric::Sizes;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     /// Bytes of what this leader proposes.
     pub(crate) proposal_size: Sizes,
     pub(crate) ports: Vec<Arc<PortStats>>,
+    /// Connections to the monitoring port.
+    pub(crate) admins: AtomicUsize,
     pub(crate) started: Instant,
     status: Mutex<Status>,
 }
@@ -80,6 +83,7 @@ impl Shared {
             metrics: Arc::default(),
             proposal_size: Sizes::default(),
             ports,
+            admins: AtomicUsize::new(0),
             started: Instant::now(),
             status: Mutex::new(status),
         }

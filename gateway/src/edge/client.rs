@@ -113,6 +113,11 @@ impl Client {
         self.slot
     }
 
+    /// The connection's number among all present ones.
+    pub(crate) const fn number(&self) -> usize {
+        self.slot.index()
+    }
+
     pub(crate) const fn peer(&self) -> SocketAddr {
         self.peer
     }

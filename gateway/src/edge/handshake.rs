@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use palisade_admin::port;
+use palisade_admin::words::{Question, Word};
 use palisade_wire::connect::{ConnectRequest, ConnectResponse};
 use palisade_wire::{Id, SessionId, Zxid, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +17,6 @@ use super::claim::{Claim, Claimed};
 use super::client::Client;
 use super::connection::{Established, finish};
 use super::outbox::CloseReason;
-use crate::fourletter::{self, Word};
 use crate::session::{Proof, Refusal, negotiate};
 
 /// Largest first frame: a connect request has 45 bytes, and some room for an odd password.
@@ -120,11 +121,14 @@ impl Opening {
             self.read_until(inbox, 12).await?;
             argument = inbox.get(4..).and_then(|b| b.first_chunk::<8>()).map(|b| i64::from_be_bytes(*b));
         }
-        let text = fourletter::answer(word, argument, &self.edge, Some(&self.client));
-        let written = timeout_at(self.deadline, self.stream.write_all(text.as_bytes())).await;
-        written.map_err(|_| CloseReason::SlowReader)?.map_err(|_| CloseReason::Gone)?;
-        finish(&mut self.stream).await;
-        Ok(())
+        self.client.stats.received(1);
+        self.edge.hub.stats().received(1);
+        let answer = if self.edge.allows(word) {
+            Question { word, argument, asking: Some(self.client.number()) }.answer(&self.edge)
+        } else {
+            Box::new(std::iter::once(word.refusal()))
+        };
+        port::write(&mut self.stream, answer).await.map_err(|_| CloseReason::Gone)
     }
 
     async fn establish(self, wanted: Wanted, inbox: BytesMut) -> Opened {

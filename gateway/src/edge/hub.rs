@@ -170,6 +170,19 @@ impl Hub {
         self.clients.read().slots.iter().flatten().cloned().collect()
     }
 
+    /// At most `limit` connections from slot `from` on, and the slot to go on from.
+    pub(crate) fn clients_from(&self, from: usize, limit: usize) -> (Vec<Arc<Client>>, Option<usize>) {
+        let clients = self.clients.read();
+        let slots = clients.slots.get(from..).unwrap_or_default();
+        let found = slots.iter().take(limit).flatten().cloned().collect();
+        (found, (slots.len() > limit).then_some(from + limit))
+    }
+
+    /// Whether the session is connected here.
+    pub(crate) fn is_attached(&self, session: SessionId) -> bool {
+        self.sessions.lock().contains_key(&session)
+    }
+
     /// Number of connections, with or without a session.
     pub(crate) fn connection_count(&self) -> usize {
         let clients = self.clients.read();

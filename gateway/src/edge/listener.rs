@@ -6,26 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use palisade_admin::port;
 use palisade_wire::Id;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::Edge;
-use super::connection::{Connection, finish};
+use super::connection::Connection;
 use super::handshake::{Opened, Opening};
 use super::outbox::CloseReason;
 use crate::config::Config;
 use crate::exec::remote_id;
-use crate::fourletter::{self, Word};
 
 /// Pause after a failed accept: the process is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the admin port waits for a word, and for its answer to be taken.
-const ADMIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Connections of the admin port at a time.
 const MAX_ADMIN: usize = 64;
 
@@ -196,7 +193,7 @@ async fn serve_session(edge: &Edge, opening: Opening) -> CloseReason {
     }
 }
 
-/// Answers four-letter words on the admin port until the edge stops.
+/// Answers four-letter words and HTTP on the admin port until the edge stops.
 pub(super) async fn serve_admin(edge: Arc<Edge>, listener: TcpListener) {
     let stop = edge.stop.clone();
     stop.run_until_cancelled(async {
@@ -208,27 +205,12 @@ pub(super) async fn serve_admin(edge: Arc<Edge>, listener: TcpListener) {
                 let Some(_counted) = Counted::take(&edge.admission.admins, MAX_ADMIN) else {
                     return info!(%peer, "admin connection refused: {MAX_ADMIN} are open");
                 };
-                let answer = timeout(ADMIN_PATIENCE, answer_admin(&edge, stream));
-                match edge.stop.run_until_cancelled(answer).await {
-                    None | Some(Ok(Ok(()))) => {}
-                    Some(Ok(Err(error))) => debug!(%peer, %error, "admin connection failed"),
-                    Some(Err(_)) => debug!(%peer, "admin connection timed out"),
+                let answered = edge.stop.run_until_cancelled(port::serve(stream, Arc::clone(&edge)));
+                if let Some(Err(error)) = answered.await {
+                    debug!(%peer, %error, "admin connection got no answer");
                 }
             });
         }
     })
     .await;
-}
-
-async fn answer_admin(edge: &Edge, mut stream: TcpStream) -> io::Result<()> {
-    let mut word = [0; 4];
-    stream.read_exact(&mut word).await?;
-    let Some(word) = Word::parse(word) else { return Ok(()) };
-    let mut argument = None;
-    if word == Word::Stmk {
-        argument = Some(stream.read_i64().await?);
-    }
-    stream.write_all(fourletter::answer(word, argument, edge, None).as_bytes()).await?;
-    finish(&mut stream).await;
-    Ok(())
 }

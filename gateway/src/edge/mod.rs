@@ -30,8 +30,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use palisade_admin::words::Word;
 use palisade_wire::quorum::ForwardedRequest;
-use palisade_wire::{Id, OpCode, SessionId, Zxid};
+use palisade_wire::{Id, OpCode, SessionId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,6 @@ use self::outbox::CloseReason;
 use crate::config::Config;
 use crate::core_link::{CoreLink, Refused, Ticket};
 use crate::exec::Authenticator;
-use crate::fourletter::Word;
 use crate::replica::Replica;
 use crate::session::{Passwords, Refusals, SessionIds};
 use crate::tenancy::establish;
@@ -226,9 +226,9 @@ impl Edge {
         word == Word::Srvr || allowed.iter().any(|a| a == "*" || a == word.text())
     }
 
-    /// Whether the replica was ever brought up to date, so that it may be read.
-    pub(crate) fn is_serving(&self) -> bool {
-        self.replica.last_zxid() > Zxid::ZERO || self.link.state().borrow().is_connected()
+    /// Whether the tenant's root exists.
+    pub(crate) fn is_rooted(&self) -> bool {
+        *self.rooted.borrow()
     }
 
     /// Whether new sessions are let in: there is something to read, and the core, or leave to do without it.
@@ -238,8 +238,8 @@ impl Edge {
         self.is_serving() && (connected || (stale.enabled && stale.new_sessions))
     }
 
-    /// The port that clients connect to.
-    pub(crate) const fn client_port(&self) -> u16 {
-        self.client_address.port()
+    /// Where clients connect.
+    pub(crate) const fn client_address(&self) -> SocketAddr {
+        self.client_address
     }
 }

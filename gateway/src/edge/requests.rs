@@ -260,7 +260,10 @@ impl Intake<'_> {
                 self.answers.client.lock().ids = Arc::clone(self.ids);
                 self.reply(xid, Zxid::ZERO, ErrorCode::OK, false);
             }
-            Ok(_) | Err(_) => self.refuse(xid, Zxid::ZERO, ErrorCode::AUTH_FAILED),
+            Ok(_) | Err(_) => {
+                self.answers.edge.hub.stats().auth_failed.inc();
+                self.refuse(xid, Zxid::ZERO, ErrorCode::AUTH_FAILED);
+            }
         }
         Ok(())
     }

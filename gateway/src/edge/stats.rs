@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use palisade_admin::metric::Counter;
 use palisade_wire::{OpCode, Zxid};
 use parking_lot::Mutex;
 
@@ -79,6 +80,8 @@ pub(crate) struct ServerStats {
     sent: AtomicU64,
     pub(crate) latency: Latency,
     pub(crate) started: Instant,
+    /// Credentials that were refused.
+    pub(crate) auth_failed: Counter,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -89,6 +92,7 @@ impl Default for ServerStats {
             sent: AtomicU64::default(),
             latency: Latency::default(),
             started: Instant::now(),
+            auth_failed: Counter::default(),
             metrics: Arc::default(),
         }
     }

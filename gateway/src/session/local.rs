@@ -113,6 +113,13 @@ impl LocalSessions {
         expired
     }
 
+    /// Time left, ascending, with the sessions that have so much of it.
+    pub(crate) fn expiries(&self) -> Vec<(Duration, Vec<SessionId>)> {
+        let (inner, now) = (self.inner.lock(), self.now());
+        let expiries = inner.tracker.expiries();
+        expiries.map(|(at, sessions)| (at.since(now), sessions.iter().copied().collect())).collect()
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.inner.lock().tracker.len()

@@ -321,29 +321,48 @@ impl WatchIndex {
         slots
     }
 
-    /// Every path of the data table with its watchers.
-    pub fn for_each_path(&self, mut f: impl FnMut(&str, &mut dyn Iterator<Item = Slot>)) {
-        for id in self.paths.from(0) {
+    /// Paths of the data table with their watchers, from the path numbered `from` on, until about `limit` watches are
+    /// listed, and the number to go on from. For listings that must not hold the index for long: what changes
+    /// meanwhile may be missed.
+    pub fn paths_from(&self, from: u32, limit: usize) -> (Vec<(String, Vec<Slot>)>, Option<u32>) {
+        let (mut listed, mut seen) = (Vec::new(), 0);
+        for id in self.paths.from(from) {
+            if seen >= limit {
+                return (listed, Some(id));
+            }
             let mut slots = Vec::new();
             self.groups.for_each(self.paths.watchers(id), Kinds::DATA_TABLE, |slot| slots.push(slot));
+            // Paths of the other table take time too.
+            seen += slots.len().max(1);
             if !slots.is_empty() {
                 slots.sort_unstable();
                 slots.dedup();
-                f(self.paths.path(id), &mut slots.into_iter());
+                listed.push((self.paths.path(id).to_owned(), slots));
             }
         }
+        (listed, None)
     }
 
-    /// Every watcher of the data table with its paths.
-    pub fn for_each_slot(&self, mut f: impl FnMut(Slot, &mut dyn Iterator<Item = &str>)) {
-        for (index, watched) in self.by_slot.iter().enumerate().filter(|(_, watched)| watched.data > 0) {
-            if let Some(slot) = Slot::new(index) {
-                let in_table = |id: &PathId| {
-                    self.groups.kinds(self.paths.watchers(*id), slot).has_any(Kinds::DATA_TABLE)
-                };
-                f(slot, &mut watched.paths.from(0).filter(in_table).map(|id| self.paths.path(id)));
+    /// The first connection from slot number `from` on that has a watch in the data table.
+    pub fn watcher_from(&self, from: usize) -> Option<Slot> {
+        let mut watchers = self.by_slot.iter().enumerate().skip(from);
+        watchers.find(|(_, watched)| watched.data > 0).and_then(|(index, _)| Slot::new(index))
+    }
+
+    /// Paths that a connection has in the data table, from the path numbered `from` on, at most `limit`, and the number
+    /// to go on from.
+    pub fn paths_of(&self, slot: Slot, from: u32, limit: usize) -> (Vec<String>, Option<u32>) {
+        let mut listed = Vec::new();
+        let Some(watched) = self.by_slot.get(slot.index()) else { return (listed, None) };
+        for (seen, id) in watched.paths.from(from).enumerate() {
+            if seen >= limit {
+                return (listed, Some(id));
+            }
+            if self.groups.kinds(self.paths.watchers(id), slot).has_any(Kinds::DATA_TABLE) {
+                listed.push(self.paths.path(id).to_owned());
             }
         }
+        (listed, None)
     }
 }
 

@@ -140,12 +140,22 @@ fn dumps_list_the_data_table() {
     index.add_data(slot(4), "/b");
     index.add_persistent(slot(3), "/b");
     index.add_child(slot(3), "/c");
-    let mut by_path = Vec::new();
-    index.for_each_path(|path, slots| by_path.push((path.to_owned(), slots.map(Slot::index).collect())));
-    assert_eq!(by_path, [("/b".to_owned(), vec![3, 4])]);
-    let mut by_slot = Vec::new();
-    index.for_each_slot(|slot, paths| by_slot.push((slot.index(), paths.map(str::to_owned).collect())));
-    assert_eq!(by_slot, [(3, vec!["/b".to_owned()]), (4, vec!["/b".to_owned()])]);
+    index.add_data(slot(4), "/d");
+    let both = [("/b".to_owned(), vec![slot(3), slot(4)]), ("/d".to_owned(), vec![slot(4)])];
+    assert_eq!(index.paths_from(0, 100), (both.to_vec(), None));
+    let (first, next) = index.paths_from(0, 1);
+    assert_eq!((&first[..], index.paths_from(next.unwrap(), 2)), (&both[..1], (both[1..].to_vec(), None)));
+    assert_eq!(
+        [0, 3, 4, 5].map(|from| index.watcher_from(from)),
+        [Some(slot(3)), Some(slot(3)), Some(slot(4)), None]
+    );
+    assert_eq!(index.paths_of(slot(4), 0, 100), (vec!["/b".to_owned(), "/d".to_owned()], None));
+    let (first, next) = index.paths_of(slot(4), 0, 1);
+    assert_eq!(
+        (first, index.paths_of(slot(4), next.unwrap(), 1)),
+        (vec!["/b".to_owned()], (vec!["/d".to_owned()], None))
+    );
+    assert_eq!(index.paths_of(slot(3), 0, 100), (vec!["/b".to_owned()], None));
 }
 
 /// The index, as plainly as it can be written down.

@@ -4,6 +4,71 @@ use std::fmt::Write;
 
 use super::{Distribution, Sample, Value};
 
+/// Apache's names in the order in which its `mntr` has them.
+const ORDER: [&str; 55] = [
+    "server_state",
+    "peer_state",
+    "ephemerals_count",
+    "num_alive_connections",
+    "avg_latency",
+    "min_proposal_size",
+    "outstanding_requests",
+    "znode_count",
+    "global_sessions",
+    "packets_sent",
+    "packets_received",
+    "max_proposal_size",
+    "synced_followers",
+    "watch_count",
+    "synced_non_voting_followers",
+    "synced_observers",
+    "auth_failed_count",
+    "min_latency",
+    "max_file_descriptor_count",
+    "approximate_data_size",
+    "open_file_descriptor_count",
+    "last_proposal_size",
+    "leader_uptime",
+    "local_sessions",
+    "uptime",
+    "max_latency",
+    "learners",
+    "quorum_size",
+    "proposal_count",
+    "connection_rejected",
+    "looking_count",
+    "connection_drop_count",
+    "learner_proposal_received_count",
+    "digest_mismatches_count",
+    "bytes_received_count",
+    "learner_commit_received_count",
+    "connection_request_count",
+    "response_bytes",
+    "diff_count",
+    "connection_revalidate_count",
+    "snap_count",
+    "commit_count",
+    "stale_sessions_expired",
+    "revalidate_count",
+    "node_created_watch_count",
+    "node_deleted_watch_count",
+    "fsynctime",
+    "snapshottime",
+    "election_time",
+    "node_children_watch_count",
+    "node_changed_watch_count",
+    "updatelatency",
+    "readlatency",
+    "proposal_latency",
+    "propagation_latency",
+];
+
+/// Puts samples in Apache's order; what Apache does not have comes last, as it stands.
+pub fn in_order(mut samples: Vec<Sample>) -> Vec<Sample> {
+    samples.sort_by_key(|sample| ORDER.iter().position(|name| *name == sample.name).unwrap_or(ORDER.len()));
+    samples
+}
+
 /// A number as Java prints it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Number {

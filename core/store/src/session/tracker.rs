@@ -128,6 +128,11 @@ impl SessionTracker {
         expired
     }
 
+    /// When sessions expire if nothing is heard of them, ascending; closing ones do not.
+    pub fn expiries(&self) -> impl Iterator<Item = (Timestamp, &BTreeSet<SessionId>)> {
+        self.buckets.iter().map(|(expires, sessions)| (Timestamp::from_millis(*expires), sessions))
+    }
+
     /// When [`SessionTracker::expired`] may next yield something.
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.buckets.first_key_value().map(|(expires, _)| Timestamp::from_millis(*expires))

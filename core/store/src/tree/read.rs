@@ -48,7 +48,12 @@ impl DataTree {
 
     /// Sessions that own at least one ephemeral znode, each once, ascending.
     pub fn ephemeral_owners(&self) -> impl Iterator<Item = SessionId> {
-        let mut from = Bound::Unbounded;
+        self.ephemeral_owners_after(None)
+    }
+
+    /// The same, beginning behind a session, so that a long listing need not hold the tree.
+    pub fn ephemeral_owners_after(&self, session: Option<SessionId>) -> impl Iterator<Item = SessionId> {
+        let mut from = session.map_or(Bound::Unbounded, |s| Bound::Excluded((s, NodeId(u32::MAX))));
         std::iter::from_fn(move || {
             let (session, _) = *self.ephemerals.range((from, Bound::Unbounded)).next()?;
             from = Bound::Excluded((session, NodeId(u32::MAX)));
@@ -90,6 +95,12 @@ impl DataTree {
     /// Global sessions and their timeouts in ms, ascending by id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, i32)> {
         self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms))
+    }
+
+    /// The same, beginning behind a session, so that a long listing need not hold the tree.
+    pub fn sessions_after(&self, session: Option<SessionId>) -> impl Iterator<Item = (SessionId, i32)> {
+        let from = session.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((from, Bound::Unbounded)).map(|(id, timeout_ms)| (*id, *timeout_ms))
     }
 
     /// The timeout, in ms, of a global session that was created and not yet closed.

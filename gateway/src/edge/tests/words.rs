@@ -68,7 +68,7 @@ async fn srvr_and_stat_describe_an_observer() {
     assert_eq!(
         lines[2..],
         [
-            "Received: 1",
+            "Received: 2",
             "Sent: 1",
             "Connections: 2",
             "Outstanding: 0",
@@ -80,7 +80,7 @@ async fn srvr_and_stat_describe_an_observer() {
     let stat = ask(&bench, "stat").await;
     assert!(stat.contains("\nClients:\n /127.0.0.1:"), "{stat}");
     assert!(stat.contains("[1](queued=0,recved=1,sent=1)\n"), "{stat}");
-    assert!(stat.contains("[0](queued=0,recved=0,sent=0)\n\nLatency"), "{stat}");
+    assert!(stat.contains("[0](queued=0,recved=1,sent=0)\n\nLatency"), "{stat}");
 }
 
 #[tokio::test]

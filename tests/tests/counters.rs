@@ -46,8 +46,9 @@ fn sequential_counters_end_alike() {
     let mut gateway = core.gateway(101, "gateway");
 
     let version = if tools::apache_jars().is_some() { Version::V39 } else { Version::V38 };
-    let reference = Target { name: "Apache", address: format!("127.0.0.1:{}", apache.client_port()) };
-    let palisade = Target { name: "Palisade", address: gateway.address() };
+    let target = |name, address| Target { name, address, counts_late: false };
+    let reference = target("Apache", format!("127.0.0.1:{}", apache.client_port()));
+    let palisade = target("Palisade", gateway.address());
     let targets = Targets::new((version, Sessions::Local), reference, vec![palisade]);
     targets.assert_alike("the end of a counter", &steps());
     assert!(!gateway.process().log().contains("digests disagree"));

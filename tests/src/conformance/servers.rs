@@ -61,11 +61,12 @@ impl Servers {
     /// Their addresses, and how they are compared.
     pub fn targets(&self, sessions: Sessions) -> Targets {
         let version = if tools::apache_jars().is_some() { Version::V39 } else { Version::V38 };
-        let reference =
-            Target { name: "Apache", address: format!("127.0.0.1:{}", self.apache.client_port()) };
-        let others = [("Palisade", &self.before_palisade), ("gateway before Apache", &self.before_apache)]
-            .map(|(name, gateway)| Target { name, address: gateway.address() });
-        Targets::new((version, sessions), reference, others.into())
+        let target = |name, address, counts_late| Target { name, address, counts_late };
+        let reference = target("Apache", format!("127.0.0.1:{}", self.apache.client_port()), false);
+        let palisade = target("Palisade", self.before_palisade.address(), false);
+        // An Apache leader applies after it has told its learners to.
+        let apache_core = target("gateway before Apache", self.before_apache.address(), true);
+        Targets::new((version, sessions), reference, vec![palisade, apache_core])
     }
 
     /// Checks that no replica differs from what its leader says of its own. An Apache leader announces wrong digests now

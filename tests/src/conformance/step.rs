@@ -29,6 +29,18 @@ pub enum Step {
     Close(usize, Vec<Call>),
 }
 
+impl Step {
+    /// Whether a quota is made or counted.
+    pub(super) fn is_about_quotas(&self) -> bool {
+        let calls = match self {
+            Self::Calls(_, calls) | Self::Close(_, calls) => calls,
+            _ => return false,
+        };
+        let quota = b"/zookeeper/quota/";
+        calls.iter().any(|call| call.body.windows(quota.len()).any(|part| part == quota))
+    }
+}
+
 /// Bytes that are shown as text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);

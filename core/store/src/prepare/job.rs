@@ -68,9 +68,11 @@ impl Job<'_> {
     /// All parts see the effects of those before them. After a failure no part has any.
     fn multi(&mut self, ops: &[(OpCode, Request<'_>)], body: &Bytes) -> Result<Txn> {
         self.auth()?;
-        // Apache refuses the whole request for what it cannot decode, and counts these flags as such, but not those
-        // of a createTTL.
-        let bad_flags = |r: &Request<'_>| matches!(r, Request::Create(c) if c.ttl_ms.is_none() && CreateMode::from_flags(c.flags).is_none());
+        // Apache refuses the whole request for what it cannot decode, and counts these flags as such: unknown ones, and
+        // those for a time to live, unless they come with one.
+        let is_bad = |flags: i32| CreateMode::from_flags(flags).is_none_or(CreateMode::is_ttl);
+        let bad_flags =
+            |r: &Request<'_>| matches!(r, Request::Create(c) if c.ttl_ms.is_none() && is_bad(c.flags));
         if ops.iter().any(|(_, request)| bad_flags(request)) {
             return Err(ErrorCode::MARSHALLING_ERROR);
         }

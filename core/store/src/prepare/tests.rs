@@ -397,7 +397,10 @@ fn the_parts_of_a_multi_see_each_other() {
     l.apply_all();
     assert_eq!(l.tree.node("/a/b").unwrap().owner(), Owner::Ephemeral(ME));
     assert_eq!(l.multi(vec![]), [0; 0]);
-    assert_eq!(l.code(OpCode::Multi, &Request::Multi(vec![(OpCode::Create, create("/x", 9))])), -5);
+    for flags in [9, 5, 6] {
+        let multi = Request::Multi(vec![(OpCode::Create, create("/x", flags))]);
+        assert_eq!(l.code(OpCode::Multi, &multi), -5, "{flags}");
+    }
 }
 
 #[test]

@@ -40,11 +40,13 @@ pub fn kazoo_suite(hosts: &str) {
     assert!(passed.is_some_and(|count: usize| count >= LEAST), "kazoo's suite ran: {summary:?}");
 }
 
-/// The C client's tour against `hosts`.
+/// The C client's tours against `hosts`.
 #[track_caller]
 pub fn c_tour(hosts: &str) {
     let folder = Folder::new();
-    run("c-tour", &folder, compiled_c("c_tour", &folder), [hosts]);
+    for name in ["c_tour", "c_async_tour"] {
+        run(name, &folder, compiled_c(name, &folder), [hosts]);
+    }
 }
 
 /// A program in C from the clients' folder.

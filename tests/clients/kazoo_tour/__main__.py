@@ -11,6 +11,7 @@ import traceback
 import basics
 import recipes
 import sessions
+import sharing
 import watches
 from support import Tour, WrongObservation
 
@@ -19,6 +20,7 @@ STOPS = [
     *watches.STOPS,
     *sessions.STOPS,
     *recipes.STOPS,
+    *sharing.STOPS,
 ]
 
 

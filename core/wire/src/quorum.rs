@@ -247,6 +247,26 @@ impl LearnerInfo {
     }
 }
 
+/// In the word that Palisade's leaders append to the data of LEADERINFO: a SYNC is answered only after a quorum has
+/// confirmed the leader.
+const CONFIRMS_SYNC: i32 = 1;
+
+/// Data of a LEADERINFO by Palisade: the protocol version, which is all that Apache's learners read, and what this
+/// leader promises beyond Apache's.
+pub fn encode_leader_info() -> Bytes {
+    crate::jute::encode(|buf| {
+        buf.put_i32(PROTOCOL_VERSION);
+        buf.put_i32(CONFIRMS_SYNC);
+    })
+}
+
+/// Whether the leader that sent this LEADERINFO makes sure of its quorum before it answers a SYNC. Apache's do not
+/// (ZOOKEEPER-1675).
+pub fn confirms_sync(leader_info: &[u8]) -> bool {
+    let promises = leader_info.get(4..).and_then(|rest| rest.first_chunk());
+    promises.is_some_and(|bytes| i32::from_be_bytes(*bytes) & CONFIRMS_SYNC != 0)
+}
+
 /// A client's request on its way to the leader: data of a REQUEST packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardedRequest {

@@ -22,7 +22,8 @@ use crate::config;
 const MAX_ADDRESSES: usize = 8;
 /// A LEADERINFO has four bytes of data.
 const MAX_FIRST_DATA: usize = 1_024;
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// While an election takes its usual time, the new leader is found within an eighth of that.
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// A leader that answered.
@@ -168,7 +169,7 @@ impl Backoff {
     /// The next pause.
     pub(crate) fn next(&mut self) -> Duration {
         let limit = self.limit;
-        self.limit = (limit * 2).min(self.max);
+        self.limit = (limit + limit / 8).min(self.max);
         let random = RandomState::new().build_hasher().finish();
         limit / 2 + (limit / 2).mul_f64(random as f64 / u64::MAX as f64)
     }
@@ -249,13 +250,13 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit_and_shrink_after_success() {
-        let second = Duration::from_secs(1);
-        let mut backoff = Backoff::new(second / 4, second);
-        for limit in [second / 4, second / 2, second, second] {
+        let [min, next, max] = [800, 900, 1_000].map(Duration::from_millis);
+        let mut backoff = Backoff::new(min, max);
+        for limit in [min, next, max, max] {
             let pause = backoff.next();
             assert!(pause >= limit / 2 && pause <= limit, "{pause:?}");
         }
         backoff.reset();
-        assert!(backoff.next() <= second / 4);
+        assert!(backoff.next() <= min);
     }
 }

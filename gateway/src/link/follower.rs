@@ -183,6 +183,7 @@ impl Follower {
     pub(crate) fn packet(&mut self, packet: QuorumPacket) -> Result<(), LinkError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         match packet.packet_type() {
+            Some(PacketType::LeaderInfo) => link.confirms_sync = quorum::confirms_sync(packet.data()),
             Some(PacketType::NewLeader) => link.config = packet.data.clone(),
             // A transaction that cannot be understood must not reach the log.
             Some(PacketType::Proposal | PacketType::Inform) => {
@@ -429,7 +430,7 @@ impl Follower {
         let Resolved { again, lost } = self.requests.synchronised(epoch);
         info!(leader = link.voter, epoch, again, lost, "following the leader");
         link.serving = true;
-        let doubt = self.sync_timeout * APACHE_DOUBT;
+        let doubt = if link.confirms_sync { Duration::ZERO } else { self.sync_timeout * APACHE_DOUBT };
         link.probe = Some((Arc::new(Probe::new(Arc::clone(&self.queue.contact), doubt)), Instant::now()));
         self.queue.open();
         self.state.send_replace(LinkState::Connected { leader: link.voter.clone(), epoch: epoch.into() });

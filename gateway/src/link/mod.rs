@@ -40,7 +40,7 @@ use crate::link::queue::Queue;
 use crate::replica::disk::{Disk, DiskGone, Done, Opened};
 use crate::replica::{Replica, ReplicaObserver};
 
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How often a search without success is told.
 const REMINDER: Duration = Duration::from_secs(30);

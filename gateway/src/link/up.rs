@@ -16,6 +16,8 @@ pub(crate) struct Link {
     pub(crate) voter: String,
     pub(crate) greeted: bool,
     pub(crate) serving: bool,
+    /// Whether this leader makes sure of its quorum before it answers a sync.
+    pub(crate) confirms_sync: bool,
     pub(crate) out: BytesMut,
     /// The ensemble's configuration, as NEWLEADER told it.
     pub(crate) config: Option<Bytes>,
@@ -33,6 +35,7 @@ impl Link {
             voter,
             greeted: false,
             serving: false,
+            confirms_sync: false,
             out: BytesMut::new(),
             config: None,
             decoded: None,

@@ -48,11 +48,14 @@ pub(crate) struct Election {
     repeat_at: Timestamp,
     /// Set while a quorum agrees: when nothing better can come any more.
     finalize_at: Option<Timestamp>,
+    /// The leader whose loss this search is about. Its vote is not waited for.
+    lost: Option<Sid>,
 }
 
 impl Election {
-    /// Starts a round with this server's own vote; the caller broadcasts [`Election::proposal`].
-    pub(crate) fn new(sid: Sid, own: Vote, config: &PeerConfig, now: Timestamp) -> Self {
+    /// Starts a round with this server's own vote; the caller broadcasts [`Election::proposal`]. `lost` is the leader
+    /// that was followed until now, if any was.
+    pub(crate) fn new(sid: Sid, own: Vote, lost: Option<Sid>, config: &PeerConfig, now: Timestamp) -> Self {
         let mut election = Self {
             sid,
             initial: own,
@@ -62,6 +65,7 @@ impl Election {
             interval: config.min_notification_interval,
             repeat_at: now + config.min_notification_interval,
             finalize_at: None,
+            lost,
         };
         election.check_quorum(config, now);
         election
@@ -133,6 +137,9 @@ impl Election {
         } else if vote.beats(&self.proposal, &config.ensemble) {
             self.propose(vote);
             verdict = Verdict::Broadcast;
+        } else if self.proposal.beats(&vote, &config.ensemble) {
+            // It may have been looking for no leader yet when it was told.
+            verdict = Verdict::Reply;
         }
         self.received.insert(from, vote.kept());
         self.check_quorum(config, now);
@@ -146,11 +153,22 @@ impl Election {
     }
 
     fn check_quorum(&mut self, config: &PeerConfig, now: Timestamp) {
-        if has_quorum(&self.received, &self.proposal, &config.ensemble) {
-            self.finalize_at.get_or_insert(now + config.finalize_wait);
-        } else {
+        if !has_quorum(&self.received, &self.proposal, &config.ensemble) {
             self.finalize_at = None;
+        } else if self.is_unanimous(&config.ensemble) {
+            self.finalize_at = Some(now);
+        } else {
+            self.finalize_at.get_or_insert(now + config.finalize_wait);
         }
+    }
+
+    /// Whether nobody is left who might know better. Which of the votes that a quorum agrees on wins is a matter of
+    /// taste, not of safety: a leader that lacks something committed gets no quorum in discovery.
+    fn is_unanimous(&self, ensemble: &Ensemble) -> bool {
+        ensemble
+            .voters()
+            .filter(|sid| Some(*sid) != self.lost)
+            .all(|sid| self.received.get(&sid).is_some_and(|vote| self.proposal.agrees(vote)))
     }
 
     /// A peer that follows or leads: joins its leader if a quorum says so and the leader itself claims it.

@@ -18,6 +18,11 @@ fn config(n: i64) -> PeerConfig {
 
 /// Server 1 of `n`, with zxid 5 of epoch 1, in round 3.
 fn electing(n: i64) -> (Election, PeerConfig) {
+    electing_after(n, None)
+}
+
+/// The same, after the loss of a leader.
+fn electing_after(n: i64, lost: Option<Sid>) -> (Election, PeerConfig) {
     let own = Vote {
         leader: 1,
         zxid: Zxid::new(1, 5),
@@ -27,7 +32,7 @@ fn electing(n: i64) -> (Election, PeerConfig) {
         version: 0,
     };
     let config = config(n);
-    (Election::new(1, own, &config, NOW), config)
+    (Election::new(1, own, lost, &config, NOW), config)
 }
 
 fn says(state: PeerState, leader: Sid, counter: u32, round: i64) -> Notification {
@@ -59,10 +64,10 @@ fn the_better_vote_is_adopted_and_wins_with_a_quorum() {
 }
 
 #[test]
-fn a_worse_vote_is_only_counted() {
+fn a_worse_vote_is_counted_and_answered() {
     let (mut election, config) = electing(3);
     let verdict = election.on_notification(2, &says(PeerState::Looking, 2, 4, 3), &config, NOW);
-    assert_eq!(verdict, Verdict::Wait);
+    assert_eq!(verdict, Verdict::Reply);
     assert_eq!(after_finalize(&mut election, &config), None);
     election.on_notification(2, &says(PeerState::Looking, 1, 5, 3), &config, NOW);
     assert_eq!(after_finalize(&mut election, &config), Some(1));
@@ -77,6 +82,23 @@ fn a_better_vote_during_the_last_wait_starts_it_anew() {
     assert_eq!(verdict, Verdict::Broadcast);
     assert_eq!(after_finalize(&mut election, &config), None);
     assert_eq!(election.deadline(), later + Duration::from_millis(200));
+}
+
+#[test]
+fn when_all_but_the_lost_leader_agree_nobody_is_waited_for() {
+    let (mut election, config) = electing_after(5, Some(5));
+    for (from, deadline) in [(2, 200), (3, 200), (4, 0)] {
+        election.on_notification(from, &says(PeerState::Looking, 1, 5, 3), &config, NOW);
+        assert_eq!(election.deadline(), NOW + Duration::from_millis(deadline), "after {from}");
+    }
+    assert!(matches!(election.on_timeout(&config, NOW), Verdict::Elected(vote) if vote.leader == 1));
+    // Who disagrees is waited for, and the lost leader's vote counts once it is there.
+    let (mut election, config) = electing_after(3, Some(3));
+    election.on_notification(3, &says(PeerState::Looking, 3, 9, 3), &config, NOW);
+    assert_eq!(election.proposal().leader, 3);
+    assert_eq!(election.deadline(), NOW + Duration::from_millis(200));
+    election.on_notification(2, &says(PeerState::Looking, 3, 9, 3), &config, NOW);
+    assert_eq!(election.deadline(), NOW);
 }
 
 #[test]

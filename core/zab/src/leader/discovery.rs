@@ -1,7 +1,7 @@
 //! Discovery: a quorum promises to take part in a new epoch.
 
 use palisade_wire::Zxid;
-use palisade_wire::quorum::{LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPacket};
+use palisade_wire::quorum::{LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPacket, encode_leader_info};
 
 use super::link::Stage;
 use super::{Ctx, Leader, Phase};
@@ -76,8 +76,8 @@ impl Leader {
     fn invite(&mut self, link: LinkId, ctx: &mut Ctx<'_>) {
         if let Some(learner) = self.links.get_mut(&link) {
             learner.stage = Stage::Invited;
-            let version = bytes::Bytes::copy_from_slice(&PROTOCOL_VERSION.to_be_bytes());
-            learner.send(PacketType::LeaderInfo, Zxid::new(self.epoch, 0), Some(version), ctx.out);
+            let info = Some(encode_leader_info());
+            learner.send(PacketType::LeaderInfo, Zxid::new(self.epoch, 0), info, ctx.out);
         }
     }
 

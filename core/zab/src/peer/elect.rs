@@ -13,6 +13,7 @@ use crate::io::{Output, Role};
 impl Peer {
     /// Starts an election, or puts it off until it is known where the log ends.
     pub(super) fn look_for_leader(&mut self, now: Timestamp) {
+        let lost = if let State::Following(following) = &self.state { Some(following.leader) } else { None };
         if self.history.is_fenced() {
             self.state = State::Looking(None);
             return;
@@ -21,7 +22,7 @@ impl Peer {
         self.history.deliver(self.history.last(), &mut self.out);
         self.round += 1;
         let own = own_vote(&self.config, &self.history, self.round);
-        self.state = State::Looking(Some(Election::new(self.config.sid, own, &self.config, now)));
+        self.state = State::Looking(Some(Election::new(self.config.sid, own, lost, &self.config, now)));
         self.on_verdict(Verdict::Broadcast, None, now);
     }
 

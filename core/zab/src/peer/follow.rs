@@ -12,13 +12,16 @@ use crate::history::History;
 use crate::io::{CloseReason, LearnerOutput, LinkId, Output, Role};
 use crate::learner::{Kind, Session, SessionConfig};
 
-/// Bounds of the pause between two attempts to connect; in between it is a quarter of a tick.
-const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// Bounds of the pause between two attempts to connect. The leader that was elected is about to listen: the pauses grow
+/// with the time that has passed.
+const RETRY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 
 /// A follower, from the election to its end.
 #[derive(Debug)]
 pub(super) struct Following {
     pub(super) leader: Sid,
+    /// Since when.
+    since: Timestamp,
     /// Until when connecting is tried.
     pub(super) connect_until: Timestamp,
     pub(super) link: Link,
@@ -35,7 +38,8 @@ pub(super) enum Link {
 impl Peer {
     pub(super) fn start_following(&mut self, leader: Sid, now: Timestamp) {
         let connect_until = now + self.config.timing.init();
-        self.state = State::Following(Following { leader, connect_until, link: Link::Retry(now) });
+        self.state =
+            State::Following(Following { leader, since: now, connect_until, link: Link::Retry(now) });
         self.dial();
     }
 
@@ -83,7 +87,7 @@ impl Peer {
         };
         match &following.link {
             Link::Dialing(dialed) if *dialed == link => {
-                let pause = (self.config.timing.tick / 4).clamp(RETRY.0, RETRY.1);
+                let pause = (now.since(following.since) / 4).clamp(RETRY.0, RETRY.1);
                 following.link = Link::Retry(now + pause);
             }
             Link::Up(session) if session.link() == link => self.go_looking(now),

@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod faults;
 pub mod folder;
 pub mod four_letter;
+pub mod herd;
 pub mod hostile;
 pub mod linearize;
 pub mod palisade;

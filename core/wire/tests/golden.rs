@@ -137,6 +137,9 @@ fn an_observer_synchronised_by_a_snapshot() {
     let packets = stream("learner-observer-snap.leader-to-learner.bin");
     assert_eq!(kinds(&packets), [LeaderInfo, Snap, NewLeader, UpToDate]);
     assert_eq!(packets[0].data(), PROTOCOL_VERSION.to_be_bytes());
+    assert!(!quorum::confirms_sync(packets[0].data()), "Apache's leader does not");
+    let own = quorum::encode_leader_info();
+    assert!(own.starts_with(packets[0].data()) && quorum::confirms_sync(&own));
     assert_eq!(packets[1].zxid, Zxid::new(1, 0xb));
     assert_eq!(packets[2].zxid, Zxid::new(1, 0));
     let packets = stream("learner-observer-snap.learner-to-leader.bin");

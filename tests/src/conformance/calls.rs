@@ -225,9 +225,9 @@ impl Calls {
                 op => {
                     let flags = match op {
                         OpCode::CreateContainer => CreateMode::Container.flags(),
-                        // The rule on unknown flags within a multi.
-                        _ if self.version == Version::V39 && chance.percent(3) => 9,
-                        _ => chance.weighted(&[(60, 0), (20, 1), (20, 2), (20, 3), (20, 4), (1, 5), (1, 6)]),
+                        // The rule on wrong flags within a multi.
+                        _ if self.version == Version::V39 && chance.percent(3) => chance.pick(&[5, 6, 9]),
+                        _ => chance.pick(&[0, 0, 0, 1, 2, 3, 4]),
                     };
                     self.create_request(chance, op, flags)
                 }

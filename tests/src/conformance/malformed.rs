@@ -12,22 +12,26 @@ const NUMBERS: [i32; 8] = [-1, -2, i32::MIN, i32::MAX, 0, 1, 0x10_0000, 0x0fff_f
 
 /// Breaks a request, if it is one that may be broken.
 pub(super) fn break_one(chance: &mut Chance, version: Version, call: &mut Call) {
-    if call.body.is_empty() || call.relative.is_some() || harms(call) {
+    if chance.percent(10) {
+        // Ignored by all.
+        call.body.extend_from_slice(b"more");
+        return;
+    }
+    if call.body.is_empty() || harms(call) {
         return;
     }
     let mut body = call.body.clone();
-    match chance.weighted(&[(3, 0), (3, 1), (2, 2), (1, 3)]) {
+    match chance.weighted(&[(3, 0), (3, 1), (2, 2)]) {
         0 => body.truncate(chance.index(body.len())),
         1 => {
             let at = if chance.percent(40) { 0 } else { chance.index(body.len()) };
             let number = chance.pick(&NUMBERS).to_be_bytes();
             body.iter_mut().skip(at).zip(number).for_each(|(byte, new)| *byte = new);
         }
-        2 => {
+        _ => {
             let at = chance.index(body.len());
             body[at] ^= 1 << chance.index(8);
         }
-        _ => body.extend_from_slice(b"more"),
     }
     let broken = Call { body, ..call.clone() };
     if broken.request().is_none_or(|request| is_harmless(version, &request)) {
@@ -52,7 +56,8 @@ fn is_harmless(version: Version, request: &Request<'_>) -> bool {
         Request::Multi(ops) => ops.iter().all(|(op, request)| match request {
             Request::Create(create) => {
                 *op != OpCode::CreateTtl
-                    && (version == Version::V39 || CreateMode::from_flags(create.flags).is_some())
+                    && (version == Version::V39
+                        || CreateMode::from_flags(create.flags).is_some_and(|mode| !mode.is_ttl()))
                     && (*op != OpCode::CreateContainer || create.flags == CreateMode::Container.flags())
             }
             _ => true,

@@ -20,7 +20,8 @@ pub struct Target {
     pub name: &'static str,
     /// `host:port` for clients.
     pub address: String,
-    /// Whether what it has answered may not be counted for quotas yet. Then it is not asked about those.
+    /// Whether what it has answered may not be counted for quotas yet. Then what it says when there are some is not
+    /// compared.
     pub counts_late: bool,
 }
 
@@ -71,14 +72,15 @@ impl Targets {
         let root = format!("/c{:07}", self.runs.fetch_add(1, Ordering::Relaxed));
         let run = |target: &Target| (target.name, run(target, self.kind, &root, steps));
         let (reference, others) = thread::scope(|scope| {
-            let is_counted = steps.iter().any(Step::is_about_quotas);
-            let others = self.others.iter().filter(|target| !(is_counted && target.counts_late));
-            let others: Vec<_> = others.map(|target| scope.spawn(move || run(target))).collect();
+            let others: Vec<_> = self.others.iter().map(|target| scope.spawn(move || run(target))).collect();
             let join = |run: thread::ScopedJoinHandle<'_, _>| {
                 run.join().expect("a run does not panic while its server accepts connections")
             };
-            (run(&self.reference), others.into_iter().map(join).collect())
+            (run(&self.reference), others.into_iter().map(join).collect::<Vec<_>>())
         });
+        let is_counted = steps.iter().any(Step::is_about_quotas);
+        let others = self.others.iter().zip(others).filter(|(target, _)| !(is_counted && target.counts_late));
+        let others = others.map(|(_, told)| told).collect();
         let mut difference = Difference { version: self.kind.0, steps: steps.to_vec(), reference, others };
         difference.forget_the_same();
         (!difference.others.is_empty()).then_some(difference)

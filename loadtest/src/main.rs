@@ -5,6 +5,8 @@ mod args;
 mod compare;
 mod env;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod net;
 mod outcome;
 mod process;

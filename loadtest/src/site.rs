@@ -14,6 +14,8 @@ use crate::usage::Servers;
 
 /// How long cleaning up tries to reach the server: it may have been full, or without a leader.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(30);
+/// The same after a run that failed, whose reason is to be said soon.
+const FAILED_LIMIT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Where a run takes place.
@@ -53,7 +55,8 @@ impl Site {
         self.servers.check()?;
         self.prepare(env).map_err(Failure::before)?;
         let outcome = body();
-        if let Err(error) = self.clean_up(env) {
+        let limit = if outcome.is_ok() { CLEAN_UP_LIMIT } else { FAILED_LIMIT };
+        if let Err(error) = self.clean_up(env, limit) {
             env.progress.line(&format!("{} stays as it is: {error}", self.root));
         }
         outcome
@@ -68,8 +71,8 @@ impl Site {
         sessions::close(&mut reactor, &env.progress)
     }
 
-    fn clean_up(&self, env: &Env) -> Result<(), Failure> {
-        let deadline = Instant::now() + CLEAN_UP_LIMIT;
+    fn clean_up(&self, env: &Env, limit: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + limit;
         loop {
             // After an interrupt too the znodes should go.
             let outcome = self.try_clean_up(env);

@@ -17,6 +17,8 @@ pub(crate) const AT_ONCE: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long all sessions together may take to be closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
+/// How often the progress bar moves.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Opens the sessions, `at_once` of them at a time.
 pub(crate) fn open(
@@ -44,8 +46,8 @@ pub(crate) fn open(
             _ => {}
         })?;
         if let Some(reason) = failed {
-            let hint = match open {
-                0 => "is it a server's client port, and has the server a leader?",
+            let hint = match total {
+                1 => "is it a server's client port, and has the server a leader?",
                 _ => "does it limit connections (maxClientCnxns) or descriptors?",
             };
             let text = format!("session {} of {total}: {reason}; {hint}", open + 1);
@@ -114,22 +116,32 @@ pub(crate) fn ask(
 
 /// Closes all sessions that are open, so that the server need not wait until they time out.
 pub(crate) fn close(reactor: &mut Reactor, progress: &Progress) -> Result<(), Failure> {
-    let now = Instant::now();
-    let open: Vec<usize> = reactor.conns().iter().filter(|conn| conn.is_open()).map(|conn| conn.id).collect();
-    progress.phase("closing sessions", open.len() as u64);
-    for id in &open {
-        reactor.conn(*id).push(now, OpCode::CloseSession, &Request::CloseSession);
+    let start = Instant::now();
+    let mut last = vec![None; reactor.len()];
+    for (id, last) in last.iter_mut().enumerate() {
+        if !reactor.conn(id).is_open() {
+            continue;
+        }
+        *last = Some(reactor.conn(id).push(start, OpCode::CloseSession, &Request::CloseSession));
         // A connection that cannot send is as good as closed.
-        let _ = reactor.flush(*id);
+        let _ = reactor.flush(id);
     }
-    while now.elapsed() < CLOSE_LIMIT {
+    let total = last.iter().flatten().count();
+    progress.phase("closing sessions", total as u64);
+    // What is still open then is not worth losing the results for: it times out.
+    while start.elapsed() < CLOSE_LIMIT {
         let left = reactor.conns().iter().filter(|conn| conn.is_open()).count();
         if left == 0 {
-            return Ok(());
+            break;
         }
-        progress.at((open.len() - left) as u64);
-        reactor.poll(Instant::now() + Duration::from_millis(20), &mut |_, _, _| {})?;
+        progress.at((total - left) as u64);
+        reactor.poll(Instant::now() + TICK, &mut |_, conn, incoming| {
+            if let Incoming::Reply { header, .. } = incoming
+                && last.get(conn.id).copied().flatten() == Some(header.xid)
+            {
+                conn.hang_up();
+            }
+        })?;
     }
-    // Not worth losing the results for: these sessions time out.
     Ok(())
 }

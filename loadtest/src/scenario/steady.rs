@@ -364,3 +364,7 @@ impl<'a> Run<'a> {
         outcome
     }
 }
+
+#[cfg(test)]
+#[path = "steady_tests.rs"]
+mod tests;

@@ -40,12 +40,12 @@ class Rewatch:
         self.multi(lambda batch, i: i % 3 == 1 or batch.create(self.paths[i]), range(self.count))
         before = self.watch_all()
         self.client.add_listener(self.on_state)
-        session = self.client.client_id
+        session = self.client.client_id[0]
         please("cut")
         self.touch(0, "first")
         please("restore")
         assert self.reconnected.wait(PATIENCE), "no reconnection"
-        assert self.client.client_id == session, "another session"
+        assert self.client.client_id[0] == session, "another session"
         self.wait_for_events({(EventType.NONE, None): self.count})
         after = self.watch_all()
         found = [i for i in range(self.count) if before[i] != after[i]]

@@ -145,7 +145,7 @@ pub struct Auth {
 /// `[admin]`: the monitoring port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admin {
-    /// `host:port` that answers four-letter words; port 0 takes a free one, `None` opens no such port.
+    /// `host:port` that answers four-letter words and HTTP; port 0 takes a free one, `None` opens no such port.
     pub address: Option<String>,
 }
 

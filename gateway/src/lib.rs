@@ -8,7 +8,7 @@
 //! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
 //! * `exec`: what requests do; `session`: ids, and sessions that the core does not know; `tenancy`: what of the tree
 //!   clients see; [`throttle`]: how much they may ask of the core; `admin`: what operators are told; `metrics`:
-//!   what is counted. Who is told of which change is [`palisade_watch`]'s concern.
+//!   what is counted; `top`: who asks for most. Who is told of which change is [`palisade_watch`]'s concern.
 
 pub mod config;
 pub mod core_link;
@@ -23,6 +23,7 @@ mod metrics;
 mod session;
 mod tenancy;
 pub mod throttle;
+mod top;
 
 pub use config::Config;
 pub use gateway::{Gateway, GatewayError, GatewayHandle, Listeners, StartError};

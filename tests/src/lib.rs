@@ -12,6 +12,7 @@ pub mod folder;
 pub mod four_letter;
 pub mod herd;
 pub mod hostile;
+pub mod http;
 pub mod linearize;
 pub mod palisade;
 pub mod ports;

@@ -368,16 +368,17 @@ fn zab_state(quorum: &Quorum, document: Document) -> Document {
 fn addresses(address: Option<SocketAddr>) -> Json {
     let one = address.map(|address| address.to_string());
     let list = || Json::list(one.clone().map(Json::Text));
+    let text = || Json::Text(one.clone().unwrap_or_default());
     Json::object([
         ("empty", Json::from(address.is_none())),
         ("all_addresses", list()),
         ("all_reachable_addresses", list()),
-        ("one", one.clone().into()),
-        ("reachable_address", one.clone().into()),
+        ("one", text()),
+        ("reachable_address", text()),
         ("wildcard_addresses", Json::list(address.map(|at| format!("0.0.0.0:{}", at.port()).into()))),
         ("all_ports", Json::list(address.map(|at| at.port().into()))),
         ("all_host_strings", Json::list(address.map(|at| at.ip().to_string().into()))),
         ("all_reachable_addresses_or_all", list()),
-        ("reachable_or_one", one.clone().into()),
+        ("reachable_or_one", text()),
     ])
 }

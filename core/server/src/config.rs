@@ -36,7 +36,7 @@ pub struct Bind {
     pub quorum: Option<SocketAddr>,
     /// Election port; `None` binds the name and port in the member list.
     pub election: Option<SocketAddr>,
-    /// Monitoring port (four-letter words); `None` opens none.
+    /// Monitoring port (four-letter words and HTTP); `None` opens none.
     pub admin: Option<SocketAddr>,
 }
 

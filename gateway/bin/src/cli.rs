@@ -21,6 +21,8 @@ Examples:
       one voter, with the configuration of an Apache ZooKeeper server
   palisade gateway --config /etc/palisade/discovery.toml
       the gateway of one tenant
+  palisade top --admin 127.0.0.1:8281
+      who asks that gateway for most
   palisade check-config /etc/palisade/discovery.toml
       all mistakes of a configuration, without starting anything
 
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Gateway(GatewayArgs),
     /// Report every mistake in a configuration file; start and change nothing.
     CheckConfig(CheckArgs),
+    /// Show who asks a gateway for most: addresses, sessions, paths, watches, locks.
+    Top(TopArgs),
 }
 
 impl Command {
@@ -57,7 +61,7 @@ impl Command {
         match self {
             // Its voters start one after the other: that the first cannot reach the others yet is no news.
             Self::Dev(_) => "warn,palisade_server::election=error",
-            Self::CheckConfig(_) => "warn",
+            Self::CheckConfig(_) | Self::Top(_) => "warn",
             Self::Core(_) | Self::Gateway(_) => "info",
         }
     }
@@ -105,7 +109,7 @@ pub(crate) struct CoreArgs {
     /// Where to keep snapshots and logs, in place of the file's setting.
     #[arg(long, value_name = "DIR", env = "PALISADE_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Where to answer monitoring (four-letter words), in place of the file's setting.
+    /// Where to answer monitoring (four-letter words, HTTP), in place of the file's setting.
     #[arg(long, value_name = "IP:PORT", env = "PALISADE_ADMIN_ADDRESS")]
     pub(crate) admin_address: Option<String>,
 }
@@ -133,9 +137,26 @@ pub(crate) struct GatewayArgs {
     /// Where to keep the replica, in place of the file's setting.
     #[arg(long, value_name = "DIR", env = "PALISADE_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Where to answer monitoring (four-letter words), in place of the file's setting.
+    /// Where to answer monitoring (four-letter words, HTTP), in place of the file's setting.
     #[arg(long, value_name = "HOST:PORT", env = "PALISADE_ADMIN_ADDRESS")]
     pub(crate) admin_address: Option<String>,
+}
+
+/// Arguments of `palisade top`.
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// The gateway's admin port.
+    #[arg(long, value_name = "HOST:PORT", env = "PALISADE_ADMIN_ADDRESS")]
+    pub(crate) admin: String,
+    /// Lines of each table.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) lines: u16,
+    /// Seconds between two pictures.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(crate) interval: u16,
+    /// Print one picture and end; so it does wherever the output is no terminal.
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// Arguments of `palisade check-config`.

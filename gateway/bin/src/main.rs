@@ -6,6 +6,7 @@ mod dev;
 mod failure;
 mod logging;
 mod serve;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Core(args) => block_on(Builder::new_current_thread(), serve::core(args)),
         Command::Gateway(args) => block_on(Builder::new_multi_thread(), serve::gateway(args)),
         Command::CheckConfig(args) => serve::check_config(&args.file),
+        Command::Top(args) => top::run(&args),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a gateway tells its operators; `palisade_admin` lays it out.
 
 mod listing;
+mod top;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -65,6 +66,14 @@ impl Source for Edge {
                 u8::from(self.replica.differs()),
             ),
         ]);
+        if let Some(proven) = self.link.proven() {
+            let age = millis(proven.elapsed());
+            samples.push(Sample::gauge(
+                "palisade_staleness_ms",
+                "The replica is proven to be no older, ms.",
+                age,
+            ));
+        }
         samples
     }
 
@@ -151,8 +160,8 @@ impl Source for Edge {
         self.hub.clients().iter().for_each(|client| client.stats.reset());
     }
 
-    fn page(&self, _path: &str, _query: &str) -> Option<Json> {
-        None
+    fn page(&self, path: &str, query: &str) -> Option<Json> {
+        (path == "/top").then(|| top::page(self, query))
     }
 }
 
@@ -165,7 +174,7 @@ impl Edge {
     /// Whether clients should be sent here. A core that is away for a while changes nothing: that is when they need
     /// a gateway most.
     fn readiness(&self) -> Result<(), String> {
-        if self.link.last_contact().is_none() {
+        if self.link.last_contact().is_none() && !self.link.state().borrow().is_connected() {
             return Err("the core has not brought this gateway up to date since its start".to_owned());
         }
         if !self.is_rooted() {

@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    pub(super) const fn slot(&self) -> Slot {
+    pub(crate) const fn slot(&self) -> Slot {
         self.slot
     }
 

@@ -24,6 +24,7 @@ use crate::config::Owners;
 use crate::core_link::{LinkState, Refused, Ticket};
 use crate::exec::write_header;
 use crate::throttle::{Gate, Verdict};
+use crate::top::Tally;
 
 /// Room that a read is given.
 const READ_CHUNK: usize = 8 << 10;
@@ -78,6 +79,8 @@ pub(super) struct Connection {
     gate: Gate,
     /// Until when a limit holds its requests up.
     throttled: Option<Instant>,
+    /// What the client did lately.
+    pub(super) tally: Tally,
     /// Until when the session need not be looked at again: it owned no ephemerals while the core was silent.
     carefree: Instant,
     /// Whether nothing more is read: the client closed its side, or its session.
@@ -134,6 +137,7 @@ impl Connection {
             active: Instant::now(),
             waiting: None,
             throttled: None,
+            tally: Tally::default(),
             carefree: Instant::now(),
             deaf: false,
             quiet: false,
@@ -144,6 +148,7 @@ impl Connection {
     /// Serves the client until the connection ends.
     pub(super) async fn run(mut self) -> CloseReason {
         let reason = self.serve().await.unwrap_or_else(|reason| reason);
+        self.edge.top.finish(self.client.peer().ip(), self.session, &mut self.tally);
         if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused) {
             finish(&mut self.stream).await;
         }
@@ -285,6 +290,7 @@ impl Connection {
                     return Ok(false);
                 }
                 Verdict::Refuse(refusal) => {
+                    self.tally.refused();
                     let code = refusal.code().ok_or(CloseReason::Refused)?;
                     let mut reply = BytesMut::new();
                     write_header(&mut reply, job.xid, self.edge.replica.last_zxid(), code);
@@ -333,6 +339,7 @@ impl Connection {
                 Ok(n) => {
                     self.sending.advance(n);
                     self.edge.hub.metrics().response_bytes.add(n as u64);
+                    self.tally.sent(n);
                     self.active = Instant::now();
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),

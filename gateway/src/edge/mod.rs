@@ -50,6 +50,7 @@ use crate::replica::Replica;
 use crate::session::{Passwords, Refusals, SessionIds};
 use crate::tenancy::establish;
 use crate::throttle::{self, LockUse, Throttle};
+use crate::top::Top;
 
 /// How often limits that ceased to bite are looked for.
 const TIDY: Duration = Duration::from_secs(1);
@@ -59,6 +60,7 @@ const TIDY: Duration = Duration::from_secs(1);
 pub(crate) struct Edge {
     pub(crate) config: Config,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) top: Top,
     pub(crate) replica: Replica,
     pub(crate) link: CoreLink,
     session_ids: SessionIds,
@@ -118,6 +120,7 @@ pub(crate) fn start(
         tasks: TaskTracker::new(),
         config,
         hub,
+        top: Top::default(),
         replica,
         link,
     });

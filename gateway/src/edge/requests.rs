@@ -18,6 +18,7 @@ use crate::exec::{CatchUp, Local, write_header, write_reply};
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, confine};
 use crate::throttle::Work;
+use crate::top::Tally;
 
 /// Xid and type.
 const HEADER: usize = 8;
@@ -153,6 +154,7 @@ struct Intake<'a> {
     /// Whether what follows is not read any more.
     deaf: &'a mut bool,
     received: u64,
+    tally: &'a mut Tally,
     /// Whether the client showed that its session is alive: auth and sasl do not count.
     touched: bool,
     only_ping: bool,
@@ -173,6 +175,7 @@ impl Intake<'_> {
         let body = r.rest();
         let plan = plan(op, body, self.answers.edge.hub.root());
         self.received += 1;
+        self.tally.request(len, || first_path(body));
         self.only_ping &= plan == Plan::Ping;
         self.touched |= !matches!(plan, Plan::Auth | Plan::Sasl);
         match plan {
@@ -309,6 +312,14 @@ impl Intake<'_> {
     }
 }
 
+/// The path with which most requests begin.
+fn first_path(body: &[u8]) -> Option<&str> {
+    let (len, rest) = body.split_first_chunk::<4>()?;
+    let len = usize::try_from(i32::from_be_bytes(*len)).ok()?;
+    let path = rest.get(..len).filter(|path| path.first() == Some(&b'/'))?;
+    std::str::from_utf8(path).ok()
+}
+
 /// Takes the frame off the inbox and keeps the body behind its header.
 fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
     let start = 4 + HEADER;
@@ -376,6 +387,7 @@ impl Connection {
             idle: false,
             deaf: &mut self.deaf,
             received: 0,
+            tally: &mut self.tally,
             touched: false,
             only_ping: true,
             upgrading: &mut self.upgrading,
@@ -401,6 +413,7 @@ impl Connection {
         {
             self.edge.link.touch(self.session, timeout_ms);
         }
+        self.edge.top.report(self.client.peer().ip(), self.session, intake.tally);
         Ok(left)
     }
 }

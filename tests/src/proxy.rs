@@ -1,4 +1,4 @@
-//! A TCP proxy between clients and a server: it breaks connections as a network does, and notes what clients send.
+//! A TCP proxy: it breaks connections as a network does, and notes what clients send, if it is clients that it serves.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -163,7 +163,7 @@ impl Frames {
                     lock(state).requests.entry(op).or_default().push(length);
                 }
                 self.is_connected = true;
-                self.skip = (length + 4).saturating_sub(START);
+                self.skip = length.saturating_add(4).saturating_sub(START);
                 self.start.clear();
             }
         }

@@ -68,7 +68,13 @@ pub(crate) fn run(env: &Env, args: &Compare) -> Result<String, Failure> {
     let lab = Lab { env, scale, palisade: &args.palisade };
     lab.steady(&mut all)?;
     lab.fresh(&mut all)?;
-    let text = result::markdown(&all);
+    let mut text = result::markdown(&all);
+    if args.profile == Profile::Smoke {
+        text.insert_str(
+            0,
+            "Everything was done in a size that shows only that it works: these figures say nothing.\n\n",
+        );
+    }
     if let Some(folder) = &args.out {
         write(folder, args.profile, &all, &text)?;
     }

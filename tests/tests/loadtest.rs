@@ -101,6 +101,27 @@ fn an_outage_is_counted_and_survived() {
 }
 
 #[test]
+fn both_sides_are_compared() {
+    let folder = Folder::new();
+    let (out, palisade) = (folder.path().join("out"), tools::palisade());
+    let [out, palisade] = [&out, &palisade].map(|path| path.display().to_string());
+    let line = "compare --profile smoke --only get,storm";
+    let output = loadtest(line, &["--palisade", &palisade, "--out", &out]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    let read = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
+    let result: Value = serde_json::from_str(&read("compare.json")).unwrap();
+    for (name, figure) in [("get", "server cpu"), ("storm", "last back")] {
+        let figures = result["experiments"][name]["figures"].as_array().unwrap();
+        let row = figures.iter().find(|row| row["figure"] == figure).unwrap();
+        assert!(row["apache"].is_number() && row["palisade"].is_number(), "{row:#}");
+        assert!(row["targets"][0]["met"].is_boolean(), "{row:#}");
+    }
+    assert!(read("compare.md").contains("5,000 sessions reconnect"));
+    assert!(read("compare.html").contains("<svg ") && read("get-1.svg").starts_with("<svg "));
+}
+
+#[test]
 fn what_cannot_work_is_said_in_one_line() {
     let mut core = Core::start();
     let voter = format!("127.0.0.1:{}", core.voters[0].ports()[2]);

@@ -73,24 +73,26 @@ impl Plot {
     /// All plots of some results of one scenario: first the distributions of latency, then the curves.
     pub(crate) fn of(results: &[(&str, Colour, &Outcome)]) -> Vec<Self> {
         let mut plots: Vec<Self> = Vec::new();
+        // Of several results, a curve is called after the result that it is of.
+        let several = results.len() > 1;
         for (name, colour, outcome) in results {
+            let label = |what: &str| if several { *name } else { what }.to_owned();
             for (n, (what, latency)) in
                 outcome.latencies.iter().enumerate().filter(|(_, (_, l))| l.count() > 0)
             {
                 let axes = [("quantile", Run::Nines), ("milliseconds", Run::Powers)];
-                let colour = if results.len() > 1 { *colour } else { Colour::Number(n) };
-                let title = if results.len() > 1 { format!("latency: {what}") } else { "latency".to_owned() };
-                let curve =
-                    Curve { name: join(name, what, results.len() > 1), colour, points: quantiles(latency) };
+                let colour = if several { *colour } else { Colour::Number(n) };
+                let title = if several { format!("latency: {what}") } else { "latency".to_owned() };
+                let curve = Curve { name: label(what), colour, points: quantiles(latency) };
                 add(&mut plots, &title, axes, curve);
             }
         }
         for (name, colour, outcome) in results {
+            let label = |what: &str| if several { *name } else { what }.to_owned();
             for (n, series) in outcome.series.iter().enumerate() {
                 let axes = series.axes.map(|axis| (axis, Run::Even));
-                let colour = if results.len() > 1 { *colour } else { Colour::Number(n) };
-                let curve =
-                    Curve { name: join(name, &series.name, false), colour, points: series.points.clone() };
+                let colour = if several { *colour } else { Colour::Number(n) };
+                let curve = Curve { name: label(&series.name), colour, points: series.points.clone() };
                 add(&mut plots, series.plot, axes, curve);
             }
         }
@@ -108,6 +110,7 @@ impl Plot {
             MARGIN[0]
         );
         self.axis(&mut svg, &x, &y);
+        let mut names = 0;
         for (n, curve) in self.curves.iter().enumerate() {
             let colour = curve.colour.hex();
             let points: String = curve
@@ -122,17 +125,17 @@ impl Plot {
                 "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>",
                 points.trim_end()
             );
-            // Curves of one side have one colour; the first one's name stands for all.
-            if !self.curves.iter().take(n).any(|earlier| earlier.colour == curve.colour) {
-                let row = self.curves.iter().take(n).filter(|earlier| earlier.name != curve.name).count();
-                let row = row.min(5) as f64;
+            // Curves of one side have one colour and one name.
+            let earlier = self.curves.get(..n).unwrap_or_default();
+            if earlier.iter().all(|earlier| earlier.colour != curve.colour) {
                 let _ = writeln!(
                     svg,
                     "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>",
                     MARGIN[0] + 8.0,
-                    MARGIN[2] + 14.0 + row * 14.0,
+                    MARGIN[2] + 14.0 * (1 + names) as f64,
                     escape(&curve.name)
                 );
+                names += 1;
             }
         }
         svg.push_str("</svg>\n");
@@ -189,14 +192,6 @@ fn add(plots: &mut Vec<Plot>, title: &str, axes: [(&str, Run); 2], curve: Curve)
     }
     let axes = axes.map(|(name, run)| (name.to_owned(), run));
     plots.push(Plot { title: title.to_owned(), axes, curves: vec![curve] });
-}
-
-fn join(name: &str, what: &str, name_only: bool) -> String {
-    match name {
-        _ if name_only => name.to_owned(),
-        "" => what.to_owned(),
-        name => format!("{name}, {what}"),
-    }
 }
 
 /// The distribution as far as there are values enough to tell.

@@ -301,13 +301,14 @@ impl<'a> Watch<'a> {
         }
         outcome.metric("disconnects", self.lost as f64, "connections");
         outcome.metric("expired", self.expired as f64, "sessions");
-        for (name, tally) in [("reads", self.reads), ("writes", self.writes)] {
+        let tallies = [("reads", "reads over time", self.reads), ("writes", "writes over time", self.writes)];
+        for (name, plot, tally) in tallies {
             let point = |(n, (ok, all)): (usize, &(u32, u32))| {
                 let percent = f64::from(*ok) * 100.0 / f64::from((*all).max(1));
                 (n as f64 * BIN.as_secs_f64(), percent)
             };
             outcome.series.push(Series {
-                plot: "availability over time",
+                plot,
                 name: name.into(),
                 axes: ["seconds", "percent that succeeded"],
                 points: tally.bins.iter().enumerate().map(point).collect(),

@@ -6,7 +6,7 @@ use palisade_tests::conformance::{Bytes, Call, ROOT, Relative, Servers, Sessions
 use palisade_wire::request::{Create, PathWatch, Request, SetWatches};
 use palisade_wire::{Acl, Id, OpCode, Perms, Zxid};
 
-const CHILDREN: usize = 30_000;
+const CHILDREN: usize = 20_000;
 /// Apache's jute.maxbuffer.
 const MAX_FRAME: usize = 0xf_ffff;
 
@@ -61,7 +61,7 @@ fn largest_request() -> Vec<Step> {
         Step::Calls(0, vec![set_data_of(MAX_FRAME)]),
         Step::Calls(1, vec![get_data(ROOT.to_owned())]),
         Step::Calls(2, vec![read]),
-        Step::Calls(0, (0..20).map(|_| get_data(ROOT.to_owned())).collect()),
+        Step::Calls(0, (0..10).map(|_| get_data(ROOT.to_owned())).collect()),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use palisade_wire::multi::MultiHeader;
@@ -13,6 +14,8 @@ use palisade_wire::{Acl, DecodeError, Id, OpCode, Reader, SessionId, Stat, Zxid}
 use super::Version;
 use super::step::{Call, ROOT};
 
+/// Data of more bytes is not shown.
+const LARGE: usize = 1000;
 /// How the line of an event begins.
 pub(super) const EVENT: &str = "event";
 
@@ -205,7 +208,15 @@ fn time(earlier: i64, millis: i64) -> &'static str {
 }
 
 fn data(r: &mut Reader<'_>) -> Result<String> {
-    Ok(r.opt_buffer("data")?.map_or("null".to_owned(), |data| format!("\"{}\"", data.escape_ascii())))
+    Ok(match r.opt_buffer("data")? {
+        None => "null".to_owned(),
+        Some(data) if data.len() > LARGE => {
+            let mut hasher = DefaultHasher::new();
+            hasher.write(data);
+            format!("{} bytes with the hash {:x}", data.len(), hasher.finish())
+        }
+        Some(data) => format!("\"{}\"", data.escape_ascii()),
+    })
 }
 
 fn names(r: &mut Reader<'_>) -> Result<String> {

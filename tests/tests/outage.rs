@@ -10,13 +10,16 @@ use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::proxy::Proxy;
 use palisade_tests::wait::wait_for;
 use palisade_tests::zoo_cfg::Member;
-use palisade_wire::ErrorCode;
+use palisade_wire::request::Request;
+use palisade_wire::{ErrorCode, OpCode};
+use rustix::process::Signal;
 
 /// Of owners: short, so that the core ends their sessions soon.
 const OWNER_MS: i32 = 4_000;
 /// Of all others, who say nothing while they wait for something else.
 const READER_MS: i32 = 40_000;
 const EPHEMERAL: i32 = 1;
+const SEQUENTIAL: i32 = 2;
 const READERS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -80,6 +83,35 @@ fn readers_go_on_while_all_voters_are_dead_and_everybody_works_afterwards() {
         assert!(reader.events() > 0, "and it was told");
     }
     println!("{reads} reads during the outage, {failed} writes failed after it");
+}
+
+/// The connections to the core stay, and nothing comes.
+#[test]
+fn writes_and_syncs_to_a_silent_core_fail_and_take_effect_at_most_once() {
+    let mut core = Core::start();
+    let gateway = core.gateway_with(101, "gateway", &[("sessions.write_wait", "\"1s\"")]);
+    let mut client = Client::connect(&gateway.address(), READER_MS).unwrap();
+    client.create("/line", 0).unwrap();
+    assert_eq!(client.create("/line/n-", SEQUENTIAL).unwrap(), "/line/n-0000000000");
+    let failure = Trouble::Refused(ErrorCode::CONNECTION_LOSS);
+
+    core.voters.iter_mut().for_each(|voter| voter.process().signal(Signal::STOP));
+    assert_eq!(client.create("/line/n-", SEQUENTIAL), Err(failure.clone()));
+    assert_eq!(client.get("/line").unwrap(), b"0");
+    assert_eq!(client.call(OpCode::Sync, &Request::Sync(Some("/".into()))), Err(failure.clone()));
+    core.voters.iter_mut().for_each(|voter| voter.process().signal(Signal::CONT));
+
+    let mut failed = 1;
+    let name = wait_for("a write that is taken", || match client.create("/line/n-", SEQUENTIAL) {
+        Ok(name) => Some(name),
+        Err(trouble) => {
+            assert_eq!(trouble, failure);
+            failed += 1;
+            None
+        }
+    });
+    let number: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
+    assert!((1..=1 + failed).contains(&number), "{number} took effect before, of 1 to {}", 1 + failed);
 }
 
 /// Two gateways of one core; the first is cut off while the core goes on.

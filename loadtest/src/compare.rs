@@ -9,6 +9,7 @@ mod scale;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::json;
 
@@ -65,7 +66,7 @@ pub(crate) fn run(env: &Env, args: &Compare) -> Result<String, Failure> {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     let mut all: Vec<Measured> = experiments.into_iter().map(Measured::new).collect();
-    let lab = Lab { env, scale, palisade: &args.palisade };
+    let lab = Lab { env, scale, palisade: &args.palisade, start: Instant::now() };
     lab.steady(&mut all)?;
     lab.fresh(&mut all)?;
     let mut text = result::markdown(&all);
@@ -107,6 +108,7 @@ struct Lab<'a> {
     env: &'a Env,
     scale: Scale,
     palisade: &'a Path,
+    start: Instant,
 }
 
 impl Lab<'_> {
@@ -117,11 +119,10 @@ impl Lab<'_> {
         }
         let start = |side| Ensemble::start(self.env, side, self.palisade).map_err(Failure::before);
         let ensembles = [start(Side::Apache)?, start(Side::Palisade)?];
-        // The first round is thrown away: Apache's code is compiled while it runs.
+        // In a round of its own before the first one Apache's code is compiled while it runs.
         for round in 0..=self.scale.rounds {
             for measured in all.iter_mut() {
-                let name = measured.experiment.name;
-                for side in sides(round) {
+                for side in sides(round).into_iter().filter(|side| round > 0 || *side == Side::Apache) {
                     let ensemble = &ensembles[usize::from(side == Side::Palisade)];
                     let Some(outcome) = self.steady_load(&measured.experiment, Some(ensemble)) else {
                         continue;
@@ -136,7 +137,7 @@ impl Lab<'_> {
                     measured.floor.push(outcome?);
                 }
                 if round > 0 && measured.is_steady() {
-                    self.env.progress.line(&format!("round {round} of {}: {name}", self.scale.rounds));
+                    self.done(round, self.scale.rounds, measured);
                 }
             }
         }
@@ -172,12 +173,17 @@ impl Lab<'_> {
                         .and_then(|mut ensemble| measure(self.env, &self.scale, &mut ensemble));
                     measured.add(side, outcome)?;
                 }
-                let name = measured.experiment.name;
-                let rounds = self.scale.fresh_rounds;
-                self.env.progress.line(&format!("round {} of {rounds}: {name}", round + 1));
+                self.done(round + 1, self.scale.fresh_rounds, measured);
             }
         }
         Ok(())
+    }
+
+    /// Says how far it is.
+    fn done(&self, round: usize, rounds: usize, measured: &Measured) {
+        let name = measured.experiment.name;
+        let seconds = self.start.elapsed().as_secs();
+        self.env.progress.line(&format!("{seconds:>4} s: {name}, round {round} of {rounds}"));
     }
 }
 

@@ -71,7 +71,8 @@ impl Scale {
             warmup: self.warmup,
             duration: self.seconds,
             size: 100,
-            znodes: 1000,
+            // Eleven znodes each for a list of ten.
+            znodes: if load == Load::Children { 100 } else { 1000 },
             children: 10,
         }
     }

@@ -51,13 +51,13 @@ impl Profile {
             fresh_rounds: 1,
             warmup: millis(700),
             seconds: seconds(2),
-            idle: (10_000, seconds(10)),
+            idle: (10_000, seconds(7)),
             watches: (200, 5000),
             znodes: 200_000,
             fanout: (10_000, 5),
-            storm: (5000, 3),
-            outage: (seconds(15), seconds(12)),
-            leader_kills: (3, seconds(5)),
+            storm: (5000, 2),
+            outage: (seconds(15), seconds(10)),
+            leader_kills: (3, seconds(4)),
         };
         match self {
             Self::Quick => quick,
@@ -68,6 +68,8 @@ impl Profile {
                 seconds: seconds(5),
                 idle: (10_000, seconds(20)),
                 fanout: (10_000, 10),
+                storm: (5000, 5),
+                leader_kills: (5, seconds(5)),
                 ..quick
             },
             Self::Smoke => Scale {

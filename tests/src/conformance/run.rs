@@ -131,13 +131,15 @@ impl<'a> Run<'a> {
         connection.send(&frames);
         let pings = calls.len() - expected.len();
         let mut pongs = 0;
-        let mut beside = Told::new();
+        let before = self.told.len();
         for expected in &expected {
             let Some(reply) = self.reply(slot, expected, &mut pongs) else { break };
-            let floats = expected.is_beside_sync && expected.call.is(OpCode::Sync);
-            if floats { &mut beside } else { &mut self.told }.push(reply);
+            self.told.push(reply);
         }
-        self.told.extend(beside);
+        if expected.iter().any(|expected| expected.is_beside_sync) {
+            // Events last, each kind in its order.
+            self.told[before..].sort_by_key(|line| line.starts_with(EVENT));
+        }
         if self.slots[slot].connection.is_none() {
             return;
         }

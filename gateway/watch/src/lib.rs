@@ -4,11 +4,20 @@
 //!   here each path is kept once, with the connections that watch it by kind. Watches belong to a connection, not to a
 //!   session: a client that reconnects registers them again. The index knows connections only by [`Slot`], a small
 //!   number.
+//! * [`Event`]: what they are told, encoded once.
+//! * [`Outbox`]: what leaves for one client, in which order; what is held back.
+//! * [`Pacer`]: when what is held back leaves, if very many are told at once.
 
+mod event;
 mod index;
 mod kinds;
+mod outbox;
+mod pacer;
 mod paths;
 mod watchers;
 
+pub use event::Event;
 pub use index::{Fired, TooMany, WatchIndex, WatchLimits, WatchSummary};
 pub use kinds::{Slot, WatchKind};
+pub use outbox::{End, Outbox, Released, SlowReader};
+pub use pacer::{Pacer, Pacing, WAVE, WaveId};

@@ -1,0 +1,332 @@
+//! Frames on their way to one client.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use palisade_wire::Zxid;
+use palisade_wire::reply::EventType;
+
+use crate::event::Event;
+
+/// How a connection ends, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End<R> {
+    /// When everything queued is written.
+    AfterFlush(R),
+    /// Now; what is queued is dropped.
+    Now(R),
+}
+
+/// More bytes of events wait for the client than it may leave unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowReader;
+
+/// Held events that were let go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Released {
+    /// How many.
+    pub events: usize,
+    /// Since when the eldest of them was held.
+    pub since: Duration,
+}
+
+/// Held events among which a newer one of the same path is looked for, from the newest on.
+const MERGE_DEPTH: usize = 64;
+/// Buffers that grew beyond this are given back once they are empty.
+const KEEP: usize = 16 << 10;
+/// Places in the queue that are kept when it is empty.
+const KEEP_PIECES: usize = 16;
+
+#[derive(Debug)]
+enum Piece {
+    Event(Arc<Event>),
+    /// So many bytes of `Outbox::replies`.
+    Replies(usize),
+}
+
+#[derive(Debug)]
+struct Held {
+    event: Arc<Event>,
+    /// Whether a newer event of the same kind and path may take its place.
+    replaceable: bool,
+}
+
+/// Frames that the socket has not taken, in the order in which the client will see them, and events that are held back.
+///
+/// Whoever makes an event or a reply puts it here and goes on: nobody waits for a slow reader. Replies are bounded by
+/// their requests, which are not read while much is unsent; events are not, so a reader that is too slow for its own
+/// watches is closed (it registers them again, so nothing is skipped).
+///
+/// A held event leaves before any frame that is put here after it: no reply overtakes it, and so none carries a zxid
+/// that would hide it from a client that must register its watches again.
+#[derive(Debug)]
+pub struct Outbox<R> {
+    pieces: VecDeque<Piece>,
+    replies: BytesMut,
+    /// How many bytes of the first piece are written.
+    written: usize,
+    unsent: usize,
+    held: VecDeque<Held>,
+    held_since: Duration,
+    released: Released,
+    /// Bytes of events, queued or held.
+    events: usize,
+    /// Bytes of events at which one more is too many. Replies do not count: a single one may be larger, and its reader
+    /// none the slower.
+    limit: usize,
+    /// The zxid of the last event that was written.
+    last_event: Zxid,
+    end: Option<End<R>>,
+}
+
+impl<R: Copy> Outbox<R> {
+    /// An empty one that takes `limit` bytes of events.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            replies: BytesMut::new(),
+            written: 0,
+            unsent: 0,
+            held: VecDeque::new(),
+            held_since: Duration::ZERO,
+            released: Released { events: 0, since: Duration::ZERO },
+            events: 0,
+            limit,
+            last_event: Zxid(0),
+            end: None,
+        }
+    }
+
+    /// Queues an event, behind those that are held. Nothing, once the connection ends.
+    ///
+    /// # Errors
+    /// The client does not read. The connection must end now: an event is missing.
+    pub fn push_event(&mut self, event: &Arc<Event>) -> Result<(), SlowReader> {
+        if self.end.is_none() {
+            self.charge(event)?;
+            self.release();
+            self.queue(Arc::clone(event));
+        }
+        Ok(())
+    }
+
+    /// Holds an event back until [`Self::release`] or until another frame is put here. Whether it is the first that is
+    /// held: then somebody must release it in time. If it may replace others, it takes the place of a held event of
+    /// the same path that told of changed data and may be replaced, unless something else happened to the path since.
+    ///
+    /// # Errors
+    /// As for [`Self::push_event`].
+    pub fn hold_event(
+        &mut self,
+        event: &Arc<Event>,
+        replaceable: bool,
+        now: Duration,
+    ) -> Result<bool, SlowReader> {
+        if self.end.is_some() {
+            return Ok(false);
+        }
+        if replaceable && event.kind() == EventType::NodeDataChanged {
+            self.drop_replaced(event);
+        }
+        self.charge(event)?;
+        let first = self.held.is_empty();
+        if first {
+            self.held_since = now;
+        }
+        self.held.push_back(Held { event: Arc::clone(event), replaceable });
+        Ok(first)
+    }
+
+    fn drop_replaced(&mut self, event: &Event) {
+        let recent = self.held.iter().enumerate().rev().take(MERGE_DEPTH);
+        let same = recent.map(|(i, held)| (i, held)).find(|(_, held)| held.event.path() == event.path());
+        if let Some((at, held)) = same
+            && held.replaceable
+            && held.event.kind() == EventType::NodeDataChanged
+        {
+            self.events -= held.event.frame().len();
+            self.held.remove(at);
+        }
+    }
+
+    fn charge(&mut self, event: &Event) -> Result<(), SlowReader> {
+        let after = self.events + event.frame().len();
+        if after > self.limit {
+            return Err(SlowReader);
+        }
+        self.events = after;
+        Ok(())
+    }
+
+    fn queue(&mut self, event: Arc<Event>) {
+        self.unsent += event.frame().len();
+        self.pieces.push_back(Piece::Event(event));
+    }
+
+    /// Queues what is held; whether there was anything.
+    pub fn release(&mut self) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
+        if self.released.events == 0 {
+            self.released.since = self.held_since;
+        }
+        self.released.events += self.held.len();
+        while let Some(held) = self.held.pop_front() {
+            self.queue(held.event);
+        }
+        if self.held.capacity() > KEEP_PIECES {
+            self.held = VecDeque::new();
+        }
+        true
+    }
+
+    /// What was released since this was last asked.
+    pub const fn take_released(&mut self) -> Released {
+        std::mem::replace(&mut self.released, Released { events: 0, since: Duration::ZERO })
+    }
+
+    /// Whether events are held.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Queues the frames that `write` appends, behind what is held.
+    pub fn reply(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        self.release();
+        let before = self.replies.len();
+        write(&mut self.replies);
+        self.queue_replies(self.replies.len() - before);
+    }
+
+    /// Moves whole frames from `frames` to the end of the queue, behind what is held.
+    pub fn append(&mut self, frames: &mut BytesMut) {
+        self.release();
+        let len = frames.len();
+        if self.replies.is_empty() {
+            std::mem::swap(&mut self.replies, frames);
+        } else {
+            self.replies.extend_from_slice(frames);
+        }
+        frames.clear();
+        self.queue_replies(len);
+    }
+
+    fn queue_replies(&mut self, len: usize) {
+        if matches!(self.end, Some(End::Now(_))) {
+            self.replies = BytesMut::new();
+            return;
+        }
+        self.unsent += len;
+        match self.pieces.back_mut() {
+            Some(Piece::Replies(before)) => *before += len,
+            _ if len > 0 => self.pieces.push_back(Piece::Replies(len)),
+            _ => {}
+        }
+    }
+
+    /// Bytes that the socket has not taken; those of held events do not count.
+    pub const fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// The unsent bytes, as many as fit into `slices`; how many slices were filled.
+    pub fn unsent_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let (mut count, mut skip, mut at) = (0, self.written, 0);
+        for (piece, slice) in self.pieces.iter().zip(slices) {
+            let bytes = match piece {
+                Piece::Event(event) => &event.frame()[skip..],
+                // The written part of the first piece is cut off `replies` already.
+                Piece::Replies(len) => &self.replies[at..at + len],
+            };
+            if let Piece::Replies(len) = piece {
+                at += len;
+            }
+            *slice = IoSlice::new(bytes);
+            (count, skip) = (count + 1, 0);
+        }
+        count
+    }
+
+    /// The socket took the next `n` of the unsent bytes.
+    pub fn sent(&mut self, mut n: usize) {
+        self.unsent -= n;
+        while n > 0 {
+            let done = match self.pieces.front_mut() {
+                None => return,
+                Some(Piece::Replies(len)) => {
+                    let part = n.min(*len);
+                    self.replies.advance(part);
+                    *len -= part;
+                    n -= part;
+                    *len == 0
+                }
+                Some(Piece::Event(event)) => {
+                    let part = n.min(event.frame().len() - self.written);
+                    self.written += part;
+                    n -= part;
+                    let done = self.written == event.frame().len();
+                    if done {
+                        self.written = 0;
+                        self.events -= event.frame().len();
+                        self.last_event = self.last_event.max(event.zxid());
+                    }
+                    done
+                }
+            };
+            if done {
+                self.pieces.pop_front();
+            }
+        }
+        if self.pieces.is_empty() {
+            self.give_back(KEEP);
+        }
+    }
+
+    /// Gives buffers larger than `keep` back, if they are empty.
+    pub fn give_back(&mut self, keep: usize) {
+        if self.replies.is_empty() && self.replies.capacity() > keep {
+            self.replies = BytesMut::new();
+        }
+        if self.pieces.is_empty() && self.pieces.capacity() > KEEP_PIECES {
+            self.pieces = VecDeque::new();
+        }
+    }
+
+    /// The zxid of the last event that was written.
+    pub const fn last_event(&self) -> Zxid {
+        self.last_event
+    }
+
+    /// Ends the connection. The first reason stays, but nothing is more urgent than now. What is held leaves before an
+    /// orderly end. After an end now nothing leaves at all: an answer behind an event that was dropped would let the
+    /// client register its watches as of a zxid that hides the event.
+    pub fn end(&mut self, end: End<R>) {
+        match (self.end, end) {
+            (None, End::AfterFlush(_)) => {
+                self.release();
+                self.end = Some(end);
+            }
+            (None | Some(End::AfterFlush(_)), End::Now(_)) => {
+                self.end = Some(end);
+                self.pieces = VecDeque::new();
+                self.held = VecDeque::new();
+                self.replies = BytesMut::new();
+                (self.unsent, self.written, self.events) = (0, 0, 0);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether and how the connection ends.
+    pub const fn ending(&self) -> Option<End<R>> {
+        self.end
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

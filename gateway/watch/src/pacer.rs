@@ -1,0 +1,197 @@
+//! When held events leave: in waves, at the tenant's rate, and each session's within its time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::kinds::Slot;
+
+/// Time between two waves.
+pub const WAVE: Duration = Duration::from_millis(20);
+/// Waves that one may make up for if nobody looked in between.
+const LATE_WAVES: u32 = 5;
+/// How long after its wave a client's read counts as one that the event caused.
+const REREAD: Duration = Duration::from_secs(1);
+/// One session's events, in the unit of the allowance.
+const ONE: u64 = 1_000_000;
+/// Sessions that the estimate of re-reads is about, roughly.
+const MEMORY: u64 = 4_096;
+
+/// What the operator chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pacing {
+    /// A change with more watchers than this is told in waves.
+    pub above: usize,
+    /// Sessions that are told per second; 0 for no pacing at all.
+    pub rate: u64,
+    /// How long an event may be held.
+    pub window: Duration,
+    /// Reads per second that events may cause; 0 for no limit. Sessions are told more slowly if they read more.
+    pub reread_rate: u64,
+    /// Whether held events that tell a persistent watcher of changed data may be replaced by newer ones.
+    pub merge: bool,
+}
+
+impl Pacing {
+    /// Whether a change with so many watchers is told in waves.
+    pub const fn applies_to(&self, watchers: usize) -> bool {
+        self.rate > 0 && watchers > self.above
+    }
+
+    /// How long the events of a session with this timeout may be held.
+    pub fn hold(&self, timeout: Duration) -> Duration {
+        self.window.min(timeout / 6)
+    }
+}
+
+/// A wave; 0 for none.
+pub type WaveId = u32;
+
+#[derive(Debug)]
+struct Cohort {
+    id: WaveId,
+    at: Duration,
+    told: u64,
+    reads: u64,
+}
+
+/// Which sessions' events leave next. Times count from any fixed moment.
+#[derive(Debug)]
+pub struct Pacer {
+    pacing: Pacing,
+    /// Sessions that hold events, by when they must leave.
+    waiting: BTreeMap<Duration, VecDeque<Slot>>,
+    /// When the last wave left.
+    last: Option<Duration>,
+    /// Unused part of the rate, in millionths.
+    allowance: u64,
+    cohorts: VecDeque<Cohort>,
+    next_id: WaveId,
+    /// Sessions that were told, and the reads that this caused; the eldest count less and less.
+    told: u64,
+    reads: u64,
+}
+
+impl Pacer {
+    /// With nobody waiting. Until it knows better it takes it that each session reads once for what it is told.
+    pub const fn new(pacing: Pacing) -> Self {
+        Self {
+            pacing,
+            waiting: BTreeMap::new(),
+            last: None,
+            allowance: 0,
+            cohorts: VecDeque::new(),
+            next_id: 1,
+            told: MEMORY / 8,
+            reads: MEMORY / 8,
+        }
+    }
+
+    /// What the operator chose.
+    pub const fn pacing(&self) -> &Pacing {
+        &self.pacing
+    }
+
+    /// From now on it is this. Events that are held keep their time; without a rate they leave with the next wave.
+    pub const fn set_pacing(&mut self, pacing: Pacing) {
+        self.pacing = pacing;
+    }
+
+    /// The session of this connection holds its first event.
+    pub fn hold(&mut self, slot: Slot, timeout: Duration, now: Duration) {
+        let by = now + self.pacing.hold(timeout);
+        // Few different times, so that there are few queues.
+        let by = Duration::from_millis((by.as_millis() / WAVE.as_millis() * WAVE.as_millis()) as u64);
+        self.waiting.entry(by).or_default().push_back(slot);
+    }
+
+    /// Connections that wait, those that ended meanwhile included.
+    pub fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
+    }
+
+    /// When [`Self::poll`] has something to do.
+    pub fn next(&self) -> Option<Duration> {
+        (!self.waiting.is_empty()).then(|| self.last.map_or(Duration::ZERO, |last| last + WAVE))
+    }
+
+    /// Lets a wave go if it is time. `release` lets a connection's held events go and says whether there were any; they
+    /// may have left already, before another frame or with the connection.
+    pub fn poll(&mut self, now: Duration, mut release: impl FnMut(Slot, WaveId) -> bool) {
+        if self.next().is_none_or(|next| now < next) {
+            return;
+        }
+        let elapsed = self.last.map_or(WAVE, |last| (now - last).min(WAVE * LATE_WAVES));
+        self.learn(now);
+        let rate = self.rate();
+        let fresh = rate.saturating_mul(elapsed.as_micros() as u64);
+        self.allowance = self.allowance.saturating_add(fresh).min(fresh.max(ONE));
+        let id = self.next_id;
+        let mut told = 0;
+        let mut size = (self.allowance / ONE).max(self.due(now));
+        while size > 0
+            && let Some(mut first) = self.waiting.first_entry()
+        {
+            let slot = first.get_mut().pop_front();
+            if first.get().is_empty() {
+                first.remove();
+            }
+            if slot.is_some_and(|slot| release(slot, id)) {
+                size -= 1;
+                told += 1;
+            }
+        }
+        self.allowance = self.allowance.saturating_sub(told * ONE);
+        self.last = Some(now);
+        if told > 0 {
+            self.cohorts.push_back(Cohort { id, at: now, told, reads: 0 });
+            self.next_id = self.next_id.wrapping_add(1).max(1);
+        }
+    }
+
+    /// Sessions per second, as the operator chose and as their reads allow.
+    fn rate(&self) -> u64 {
+        match (self.pacing.rate, self.pacing.reread_rate) {
+            (0, _) => u64::MAX / ONE / 1_000,
+            (rate, 0) => rate,
+            (rate, reads) => rate.min((reads * self.told / self.reads.max(1)).max(1)),
+        }
+    }
+
+    /// How many must leave now so that those that wait leave evenly until their time is up.
+    fn due(&self, now: Duration) -> u64 {
+        let (mut count, mut due) = (0, 0);
+        for (by, slots) in &self.waiting {
+            count += slots.len() as u64;
+            let waves = (by.saturating_sub(now).as_micros() / WAVE.as_micros()) as u64;
+            // The rate may do by itself what the time demands.
+            if count > self.rate().saturating_mul(waves) / (1_000 / WAVE.as_millis() as u64) {
+                due = due.max(count.div_ceil(waves.max(1)));
+            }
+        }
+        due
+    }
+
+    /// A client read after it was told with this wave. Whether that was recent enough to count.
+    pub fn reread(&mut self, wave: WaveId) -> bool {
+        let cohort = self.cohorts.iter_mut().rev().find(|cohort| cohort.id == wave);
+        cohort.is_some_and(|cohort| {
+            cohort.reads += 1;
+            true
+        })
+    }
+
+    /// Draws conclusions from waves whose readers have come back.
+    fn learn(&mut self, now: Duration) {
+        while let Some(cohort) = self.cohorts.pop_front_if(|cohort| cohort.at + REREAD <= now) {
+            self.told += cohort.told;
+            self.reads += cohort.reads;
+            if self.told > MEMORY {
+                (self.told, self.reads) = (self.told / 2, self.reads / 2);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "pacer_tests.rs"]
+mod tests;

@@ -1,0 +1,121 @@
+use super::*;
+
+const PACING: Pacing =
+    Pacing { above: 64, rate: 1_000, window: Duration::from_secs(2), reread_rate: 0, merge: false };
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn slot(index: usize) -> Slot {
+    Slot::new(index).unwrap()
+}
+
+/// Polls whenever it is time; when each of the slots left.
+fn run(
+    pacer: &mut Pacer,
+    from: Duration,
+    mut told: impl FnMut(&mut Vec<WaveId>, WaveId),
+) -> Vec<(Duration, Slot)> {
+    let (mut now, mut left) = (from, Vec::new());
+    while let Some(next) = pacer.next() {
+        now = now.max(next);
+        let mut waves = Vec::new();
+        pacer.poll(now, |slot, wave| {
+            left.push((now, slot));
+            told(&mut waves, wave);
+            true
+        });
+        for wave in waves {
+            pacer.reread(wave);
+        }
+        now += ms(1);
+    }
+    left
+}
+
+fn peak(left: &[(Duration, Slot)], span: Duration) -> usize {
+    (0..left.len())
+        .map(|i| left[i..].iter().take_while(|(at, _)| *at < left[i].0 + span).count())
+        .max()
+        .unwrap_or(0)
+}
+
+#[test]
+fn small_changes_are_not_paced() {
+    assert!(!PACING.applies_to(64));
+    assert!(PACING.applies_to(65));
+    assert!(!Pacing { rate: 0, ..PACING }.applies_to(1_000_000));
+    assert_eq!(PACING.hold(ms(6_000)), ms(1_000));
+    assert_eq!(PACING.hold(TIMEOUT), ms(2_000));
+}
+
+#[test]
+fn waves_keep_the_rate_and_the_order() {
+    let mut pacer = Pacer::new(PACING);
+    (0..1_500).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(500)));
+    let left = run(&mut pacer, ms(500), |_, _| {});
+    assert!(left.iter().map(|(_, slot)| slot.index()).eq(0..1_500));
+    let (first, last) = (left[0].0, left[1_499].0);
+    assert_eq!(first, ms(500));
+    assert!((1_450..=1_550).contains(&(last - first).as_millis()), "{:?}", last - first);
+    assert!(peak(&left, ms(1_000)) <= 1_050);
+}
+
+#[test]
+fn what_the_rate_cannot_do_in_time_is_spread_over_the_time() {
+    let mut pacer = Pacer::new(PACING);
+    (0..10_000).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));
+    let left = run(&mut pacer, ms(0), |_, _| {});
+    assert!(left[9_999].0 <= ms(2_000));
+    assert!(peak(&left, ms(1_000)) <= 5_300, "{}", peak(&left, ms(1_000)));
+}
+
+#[test]
+fn short_timeouts_come_first() {
+    let mut pacer = Pacer::new(PACING);
+    (0..2_000).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));
+    (2_000..2_500).for_each(|i| pacer.hold(slot(i), ms(4_000), ms(0)));
+    let left = run(&mut pacer, ms(0), |_, _| {});
+    assert!(left.iter().filter(|(_, slot)| slot.index() >= 2_000).all(|(at, _)| *at <= ms(667)));
+    assert!(left.iter().all(|(at, _)| *at <= ms(2_000)));
+}
+
+#[test]
+fn who_left_already_takes_no_place() {
+    let mut pacer = Pacer::new(PACING);
+    (0..100).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));
+    let mut left = Vec::new();
+    pacer.poll(ms(0), |slot, _| {
+        left.push(slot.index());
+        slot.index() >= 50
+    });
+    assert_eq!(left, (0..70).collect::<Vec<_>>());
+    assert_eq!(pacer.waiting(), 30);
+}
+
+#[test]
+fn clients_that_read_more_are_told_more_slowly() {
+    let pacing = Pacing { rate: 10_000, reread_rate: 1_000, window: Duration::from_secs(60), ..PACING };
+    let timeout = Duration::from_secs(3_600);
+    let mut pacer = Pacer::new(pacing);
+    (0..20_000).for_each(|i| pacer.hold(slot(i), timeout, ms(0)));
+    // Each reads four times.
+    let left = run(&mut pacer, ms(0), |waves, wave| waves.extend([wave; 4]));
+    assert!(peak(&left[..500], ms(1_000)) <= 1_050, "one read each is what it begins with");
+    let late: Vec<_> = left.iter().copied().filter(|(at, _)| (ms(20_000)..ms(30_000)).contains(at)).collect();
+    assert!((240..=350).contains(&peak(&late, ms(1_000))), "{}", peak(&late, ms(1_000)));
+    assert!(left.iter().all(|(at, _)| *at <= ms(60_000)));
+}
+
+#[test]
+fn it_can_be_changed_while_events_are_held() {
+    let mut pacer = Pacer::new(Pacing { rate: 1, ..PACING });
+    (0..100).for_each(|i| pacer.hold(slot(i), Duration::from_secs(1_000), ms(0)));
+    pacer.poll(ms(0), |_, _| true);
+    pacer.set_pacing(Pacing { rate: 0, ..PACING });
+    pacer.poll(ms(20), |_, _| true);
+    assert_eq!((pacer.waiting(), pacer.next()), (0, None));
+    assert!(pacer.reread(1) && pacer.reread(2) && !pacer.reread(0));
+}

@@ -1,7 +1,7 @@
 //! A gateway's settings from TOML. Fields of its `Config` and keys of the file have the same names.
 
 use palisade_gateway::Config;
-use palisade_gateway::config::Owners;
+use palisade_gateway::config::{Owners, Pacing};
 use palisade_gateway::throttle::config::{Limit, Mode, Refusal, Throttle};
 
 use crate::report::Report;
@@ -66,6 +66,7 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
 
     limits(root.section("limits"), &mut config);
     throttle(root.section("throttle"), &mut config.throttle);
+    notifications(root.section("notifications"), &mut config.notifications);
     root.finish();
     Some(config)
 }
@@ -92,6 +93,15 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.integer("total_watches", &mut limits.total_watches);
     section.integer("in_flight", &mut limits.in_flight);
     section.size("in_flight_bytes", &mut limits.in_flight_bytes);
+    section.finish();
+}
+
+fn notifications(mut section: Section<'_>, pacing: &mut Pacing) {
+    section.integer("pace_above", &mut pacing.above);
+    section.integer("rate", &mut pacing.rate);
+    section.duration("window", &mut pacing.window);
+    section.integer("reread_rate", &mut pacing.reread_rate);
+    section.boolean("merge", &mut pacing.merge);
     section.finish();
 }
 

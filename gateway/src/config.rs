@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::tenancy::Root;
 use crate::throttle::config::{Limit, Throttle};
 use palisade_admin::words::Word;
+pub use palisade_watch::Pacing;
 use palisade_watch::WatchLimits;
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// How much clients may ask of the core.
     pub throttle: Throttle,
+    /// `[notifications]`: how events are told to very many clients. Can be changed while the gateway runs.
+    pub notifications: Pacing,
 }
 
 /// `[tenant]`: whose gateway this is.
@@ -303,6 +306,7 @@ impl Config {
         }
         self.validate_limits(&mut check);
         self.validate_throttle(&mut check);
+        self.validate_notifications(&mut check);
         check.0
     }
 
@@ -393,6 +397,13 @@ impl Config {
                 format!("{} is less than limits.max_frame, {}", l.in_flight_bytes, l.max_frame),
             );
         }
+    }
+
+    fn validate_notifications(&self, check: &mut Check) {
+        let Pacing { above: _, rate, window, reread_rate, merge: _ } = self.notifications;
+        check.range("notifications.rate", rate, 0, 10_000_000);
+        check.span("notifications.window", window, Duration::ZERO, 2_000 * MILLI);
+        check.range("notifications.reread_rate", reread_rate, 0, 10_000_000);
     }
 
     fn validate_throttle(&self, check: &mut Check) {

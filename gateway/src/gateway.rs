@@ -191,6 +191,7 @@ impl GatewayHandle {
             return Err(mistakes);
         }
         self.edge.set_throttle(config.throttle.clone());
+        self.edge.set_pacing(config.notifications);
         Ok(())
     }
 

@@ -34,6 +34,14 @@ palisade_admin::metrics! {
         readlatency: Timing,
         /// Time from a transaction's making by the leader to its being applied here, by the wall clocks, ms.
         propagation_latency: Timing,
+        /// Events that were held back, to be told in waves.
+        palisade_events_held: Counter,
+        /// Events that were held back, and left.
+        palisade_events_released: Counter,
+        /// Sessions whose events are held back, or were until another frame left.
+        palisade_sessions_held: Gauge,
+        /// How long the eldest of a client's events was held back, ms.
+        palisade_event_hold: Timing,
         /// Requests beyond a limit that only reports.
         palisade_throttle_reported: Counter,
         /// Requests that a limit held back.

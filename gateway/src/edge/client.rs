@@ -1,18 +1,19 @@
 //! The part of a connection that others reach: the applier, which queues events and answers, and connections that
 //! take the session over. Everything is behind one short lock.
 
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use palisade_store::acl;
-use palisade_watch::Slot;
+use palisade_watch::{Event, Released, Slot, SlowReader, WaveId};
 use palisade_wire::connect::ConnectResponse;
 use palisade_wire::request::Request;
-use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, SessionId, Writer, Zxid, frame};
+use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer, Zxid, frame};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::outbox::{CloseReason, End, Outbox};
@@ -28,6 +29,10 @@ pub(super) const SESSION_TAG: u64 = u64::MAX;
 
 /// While this many bytes are unsent, no more requests are read.
 pub(super) const HIGH_WATER: usize = 1 << 20;
+/// Pieces that one system call writes.
+const SLICES: usize = 32;
+/// Reads that one event may cause, as far as the rate of such reads is concerned.
+const REREADS: u64 = 4;
 /// While bodies of this many bytes wait, no more are read.
 const MAX_HELD: usize = 1 << 20;
 
@@ -44,6 +49,8 @@ pub(crate) struct Client {
     /// Whether the session was born with this connection and nobody was asked to make it global.
     sole: AtomicBool,
     pub(crate) stats: ClientStats,
+    /// The wave that told this client something, and in the low byte how many more reads count as caused by it.
+    wave: AtomicU64,
     server_stats: Arc<ServerStats>,
     root: Arc<Root>,
 }
@@ -52,6 +59,10 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) outbox: Outbox,
+    /// Where it goes; `None` before the handshake is over and after the connection's end.
+    stream: Option<Arc<TcpStream>>,
+    /// Whether somebody else than the connection's task wrote to the client since this was last asked.
+    written: bool,
     pub(super) pipeline: Pipeline,
     /// Who the client is; a request takes the identities that it came with along.
     pub(super) ids: Arc<[Id]>,
@@ -88,6 +99,8 @@ impl Client {
     ) -> Self {
         let state = State {
             outbox: Outbox::new(outbox_limit),
+            stream: None,
+            written: false,
             pipeline: Pipeline::default(),
             ids,
             session: 0,
@@ -104,9 +117,71 @@ impl Client {
             local: AtomicBool::new(false),
             sole: AtomicBool::new(false),
             stats: ClientStats::default(),
+            wave: AtomicU64::new(0),
             server_stats,
             root,
         }
+    }
+
+    /// From now on, or no longer, what is in the outbox can be written.
+    pub(super) fn set_stream(&self, stream: Option<Arc<TcpStream>>) {
+        self.lock().stream = stream;
+    }
+
+    /// Writes as much as the socket takes; how many bytes, and what held events were among them. Empty buffers of more
+    /// than `keep` bytes are given back.
+    pub(super) fn flush(&self, keep: usize) -> io::Result<(usize, Released)> {
+        let mut guard = self.lock();
+        let State { outbox, stream, .. } = &mut *guard;
+        let Some(stream) = stream else { return Ok((0, Released::default())) };
+        let mut count = 0;
+        while outbox.unsent() > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = outbox.unsent_slices(&mut slices);
+            match stream.try_write_vectored(&slices[..filled]) {
+                Ok(n) => {
+                    outbox.sent(n);
+                    count += n;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        outbox.give_back(keep);
+        self.server_stats.metrics.response_bytes.add(count as u64);
+        Ok((count, outbox.take_released()))
+    }
+
+    /// The same by somebody else than the connection's task, which is told of what it must see to.
+    pub(super) fn flush_for_task(&self) -> Released {
+        match self.flush(usize::MAX) {
+            Err(_) => {
+                self.close(CloseReason::Gone);
+                Released::default()
+            }
+            Ok((count, released)) => {
+                let mut state = self.lock();
+                state.written |= count > 0;
+                if state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.stream.is_none() {
+                    self.wake.notify_one();
+                }
+                released
+            }
+        }
+    }
+
+    /// Whether somebody else than the connection's task wrote to the client since this was last asked.
+    pub(super) fn take_written(&self) -> bool {
+        std::mem::take(&mut self.lock().written)
+    }
+
+    /// Tells the connection's task that there is something to do.
+    pub(super) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    pub(super) fn session_timeout(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.stats.timeout_ms()).unwrap_or(0))
     }
 
     pub(crate) const fn slot(&self) -> Slot {
@@ -175,7 +250,7 @@ impl Client {
     /// Queues the answer to the connect request; from then on, events follow.
     pub(super) fn push_response(&self, response: &ConnectResponse) {
         let mut state = self.lock();
-        frame::write(state.outbox.replies(), |b| response.encode(b));
+        state.outbox.reply(|out| frame::write(out, |b| response.encode(b)));
         state.established = true;
     }
 
@@ -200,17 +275,70 @@ impl Client {
         }
     }
 
-    /// Queues an event. `acl` must let the client read, unless it is `None`.
-    pub(super) fn push_event(&self, frame: &[u8], acl: Option<&[Acl]>) {
+    /// Queues an event if the client may read it; whether there is something to write then.
+    pub(super) fn push_event(&self, event: &Arc<Event>, may_read: impl Fn(&[Id]) -> bool) -> bool {
         let mut state = self.lock();
-        if !state.established || acl.is_some_and(|acl| !acl::check(acl, Perms::READ, &state.ids)) {
-            return;
+        if !state.established || !may_read(&state.ids) {
+            return false;
         }
-        state.outbox.push_event(frame);
+        if state.outbox.push_event(event).is_err() {
+            state.outbox.end(End::Now(CloseReason::SlowReader));
+        }
         drop(state);
+        self.count_event();
+        true
+    }
+
+    /// Holds an event back if the client may read it; whether it is the first that is held.
+    pub(super) fn hold_event(
+        &self,
+        event: &Arc<Event>,
+        may_read: impl Fn(&[Id]) -> bool,
+        replaceable: bool,
+        now: Duration,
+    ) -> bool {
+        let mut state = self.lock();
+        if !state.established || !may_read(&state.ids) {
+            return false;
+        }
+        let first = state.outbox.hold_event(event, replaceable, now).unwrap_or_else(|SlowReader| {
+            state.outbox.end(End::Now(CloseReason::SlowReader));
+            self.wake.notify_one();
+            false
+        });
+        drop(state);
+        self.server_stats.metrics.palisade_events_held.inc();
+        self.count_event();
+        first
+    }
+
+    fn count_event(&self) {
         self.stats.sent();
         self.server_stats.sent();
-        self.wake.notify_one();
+    }
+
+    /// Lets held events go with this wave; whether there were any.
+    pub(super) fn release_events(&self, wave: WaveId) -> bool {
+        let released = self.lock().outbox.release();
+        if released {
+            self.wave.store(u64::from(wave) << 8 | REREADS, Ordering::Relaxed);
+        }
+        released
+    }
+
+    /// The wave that may have caused a read of now.
+    pub(super) fn take_reread(&self) -> Option<WaveId> {
+        let wave = self.wave.load(Ordering::Relaxed);
+        if wave & 0xff == 0 {
+            return None;
+        }
+        self.wave.store(wave - 1, Ordering::Relaxed);
+        WaveId::try_from(wave >> 8).ok()
+    }
+
+    /// No read is caused by a wave any more.
+    pub(super) fn forget_wave(&self) {
+        self.wave.store(0, Ordering::Relaxed);
     }
 
     fn applied(&self, tag: u64, answer: Answer<'_>) {
@@ -236,7 +364,7 @@ impl Client {
         state.last_zxid = header.zxid;
         let encode = |out: &mut BytesMut| write_outcome(out, &self.root, call, (header.zxid, txn), outcome);
         if state.pipeline.answered(tag, closing, || encoded(encode)) == Answered::First {
-            encode(state.outbox.replies());
+            state.outbox.reply(encode);
             if closing {
                 state.pipeline.clear();
                 state.outbox.end(End::AfterFlush(CloseReason::ClosedByClient));
@@ -265,7 +393,7 @@ impl Client {
             });
         };
         if state.pipeline.answered(tag, false, || encoded(encode)) == Answered::First {
-            encode(state.outbox.replies());
+            state.outbox.reply(encode);
         }
     }
 
@@ -357,10 +485,12 @@ impl State {
             match self.pipeline.pop()? {
                 Front::Local(job) => return Some(job),
                 Front::Done { reply, last } => {
-                    let replies = self.outbox.replies();
-                    let start = replies.len();
-                    replies.extend_from_slice(&reply);
-                    raise_zxid(&mut replies[start..], self.last_zxid);
+                    let least = self.last_zxid;
+                    self.outbox.reply(|out| {
+                        let start = out.len();
+                        out.extend_from_slice(&reply);
+                        raise_zxid(&mut out[start..], least);
+                    });
                     if last {
                         self.pipeline.clear();
                         self.outbox.end(End::AfterFlush(CloseReason::Refused));

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use palisade_wire::request::Request;
 use palisade_wire::{Id, OpCode, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
@@ -53,7 +53,7 @@ pub(super) async fn finish(stream: &mut TcpStream) {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) edge: Arc<Edge>,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Arc<TcpStream>,
     pub(super) client: Arc<Client>,
     pub(super) session: SessionId,
     pub(super) timeout: Duration,
@@ -63,8 +63,6 @@ pub(super) struct Connection {
     pub(super) inbox: BytesMut,
     /// Frames being made.
     pub(super) scratch: BytesMut,
-    /// Frames taken from the outbox and not yet written.
-    sending: BytesMut,
     link_state: watch::Receiver<LinkState>,
     /// Whether the leader of the present link was told that this gateway has the session.
     owner_known: bool,
@@ -119,6 +117,8 @@ pub(super) struct Established {
 impl Connection {
     pub(super) fn new(established: Established) -> Self {
         let Established { edge, stream, client, session, timeout, ids, inbox, .. } = established;
+        let stream = Arc::new(stream);
+        client.set_stream(Some(Arc::clone(&stream)));
         Self {
             local: client.is_local(),
             gate: edge.throttle.gate(client.peer().ip().to_canonical()),
@@ -130,7 +130,6 @@ impl Connection {
             ids,
             inbox,
             scratch: BytesMut::new(),
-            sending: BytesMut::new(),
             link_state: established.link_state,
             owner_known: established.introduced,
             only_reads: established.only_reads,
@@ -149,8 +148,11 @@ impl Connection {
     pub(super) async fn run(mut self) -> CloseReason {
         let reason = self.serve().await.unwrap_or_else(|reason| reason);
         self.edge.top.finish(self.client.peer().ip(), self.session, &mut self.tally);
-        if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused) {
-            finish(&mut self.stream).await;
+        self.client.set_stream(None);
+        if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused)
+            && let Some(mut stream) = Arc::into_inner(self.stream)
+        {
+            finish(&mut stream).await;
         }
         reason
     }
@@ -168,9 +170,7 @@ impl Connection {
                 turns += 1;
             }
             let (interest, ending) = self.interest();
-            if self.sending.is_empty()
-                && let Some(End::AfterFlush(reason)) = ending
-            {
+            if let Some(reason) = ending {
                 return Ok(reason);
             }
             let deadline = self.deadline();
@@ -215,10 +215,18 @@ impl Connection {
         !self.deaf && self.client.lock().has_room(self.edge.config.limits.pipelined_requests)
     }
 
-    fn interest(&self) -> (Option<Interest>, Option<End>) {
-        let ending = self.client.lock().outbox.ending();
+    /// What of the socket is to be waited for, and why the connection ends now that all is written.
+    fn interest(&self) -> (Option<Interest>, Option<CloseReason>) {
+        let (ending, unsent) = {
+            let outbox = &self.client.lock().outbox;
+            (outbox.ending(), outbox.unsent())
+        };
+        let ending = match ending {
+            Some(End::AfterFlush(reason)) if unsent == 0 => Some(reason),
+            _ => None,
+        };
         let read = self.has_room().then_some(Interest::READABLE);
-        let write = (!self.sending.is_empty()).then_some(Interest::WRITABLE);
+        let write = (unsent > 0).then_some(Interest::WRITABLE);
         let both = match (read, write) {
             (Some(read), Some(write)) => Some(read | write),
             (one, other) => one.or(other),
@@ -330,24 +338,14 @@ impl Connection {
 
     /// Writes as much as the socket takes.
     fn flush(&mut self) -> Result<(), CloseReason> {
-        loop {
-            self.client.lock().outbox.take(&mut self.sending);
-            if self.sending.is_empty() {
-                break;
-            }
-            match self.stream.try_write(&self.sending) {
-                Ok(n) => {
-                    self.sending.advance(n);
-                    self.edge.hub.metrics().response_bytes.add(n as u64);
-                    self.tally.sent(n);
-                    self.active = Instant::now();
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(_) => return Err(CloseReason::Gone),
-            }
-        }
         let keep = if self.quiet { 0 } else { KEEP };
-        for buffer in [&mut self.sending, &mut self.scratch, &mut self.inbox] {
+        let (count, released) = self.client.flush(keep).map_err(|_| CloseReason::Gone)?;
+        if count > 0 {
+            self.tally.sent(count);
+            self.active = Instant::now();
+        }
+        self.edge.hub.count_released(released);
+        for buffer in [&mut self.scratch, &mut self.inbox] {
             if buffer.is_empty() && buffer.capacity() > keep {
                 *buffer = BytesMut::new();
             }
@@ -402,6 +400,9 @@ impl Connection {
             self.client.fail_waiting(self.edge.replica.last_zxid());
             // Nothing of it was necessarily done: a local session that was to become global is to ask again.
             self.upgrading = false;
+        }
+        if self.client.take_written() {
+            self.active = now;
         }
         if self.active + self.timeout <= now {
             return Err(CloseReason::Idle);

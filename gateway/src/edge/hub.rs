@@ -2,22 +2,22 @@
 //! session.
 //!
 //! Locks are taken in this order, and never across an await: the replica, the watch index, the connections or the
-//! sessions, a connection's own.
+//! sessions, the pacer or the list of clients to write to, a connection's own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::BytesMut;
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
-use palisade_watch::{Fired, Slot, WatchIndex};
-use palisade_wire::reply::{EventType, WatchEvent};
+use palisade_watch::{Event, Fired, Released, Slot, WatchIndex};
+use palisade_wire::reply::EventType;
 use palisade_wire::txn::{Txn, TxnHeader};
-use palisade_wire::{Acl, Id, Perms, SessionId, Zxid, frame};
+use palisade_wire::{Acl, Id, Perms, SessionId, Zxid};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::client::Client;
+use super::notify::Notifications;
 use super::outbox::CloseReason;
 use super::stats::ServerStats;
 use crate::config::Config;
@@ -35,25 +35,20 @@ pub(crate) struct Hub {
     watches: Mutex<WatchIndex>,
     clients: RwLock<Clients>,
     sessions: Mutex<FxHashMap<SessionId, Arc<Client>>>,
-    /// Buffers of the applier.
-    scratch: Mutex<Scratch>,
+    /// A buffer of the applier.
+    fired: Mutex<Vec<Fired>>,
     stats: Arc<ServerStats>,
     local: LocalSessions,
     upgrade_xid: i32,
     root: Arc<Root>,
     outbox_limit: usize,
+    notifications: Notifications,
 }
 
 #[derive(Debug, Default)]
 struct Clients {
     slots: Vec<Option<Arc<Client>>>,
     free: Vec<Slot>,
-}
-
-#[derive(Debug, Default)]
-struct Scratch {
-    fired: Vec<Fired>,
-    frame: BytesMut,
 }
 
 impl Hub {
@@ -63,7 +58,7 @@ impl Hub {
             watches: Mutex::default(),
             clients: RwLock::default(),
             sessions: Mutex::default(),
-            scratch: Mutex::default(),
+            fired: Mutex::default(),
             stats: Arc::default(),
             local: LocalSessions::new(
                 (config.sessions.min_timeout / 2).max(MIN_TICK),
@@ -72,6 +67,7 @@ impl Hub {
             upgrade_xid: upgrade_xid(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
             outbox_limit: config.limits.outbox_bytes,
+            notifications: Notifications::new(config.notifications),
         })
     }
 
@@ -86,6 +82,26 @@ impl Hub {
     /// What of the tree clients see.
     pub(crate) const fn root(&self) -> &Arc<Root> {
         &self.root
+    }
+
+    /// How events reach very many clients.
+    pub(crate) const fn notifications(&self) -> &Notifications {
+        &self.notifications
+    }
+
+    /// Held events left.
+    pub(super) fn count_released(&self, released: Released) {
+        if released.events > 0 {
+            let metrics = self.metrics();
+            metrics.palisade_events_released.add(released.events as u64);
+            metrics.palisade_event_hold.record(self.notifications.since(released.since));
+        }
+    }
+
+    /// Finds many connections by their slots.
+    pub(super) fn with_clients<R>(&self, f: impl FnOnce(&dyn Fn(Slot) -> Option<Arc<Client>>) -> R) -> R {
+        let clients = self.clients.read();
+        f(&|slot| clients.slots.get(slot.index())?.clone())
     }
 
     /// What is counted.
@@ -206,22 +222,18 @@ impl Hub {
         let Some(path) = self.root.leave(path) else { return };
         let path = &*path;
         let mut watches = self.watches.lock();
-        let Scratch { fired, frame } = &mut *self.scratch.lock();
+        let fired = &mut *self.fired.lock();
         watches.fire(kind, path, fired);
         if fired.is_empty() {
             return;
         }
         self.count_fired(kind, fired.len());
-        frame.clear();
-        frame::write(frame, |b| WatchEvent { zxid, kind, path }.encode(b));
+        let event = Event::new(zxid, kind, path);
         // Who may read without being anybody needs no further check.
         let guarded = Some(acl).filter(|acl| !acl::check(acl, Perms::READ, &[]));
         let clients = self.clients.read();
-        for Fired { slot, .. } in fired {
-            if let Some(Some(client)) = clients.slots.get(slot.index()) {
-                client.push_event(frame, guarded);
-            }
-        }
+        let client = |slot: Slot| clients.slots.get(slot.index())?.as_ref();
+        self.notifications.deliver(&event, guarded, fired, client);
     }
 
     fn count_fired(&self, kind: EventType, watches: usize) {

@@ -18,6 +18,7 @@ mod connection;
 mod handshake;
 mod hub;
 mod listener;
+mod notify;
 mod outbox;
 mod pipeline;
 mod requests;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_admin::words::Word;
+use palisade_watch::Pacing;
 use palisade_wire::quorum::ForwardedRequest;
 use palisade_wire::{Id, OpCode, SessionId};
 use tokio::net::TcpListener;
@@ -126,6 +128,7 @@ pub(crate) fn start(
     });
     edge.tasks.spawn(tidy_limits(Arc::clone(&edge)));
     edge.tasks.spawn(establish_root(Arc::clone(&edge)));
+    notify::start(&edge.hub, &edge.stop, &edge.tasks);
     edge.tasks.spawn(listener::serve_clients(Arc::clone(&edge), client));
     if edge.config.sessions.local {
         edge.tasks.spawn(expire_local_sessions(Arc::clone(&edge)));
@@ -178,6 +181,11 @@ impl EdgeHandle {
     /// The locks with the longest queues.
     pub(crate) fn longest_queues(&self, limit: usize) -> Vec<(String, u32)> {
         self.edge.throttle.longest_queues(limit)
+    }
+
+    /// From now on, events are told like this.
+    pub(crate) fn set_pacing(&self, pacing: Pacing) {
+        self.edge.hub.notifications().set_pacing(pacing);
     }
 
     /// Other limits from now on.

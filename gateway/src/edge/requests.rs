@@ -91,7 +91,10 @@ impl<'a> Answers<'a> {
     fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
         match Request::decode(op, body) {
             Ok(Request::SetWatches(watches)) => self.set_watches(xid, &watches, ids),
-            request => self.with_tree(ids, |local, out| local.answer(xid, request, out)),
+            request => {
+                self.edge.hub.notifications().reread(self.client);
+                self.with_tree(ids, |local, out| local.answer(xid, request, out));
+            }
         }
         self.count += 1;
         self.last = (op, xid, self.tree.as_ref().map_or(Zxid(-1), |tree| tree.last_zxid()));

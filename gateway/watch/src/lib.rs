@@ -7,17 +7,24 @@
 //! * [`Event`]: what they are told, encoded once.
 //! * [`Outbox`]: what leaves for one client, in which order; what is held back.
 //! * [`Pacer`]: when what is held back leaves, if very many are told at once.
+//! * [`Recent`] and [`Lasting`]: what persistent watches missed while their client was away.
+//! * [`check`]: what every client may rely on, for tests.
 
+pub mod check;
 mod event;
 mod index;
 mod kinds;
+mod missed;
 mod outbox;
 mod pacer;
 mod paths;
+mod recent;
 mod watchers;
 
 pub use event::Event;
 pub use index::{Fired, TooMany, WatchIndex, WatchLimits, WatchSummary};
 pub use kinds::{Slot, WatchKind};
+pub use missed::Lasting;
 pub use outbox::{End, Outbox, Released, SlowReader};
 pub use pacer::{Pacer, Pacing, WAVE, WaveId};
+pub use recent::{Recent, RecentEvent, RecentLimits};

@@ -141,8 +141,8 @@ impl<R: Copy> Outbox<R> {
     }
 
     fn drop_replaced(&mut self, event: &Event) {
-        let recent = self.held.iter().enumerate().rev().take(MERGE_DEPTH);
-        let same = recent.map(|(i, held)| (i, held)).find(|(_, held)| held.event.path() == event.path());
+        let mut recent = self.held.iter().enumerate().rev().take(MERGE_DEPTH);
+        let same = recent.find(|(_, held)| held.event.path() == event.path());
         if let Some((at, held)) = same
             && held.replaceable
             && held.event.kind() == EventType::NodeDataChanged

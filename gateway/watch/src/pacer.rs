@@ -43,6 +43,12 @@ impl Pacing {
     }
 }
 
+impl Default for Pacing {
+    fn default() -> Self {
+        Self { above: 64, rate: 10_000, window: Duration::from_secs(2), reread_rate: 10_000, merge: false }
+    }
+}
+
 /// A wave; 0 for none.
 pub type WaveId = u32;
 

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
+use palisade_watch::Pacing;
 use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
-use palisade_wire::request::{Request, SetWatches};
+use palisade_wire::request::{Request, SetWatches, xid};
 use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, Zxid};
 
 use super::raw::*;
@@ -251,4 +254,60 @@ async fn under_load_nothing_goes_back_and_no_watch_is_lost() {
         assert!(reader.await.unwrap() > 0);
     }
     writer.await.unwrap();
+}
+
+/// Holds the events of every change, for longer than any test waits.
+async fn paced() -> Bench {
+    let mut config = config();
+    config.notifications = Pacing { above: 0, rate: 1, window: Duration::from_secs(2), ..Pacing::default() };
+    config.sessions.max_timeout = Duration::from_secs(3_600);
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    bench
+}
+
+/// G5: no frame overtakes a held event, whatever it is.
+#[tokio::test]
+async fn held_events_leave_before_any_frame() {
+    let bench = paced().await;
+    let mut session = Session::new(bench.raw().await, 3_600_000).await;
+    for path in ["/a", "/b"] {
+        session.ok(OpCode::Create, &create(path, 0)).await;
+    }
+    let frames: [(i32, OpCode, Request<'_>); 4] = [
+        (xid::PING, OpCode::Ping, Request::Ping),
+        (1_001, OpCode::GetData, get_data("/b", false)),
+        (1_002, OpCode::SetData, set_data("/b", b"x")),
+        (1_003, OpCode::Delete, delete("/none")),
+    ];
+    for (xid, op, request) in frames {
+        session.ok(OpCode::GetData, &get_data("/a", true)).await;
+        bench.core.write(OpCode::SetData, &set_data("/a", b"x"));
+        let zxid = bench.core.zxid();
+        session.send_as(xid, op.as_i32(), &request).await;
+        assert_eq!(session.message().await, Some(event(NodeDataChanged, "/a", zxid)), "{op:?}");
+        let (header, _) = session.reply().await;
+        assert!(header.xid == xid && header.zxid >= zxid, "{op:?}");
+    }
+    let metrics = bench.edge.edge.hub.metrics();
+    assert_eq!((metrics.palisade_events_held.get(), metrics.palisade_events_released.get()), (4, 4));
+}
+
+#[tokio::test]
+async fn a_wave_reaches_everybody_and_an_unpaced_change_as_well() {
+    let bench = paced().await;
+    for rate in [100_000, 0] {
+        let pacing = Pacing { above: 0, rate, ..Pacing::default() };
+        bench.edge.set_pacing(pacing);
+        let mut sessions = Vec::new();
+        for _ in 0..100 {
+            let mut session = bench.session().await;
+            session.ok(OpCode::GetChildren, &get_children("/", true)).await;
+            sessions.push(session);
+        }
+        bench.core.write(OpCode::Create, &create(&format!("/n{rate}"), 0));
+        for mut session in sessions {
+            assert_eq!(session.message().await, Some(event(NodeChildrenChanged, "/", bench.core.zxid())));
+        }
+    }
 }

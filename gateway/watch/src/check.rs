@@ -213,7 +213,7 @@ impl Session<'_> {
             let Some(told) = told.map(|at| armed.next + at) else { continue };
             asked = true;
             let missed = (armed.next..told).map(|at| &self.history[at]).find(|missed| {
-                let replaced = self.merging && self.is_replaced(missed);
+                let replaced = self.merging && self.is_replaced(armed, missed);
                 armed.watch.hears(&armed.path, missed.kind, &missed.path) && !replaced
             });
             // What makes up for the past uses up one-shot watches as well, whatever else it was that they missed.
@@ -245,10 +245,13 @@ impl Session<'_> {
             && self.history.get(armed.next - 1) == Some(event)
     }
 
-    /// Whether the change of data may be left out, as a later one of the same path is told.
-    fn is_replaced(&self, missed: &Change) -> bool {
-        let replaces = |c: &Change| c.zxid > missed.zxid && c.path == missed.path && c.kind == missed.kind;
-        missed.kind == EventType::NodeDataChanged && self.history.iter().any(replaces)
+    /// Whether the change of data may be left out, as it is the same that the watch hears next of that path.
+    fn is_replaced(&self, armed: &Armed, missed: &Change) -> bool {
+        let next = |c: &&Change| {
+            c.zxid > missed.zxid && c.path == missed.path && armed.watch.hears(&armed.path, c.kind, &c.path)
+        };
+        missed.kind == EventType::NodeDataChanged
+            && self.history.iter().find(next).is_some_and(|next| next.kind == missed.kind)
     }
 
     /// An event that makes up for what one-shot watches missed. Apache sends one per watch, even if they are of one

@@ -80,7 +80,8 @@ impl Ticket {
         Self { requester: Some(requester), tag }
     }
 
-    pub(crate) fn answer(mut self, answer: Answer<'_>) {
+    /// Uses the right.
+    pub fn answer(mut self, answer: Answer<'_>) {
         if let Some(requester) = self.requester.take() {
             requester.answered(self.tag, answer);
         }

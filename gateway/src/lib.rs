@@ -3,6 +3,7 @@
 //! * [`config`]: what a gateway is told.
 //! * [`Gateway`]: starts one.
 //! * [`replica`]: its copy of the tree; who changes it, who is told.
+//! * [`forwarding`]: requests from here to the core, without its sockets.
 //! * [`core_link`]: the narrow interface from the edge towards the core.
 //! * `link`: what is behind that interface: finds the leader, follows it, carries requests to it.
 //! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
@@ -12,6 +13,7 @@
 
 pub mod config;
 pub mod core_link;
+pub mod forwarding;
 pub mod replica;
 
 mod admin;

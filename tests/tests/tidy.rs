@@ -65,7 +65,7 @@ const DEPENDENCIES: [(&str, &[&str]); 13] = [
         &["palisade-config", "palisade-gateway", "palisade-server", "palisade-zab", "palisade-wire"],
     ),
     ("palisade-loadtest", &["palisade-wire"]),
-    ("palisade-sim", &["palisade-store", "palisade-wire", "palisade-zab"]),
+    ("palisade-sim", &["palisade-gateway", "palisade-store", "palisade-wire", "palisade-zab"]),
     ("palisade-tests", &["palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"]),
 ];
 

@@ -28,11 +28,13 @@ pub(crate) struct InFlight {
 
 /// Requests answered since they were last counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settled {
-    pub(crate) requests: usize,
-    pub(crate) bytes: usize,
+pub struct Settled {
+    /// How many.
+    pub requests: usize,
+    /// What they counted for in [`Limits::bytes`](super::queue::Limits::bytes).
+    pub bytes: usize,
     /// When the last of the answered writes was sent, microseconds on the sender's clock.
-    pub(crate) committed: Option<u64>,
+    pub committed: Option<u64>,
 }
 
 /// A request, whole: it may have to be sent again.

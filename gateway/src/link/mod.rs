@@ -8,9 +8,9 @@ mod contact;
 mod dial;
 mod error;
 mod follower;
-mod in_flight;
+pub(crate) mod in_flight;
 pub(crate) mod queue;
-mod requests;
+pub(crate) mod requests;
 mod snap;
 #[cfg(test)]
 pub(crate) mod testing;

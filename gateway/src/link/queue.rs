@@ -32,7 +32,7 @@ pub(crate) enum Expect {
 
 /// A request on its way to the leader.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub struct Outgoing {
     pub(crate) packet: QuorumPacket,
     pub(crate) expect: Expect,
     pub(crate) ticket: Ticket,
@@ -50,13 +50,15 @@ impl Outgoing {
 
 /// Bounds on what was accepted and is not answered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) requests: usize,
-    pub(crate) bytes: usize,
+pub struct Limits {
+    /// How many.
+    pub requests: usize,
+    /// The bytes of their bodies and identities.
+    pub bytes: usize,
 }
 
 /// See the module.
-pub(crate) struct Queue {
+pub struct Queue {
     inner: Mutex<Inner>,
     limits: Limits,
     /// Told when something was accepted.
@@ -79,7 +81,7 @@ struct Inner {
 
 impl Queue {
     /// An empty one that refuses everything until [`Self::open`].
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self {
             inner: Mutex::default(),
             limits,
@@ -89,12 +91,11 @@ impl Queue {
         }
     }
 
-    pub(crate) fn forward(
-        &self,
-        request: ForwardedRequest,
-        auth: Vec<Id>,
-        ticket: Ticket,
-    ) -> Result<(), Refused> {
+    /// See [`CoreLink::forward`](crate::core_link::CoreLink::forward).
+    ///
+    /// # Errors
+    /// See [`Refused`]; the ticket is void then.
+    pub fn forward(&self, request: ForwardedRequest, auth: Vec<Id>, ticket: Ticket) -> Result<(), Refused> {
         let ForwardedRequest { session, cxid, op, .. } = request;
         if !is_forwarded(op) {
             ticket.void();
@@ -104,13 +105,11 @@ impl Queue {
         self.accept(request_packet(&request, auth), expect, ticket)
     }
 
-    pub(crate) fn sync(
-        &self,
-        session: SessionId,
-        cxid: i32,
-        path: &str,
-        ticket: Ticket,
-    ) -> Result<(), Refused> {
+    /// See [`CoreLink::sync`](crate::core_link::CoreLink::sync).
+    ///
+    /// # Errors
+    /// See [`Refused`]; the ticket is void then.
+    pub fn sync(&self, session: SessionId, cxid: i32, path: &str, ticket: Ticket) -> Result<(), Refused> {
         let mut body = Vec::with_capacity(4 + path.len());
         Request::Sync(Some(path.into())).encode(&mut body);
         let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
@@ -162,20 +161,21 @@ impl Queue {
         self.inner.lock().touched.insert(session, timeout_ms);
     }
 
-    pub(crate) fn in_flight(&self) -> usize {
+    /// Requests accepted and not yet answered.
+    pub fn in_flight(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
 
     // What follows is the link's side.
 
     /// Requests are taken from now on.
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         self.inner.lock().open = true;
     }
 
     /// Nothing is accepted from now on. Gives back what waits to be sent; it still counts.
     #[must_use]
-    pub(crate) fn close(&self) -> VecDeque<Outgoing> {
+    pub fn close(&self) -> VecDeque<Outgoing> {
         let mut inner = self.inner.lock();
         inner.open = false;
         std::mem::take(&mut inner.waiting)
@@ -187,12 +187,12 @@ impl Queue {
     }
 
     /// Moves all that waits to be sent to the end of `into`.
-    pub(crate) fn take(&self, into: &mut VecDeque<Outgoing>) {
+    pub fn take(&self, into: &mut VecDeque<Outgoing>) {
         into.append(&mut self.inner.lock().waiting);
     }
 
     /// This many requests with this cost were answered.
-    pub(crate) fn settle(&self, requests: usize, bytes: usize) {
+    pub fn settle(&self, requests: usize, bytes: usize) {
         let mut inner = self.inner.lock();
         inner.requests = inner.requests.saturating_sub(requests);
         inner.bytes = inner.bytes.saturating_sub(bytes);

@@ -36,15 +36,22 @@ impl World {
                 );
             }
             Act::FromLeader(packet) if packet.packet_type() == Some(PacketType::Sync) => {
-                if let Some(floor) = self.nodes[node].memory.sync_floors.pop_front() {
+                let this = &mut self.nodes[node];
+                this.memory.gateway.synced(this.state.applied.last().copied().unwrap_or_default());
+                while let Some(floor) = self.desk.synced() {
                     self.oracle.synced(node, &self.nodes[node].state.applied, floor)?;
                 }
             }
             Act::FromLeader(_) => {}
-            Act::ObserverServing(link) => {
-                self.nodes[node].memory.serving = true;
-                self.nodes[node].memory.uplink = Some(link);
+            Act::ObserverServing(link, epoch) => {
+                let memory = &mut self.nodes[node].memory;
+                memory.serving = true;
+                memory.uplink = Some(link);
+                let resolved = memory.gateway.serves(epoch);
+                self.report.again += resolved.again;
                 self.oracle.serves(node, &self.nodes[node].state.applied)?;
+                self.hear()?;
+                self.forward(node)?;
             }
         }
         Ok(())
@@ -85,6 +92,7 @@ impl World {
                 memory.leading = role == Role::Leading;
                 memory.serving = false;
                 memory.requests.clear();
+                memory.owners.clear();
                 memory.syncs.clear();
                 memory.preparer().reset();
             }
@@ -112,7 +120,8 @@ impl World {
     fn deliver(&mut self, node: NodeId, zxid: Zxid, payload: &Bytes) -> Check {
         let is_observer = node >= self.params.voters;
         let this = &mut self.nodes[node];
-        this.state.apply(zxid, payload)?;
+        let gateway = &mut this.memory.gateway;
+        this.state.apply_for(zxid, payload, |record, outcome| gateway.applied(record, outcome))?;
         this.memory.preparer().applied(zxid);
         if zxid >= this.state.exact_from {
             let digest = this.state.tree.digest();
@@ -121,7 +130,7 @@ impl World {
         if is_observer || this.memory.serving {
             self.oracle.delivered(node, &this.state.applied, this.memory.leading)?;
         }
-        Ok(())
+        self.hear()
     }
 
     /// A vote is lost if there is no way; a new connection is told to both sides first.
@@ -194,7 +203,7 @@ impl World {
         let memory = &mut self.nodes[node].memory;
         memory.uplink = None;
         memory.serving = false;
-        memory.sync_floors.clear();
+        memory.gateway.broken();
         self.dial_somebody(node);
     }
 
@@ -283,13 +292,17 @@ impl World {
             memory.syncs.insert(token, link);
             memory.inputs.push_back(Input::Sync { token });
         } else {
-            memory.requests.push_back(PrepareRequest {
-                session: request.session,
+            let session = request.session;
+            let owner = memory.owners.entry(session).or_insert(link);
+            *owner = link.max(*owner);
+            let request = PrepareRequest {
+                session,
                 cxid: request.cxid,
                 op: request.op,
                 body: request.body,
                 auth: packet.auth.clone(),
-            });
+            };
+            memory.requests.push_back((request, Some(link)));
         }
         Ok(())
     }
@@ -335,11 +348,13 @@ impl World {
             (Done::Flushed(zxid), _) => Input::Flushed { zxid },
             (Done::Truncated(zxid), _) => {
                 self.nodes[node].state = State::recover(&self.nodes[node].disk)?;
+                self.nodes[node].memory.gateway.replaced();
                 Input::Truncated { zxid }
             }
             (Done::TruncateFailed, _) => Input::TruncateFailed,
             (Done::Installed(zxid), _) => {
                 self.nodes[node].state = State::recover(&self.nodes[node].disk)?;
+                self.nodes[node].memory.gateway.replaced();
                 Input::SnapshotInstalled { zxid }
             }
             (Done::AcceptedEpoch(epoch), _) => Input::AcceptedEpochWritten { epoch },

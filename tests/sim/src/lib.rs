@@ -1,6 +1,8 @@
 //! Whole ensembles in one thread, from one seed: voters and observers run the very state machines that the product
 //! runs, over a network that delays, holds up and cuts, and disks that are slow and forget what was not flushed.
 //!
+//! Observers are gateways: clients write through them, many writes at a time, hang up, and go on elsewhere in time.
+//!
 //! A run has two phases. First faults: crashes with loss of what was not flushed, pauses, cuts, restarts, snapshots,
 //! while clients write. Then calm: all must heal by itself within a minute of virtual time. At every step
 //! an oracle compares all histories. A seed decides everything, so a failing one replays exactly.
@@ -9,6 +11,7 @@ mod agenda;
 mod chance;
 mod disk;
 mod execute;
+mod gateway;
 mod machine;
 mod network;
 mod node;
@@ -36,6 +39,23 @@ pub struct Report {
     pub committed: usize,
     /// Virtual time, ms.
     pub virtual_ms: u64,
+    /// Clients' writes that were answered with their outcome.
+    pub answered: usize,
+    /// Requests that were in doubt when a leader was lost, found to be without effect, and sent again.
+    pub again: usize,
+    /// Clients' writes of which nobody could tell what became of them.
+    pub lost: usize,
+}
+
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.events += other.events;
+        self.committed += other.committed;
+        self.virtual_ms += other.virtual_ms;
+        self.answered += other.answered;
+        self.again += other.again;
+        self.lost += other.lost;
+    }
 }
 
 /// Runs one seed.
@@ -50,7 +70,12 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<Report,
                 return Err(format!("at {} ms: {MAX_EVENTS} events, something spins", world.now));
             }
         }
-        Ok(Report { events: world.events, committed: world.oracle.committed().len(), virtual_ms: world.now })
+        Ok(Report {
+            events: world.events,
+            committed: world.oracle.committed().len(),
+            virtual_ms: world.now,
+            ..world.report
+        })
     }));
     outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

@@ -25,8 +25,8 @@ pub(crate) enum Act {
     AnswerPing(LinkId, Zxid),
     /// An observer has the leader's answer to a sync.
     FromLeader(QuorumPacket),
-    /// An observer is in sync over this link.
-    ObserverServing(LinkId),
+    /// An observer is in sync over this link, with the leader of this epoch.
+    ObserverServing(LinkId, u32),
 }
 
 impl Machine {
@@ -97,7 +97,7 @@ fn from_learner(output: LearnerOutput) -> Act {
         LearnerOutput::Close { link, .. } => return Act::ObserverClose(link),
         LearnerOutput::AnswerPing { link, zxid } => return Act::AnswerPing(link, zxid),
         LearnerOutput::Packet { packet, .. } => return Act::FromLeader(packet),
-        LearnerOutput::Serving { link, .. } => return Act::ObserverServing(link),
+        LearnerOutput::Serving { link, epoch } => return Act::ObserverServing(link, epoch),
         LearnerOutput::Append { zxid, payload } => Output::Append { zxid, payload },
         LearnerOutput::Truncate { to } => Output::Truncate { to },
         LearnerOutput::InstallSnapshot { zxid } => Output::InstallSnapshot { zxid },

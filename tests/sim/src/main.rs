@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use palisade_sim::{Sabotage, run};
+use palisade_sim::{Report, Sabotage, run};
 
 /// Runs whole simulated ensembles, one per seed, and checks their histories.
 #[derive(Debug, Parser)]
@@ -29,27 +29,34 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let started = Instant::now();
-    let failures: Vec<(u64, String)> = std::thread::scope(|scope| {
+    let runs: Vec<(Report, Vec<(u64, String)>)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..args.threads)
             .map(|worker| {
                 let args = &args;
                 scope.spawn(move || {
                     let seeds = (args.seed..args.seed + args.count).skip(worker as usize);
-                    let mut failures = Vec::new();
+                    let (mut sum, mut failures) = (Report::default(), Vec::new());
                     for seed in seeds.step_by(args.threads as usize) {
-                        if let Err(what) = run(seed, args.sabotage, args.trace) {
-                            failures.push((seed, what));
-                            if args.sabotage.is_some() || failures.len() >= 5 {
-                                break;
-                            }
+                        match run(seed, args.sabotage, args.trace) {
+                            Ok(report) => sum += report,
+                            Err(what) => failures.push((seed, what)),
+                        }
+                        if failures.len() >= if args.sabotage.is_some() { 1 } else { 5 } {
+                            break;
                         }
                     }
-                    failures
+                    (sum, failures)
                 })
             })
             .collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+        workers.into_iter().map(|worker| worker.join().unwrap_or_default()).collect()
     });
+    let mut sum = Report::default();
+    let mut failures = Vec::new();
+    for (report, failed) in runs {
+        sum += report;
+        failures.extend(failed);
+    }
     for (seed, what) in &failures {
         println!("seed {seed}: {what}");
         println!("  replay: cargo run --release -p palisade-sim -- --seed {seed} --trace");
@@ -60,6 +67,10 @@ fn main() -> ExitCode {
         args.seed,
         started.elapsed(),
         failures.len()
+    );
+    println!(
+        "{} transactions; writes through gateways: {} answered, {} sent again, {} with an unknown outcome",
+        sum.committed, sum.answered, sum.again, sum.lost
     );
     if failures.is_empty() == args.sabotage.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use palisade_store::prepare::PrepareConfig;
-use palisade_store::{DataTree, PrepareRequest, Preparer, SnapshotCursor, SnapshotReader, Timestamp};
+use palisade_store::{
+    DataTree, PrepareRequest, Preparer, SnapshotCursor, SnapshotReader, Timestamp, TxnOutcome,
+};
 use palisade_wire::txn::TxnRecord;
-use palisade_wire::{Sid, Zxid};
+use palisade_wire::{SessionId, Sid, Zxid};
 use palisade_zab::{Ensemble, Input, Learner, LearnerConfig, LinkId, Peer, PeerConfig, Recovered, Timing};
 
 use crate::disk::{Disk, Image};
+use crate::gateway::Gateway;
 use crate::machine::Machine;
 use crate::oracle::Violation;
 use crate::params::Params;
@@ -54,12 +57,23 @@ impl State {
 
     /// Applies a transaction; the leader's digest must come out.
     pub(crate) fn apply(&mut self, zxid: Zxid, payload: &Bytes) -> Result<(), Violation> {
+        self.apply_for(zxid, payload, |_, _| {})
+    }
+
+    /// The same, and tells somebody what came of it.
+    pub(crate) fn apply_for(
+        &mut self,
+        zxid: Zxid,
+        payload: &Bytes,
+        tell: impl FnOnce(&TxnRecord, &TxnOutcome<'_>),
+    ) -> Result<(), Violation> {
         let record =
             TxnRecord::decode(payload).map_err(|e| Violation(format!("{zxid} cannot be read: {e}")))?;
         if record.header.zxid != zxid || self.applied.last().is_some_and(|last| *last >= zxid) {
             return Err(Violation(format!("{zxid} is applied behind {:?}", self.applied.last())));
         }
-        let _outcome = self.tree.apply(&record.header, &record.txn, &mut |_| {});
+        let outcome = self.tree.apply(&record.header, &record.txn, &mut |_| {});
+        tell(&record, &outcome);
         self.applied.push(zxid);
         match record.digest {
             Some(digest) if zxid >= self.exact_from && digest != self.tree.digest() => {
@@ -122,16 +136,18 @@ pub(crate) struct Memory {
     pub(crate) serving: bool,
     /// Inputs to hand in next.
     pub(crate) inputs: VecDeque<Input>,
-    /// Requests to propose when all inputs are handed in.
-    pub(crate) requests: VecDeque<PrepareRequest>,
+    /// Requests to propose when all inputs are handed in, and over which link they came.
+    pub(crate) requests: VecDeque<(PrepareRequest, Option<LinkId>)>,
+    /// At a leader: over which link each client's session was heard last. Links count up.
+    pub(crate) owners: BTreeMap<SessionId, LinkId>,
     /// Outstanding changes of a leader.
     pub(crate) preparer: Option<Preparer>,
     /// The tree received last.
     pub(crate) received: Option<Image>,
     /// An observer's link once it serves.
     pub(crate) uplink: Option<LinkId>,
-    /// How much was committed when each unanswered sync was sent.
-    pub(crate) sync_floors: VecDeque<usize>,
+    /// An observer's forwarding.
+    pub(crate) gateway: Gateway,
     /// Syncs at the leader: whom to answer.
     pub(crate) syncs: BTreeMap<u64, LinkId>,
     /// Snapshots that are being sent.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use palisade_wire::Zxid;
+use palisade_wire::txn::TxnRecord;
 
 use crate::network::NodeId;
 
@@ -31,6 +32,11 @@ impl Oracle {
     /// Committed transactions, in order.
     pub(crate) fn committed(&self) -> &[Zxid] {
         &self.committed
+    }
+
+    /// The transaction that was proposed at `zxid`.
+    pub(crate) fn transaction(&self, zxid: Zxid) -> Option<TxnRecord> {
+        TxnRecord::decode(self.proposed.get(&zxid)?).ok()
     }
 
     /// Leadership: at most one server leads an epoch, and it knows everything that was committed in

@@ -5,9 +5,10 @@ use palisade_store::{PrepareRequest, SessionState};
 use palisade_wire::multi::create_op;
 use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket};
 use palisade_wire::request::{Create, Request};
-use palisade_wire::{Acl, OpCode, Zxid};
-use palisade_zab::Input;
+use palisade_wire::{Acl, OpCode, SessionId, Zxid};
+use palisade_zab::{Input, LinkId};
 
+use crate::gateway::FIRST_SESSION;
 use crate::machine::Machine;
 use crate::network::{Message, NodeId, Way};
 use crate::oracle::{Check, Violation};
@@ -25,11 +26,12 @@ impl World {
         let sync = self.chance.percent(15);
         if let Some(link) = self.nodes[node].memory.uplink {
             let Some(conn) = self.network.find(node, link, Way::ToLeader) else { return Ok(()) };
-            let request = if sync { self.sync_request() } else { self.write_request() };
             if sync {
                 let floor = self.oracle.committed().len();
-                self.nodes[node].memory.sync_floors.push_back(floor);
+                self.nodes[node].memory.gateway.sync(&self.desk, floor);
+                return self.forward(node);
             }
+            let request = self.write_request();
             let mut packet = QuorumPacket::new(
                 PacketType::Request,
                 Zxid(-1),
@@ -51,17 +53,69 @@ impl World {
         if leads && self.nodes[node].paused_until <= self.now {
             for _ in 0..self.chance.between(1, 4) {
                 let request = self.write_request();
-                self.nodes[node].memory.requests.push_back(request);
+                self.nodes[node].memory.requests.push_back((request, None));
             }
             return self.drain(node);
         }
         Ok(())
     }
 
-    fn sync_request(&mut self) -> PrepareRequest {
-        self.requests += 1;
-        let body = palisade_wire::jute::encode(|b| Request::Sync(Some("/".into())).encode(b));
-        PrepareRequest { session: 1, cxid: self.requests as i32, op: OpCode::Sync.as_i32(), body, auth: None }
+    /// One of the gateways' clients writes, several times without waiting, or hangs up and comes back. Each stays at
+    /// its gateway: that a session which moved is refused at its old place is the session tracker's business.
+    pub(crate) fn client(&mut self) -> Check {
+        let gateways = self.nodes.len() - self.params.voters;
+        if gateways == 0 || self.calm {
+            return Ok(());
+        }
+        let pause = self.chance.between(1, 2 * self.params.request_every);
+        self.agenda.plan(self.now + pause, Event::Client);
+        let node = self.params.voters + self.chance.index(gateways);
+        let session = FIRST_SESSION + (10 * node + self.chance.index(4)) as SessionId;
+        if self.nodes[node].machine.is_none() || self.nodes[node].paused_until > self.now {
+            return Ok(());
+        }
+        if self.chance.percent(3) {
+            self.desk.hang_up(session);
+        }
+        for _ in 0..self.chance.between(1, 4) {
+            let PrepareRequest { cxid, op, body, .. } = self.write_request();
+            if op == OpCode::CloseSession.as_i32() {
+                continue;
+            }
+            let request = ForwardedRequest { session, cxid, op, body };
+            if !self.nodes[node].memory.gateway.write(&self.desk, request) {
+                break;
+            }
+        }
+        self.forward(node)
+    }
+
+    /// A gateway sends what it may.
+    pub(crate) fn forward(&mut self, node: NodeId) -> Check {
+        let Some(link) = self.nodes[node].memory.uplink else { return Ok(()) };
+        let Some(conn) = self.network.find(node, link, Way::ToLeader) else { return Ok(()) };
+        for packet in self.nodes[node].memory.gateway.packets()? {
+            self.send(conn, Way::ToLeader, Message::Packet(packet));
+        }
+        Ok(())
+    }
+
+    /// Clients look at what they were told.
+    pub(crate) fn hear(&mut self) -> Check {
+        let oracle = &self.oracle;
+        self.effects.review(oracle.committed(), |zxid| oracle.transaction(zxid))?;
+        while let Some(told) = self.desk.told() {
+            self.effects.compare(told)?;
+            match told.at {
+                Some(_) => self.report.answered += 1,
+                None => {
+                    // Its connection is closed: what it sent behind is as lost.
+                    self.report.lost += 1;
+                    self.desk.hang_up(told.session);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write_request(&mut self) -> PrepareRequest {
@@ -103,16 +157,21 @@ impl World {
     }
 
     /// The leader's runtime turns a request into a proposal; nobody else does anything with it.
-    pub(crate) fn propose(&mut self, node: NodeId, request: &PrepareRequest) -> Check {
+    ///
+    /// Before a gateway forwards anything of a session over a new link, it revalidates the session there, which makes
+    /// that link the session's owner (G2): what is still on its way over an older one is refused.
+    pub(crate) fn propose(&mut self, node: NodeId, request: &PrepareRequest, from: Option<LinkId>) -> Check {
         let time = self.now as i64;
         let this = &mut self.nodes[node];
         let Some(zxid) = this.machine.as_ref().and_then(Machine::next_zxid) else { return Ok(()) };
+        let owner = this.memory.owners.get(&request.session).copied();
+        let state = if from.is_some() && owner > from { SessionState::Moved } else { SessionState::Open };
         let tree = &this.state.tree;
         let preparer = this.memory.preparer();
         let record = if request.op == OpCode::CloseSession.as_i32() {
             preparer.prepare_close_session(tree, request.session, request.cxid, zxid, time)
         } else {
-            preparer.prepare(tree, request, SessionState::Open, zxid, time)
+            preparer.prepare(tree, request, state, zxid, time)
         };
         let payload = record.encode();
         self.oracle.proposed(node, zxid, &payload)?;
@@ -213,7 +272,8 @@ impl World {
         let serving = self.nodes.iter().all(|node| node.memory.serving);
         let least = self.nodes.iter().map(|node| node.state.applied.len()).min().unwrap_or_default();
         let fresh = committed.len().saturating_sub(50);
-        if serving && !committed.is_empty() && least >= fresh.max(1) {
+        if serving && self.desk.open() == 0 && !committed.is_empty() && least >= fresh.max(1) {
+            self.hear()?;
             return Ok(true);
         }
         if self.now > self.params.faults_until + HEALING_TIME {
@@ -223,8 +283,10 @@ impl World {
                 .map(|n| (n.sid, n.memory.leading, n.memory.serving, n.state.applied.last().copied()))
                 .collect();
             return Err(Violation(format!(
-                "Liveness: not healed {HEALING_TIME} ms after the faults: {states:?}, committed {:?}",
-                committed.last()
+                "Liveness: not healed {HEALING_TIME} ms after the faults: {states:?}, committed {:?}, {} writes \
+                 unanswered",
+                committed.last(),
+                self.desk.open()
             )));
         }
         self.agenda.plan(self.now + 500, Event::Inspect);

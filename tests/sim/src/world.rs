@@ -1,12 +1,16 @@
 //! The world: servers, network and time, driven event by event.
 
+use std::sync::Arc;
+
 use palisade_store::Timestamp;
 use palisade_wire::Sid;
 use palisade_wire::election::Notification;
 use palisade_zab::{Ensemble, Input, LinkId, Member, MemberRole};
 
+use crate::Report;
 use crate::agenda::Agenda;
 use crate::chance::Chance;
+use crate::gateway::{Desk, Effects};
 use crate::machine::Machine;
 use crate::network::{ConnId, Message, Network, NodeId, Way};
 use crate::node::Node;
@@ -33,6 +37,8 @@ pub(crate) enum Event {
     Snapshot { node: NodeId, life: u32, link: LinkId },
     /// A client asks for something.
     Request,
+    /// A client of a gateway writes, or hangs up.
+    Client,
     /// Something breaks, or mends.
     Fault,
     /// A crashed server comes back.
@@ -72,6 +78,12 @@ pub(crate) struct World {
     pub(crate) events: u64,
     /// Whether to print what happens.
     pub(crate) trace: bool,
+    /// The gateways' clients.
+    pub(crate) desk: Arc<Desk>,
+    /// What became of their writes.
+    pub(crate) effects: Effects,
+    /// What the run was like so far.
+    pub(crate) report: Report,
 }
 
 impl World {
@@ -103,11 +115,15 @@ impl World {
             requests: 0,
             events: 0,
             trace,
+            desk: Arc::default(),
+            effects: Effects::default(),
+            report: Report::default(),
         };
         for node in 0..world.nodes.len() {
             world.start(node)?;
         }
         world.agenda.plan(500, Event::Request);
+        world.agenda.plan(500, Event::Client);
         world.agenda.plan(1_000, Event::Fault);
         world.agenda.plan(params.faults_until, Event::Calm);
         Ok(world)
@@ -145,6 +161,7 @@ impl World {
             Event::Arrival(conn, way) => self.arrival(conn, way)?,
             Event::Snapshot { node, link, .. } => self.write_snapshot(node, link)?,
             Event::Request => self.request()?,
+            Event::Client => self.client()?,
             Event::Fault => self.fault()?,
             Event::Restart(node, life) => {
                 if self.nodes[node].life == life && self.nodes[node].machine.is_none() {
@@ -222,7 +239,8 @@ impl World {
             if let Some(input) = memory.inputs.pop_front() {
                 machine.handle(now, input);
             } else if let Some(request) = memory.requests.pop_front() {
-                self.propose(node, &request)?;
+                let (request, from) = request;
+                self.propose(node, &request, from)?;
             } else {
                 self.plan_wake(node);
                 return Ok(());
@@ -287,6 +305,7 @@ fn owner(event: &Event) -> Option<(NodeId, u32)> {
         | Event::Snapshot { node, life, .. } => Some((*node, *life)),
         Event::Arrival(..)
         | Event::Request
+        | Event::Client
         | Event::Fault
         | Event::Restart(..)
         | Event::Calm

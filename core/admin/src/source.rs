@@ -72,7 +72,7 @@ pub trait Source: Send + Sync + 'static {
 /// What `srvr` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    /// Whether it serves reads only.
+    /// Whether writes fail for now.
     pub read_only: bool,
     /// Least, mean and largest time to an answer, ms.
     pub latency: (u64, f64, u64),

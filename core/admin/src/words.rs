@@ -211,7 +211,8 @@ fn short<S: Source + ?Sized>(word: Word, argument: Option<i64>, source: &S) -> S
 }
 
 fn heading(status: &Status) -> String {
-    let read_only = if status.read_only { "READ-ONLY mode; serving only read-only clients\n" } else { "" };
+    let read_only =
+        if status.mode == "read-only" { "READ-ONLY mode; serving only read-only clients\n" } else { "" };
     format!("Zookeeper version: {VERSION}\n{read_only}")
 }
 

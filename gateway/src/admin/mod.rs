@@ -36,7 +36,8 @@ impl Source for Edge {
             (tree.last_zxid(), tree.node_count())
         };
         Status {
-            read_only: false,
+            // A client that was let in to read asks for this until it finds a server that writes.
+            read_only: !self.link.state().borrow().is_connected(),
             latency: (latency.min, latency.avg, latency.max),
             received,
             sent,

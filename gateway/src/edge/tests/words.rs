@@ -57,6 +57,19 @@ async fn words_off_the_list_are_refused_on_the_client_port_only() {
 }
 
 #[tokio::test]
+async fn a_gateway_without_a_core_says_that_it_only_reads() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    session.ok(OpCode::Create, &create("/a", 0)).await;
+    assert_eq!(ask(&bench, "isro").await, "rw");
+    bench.core.disconnect();
+    assert_eq!(ask(&bench, "isro").await, "ro");
+    assert!(ask(&bench, "srvr").await.contains("\nMode: observer\n"));
+    bench.core.reconnect();
+    assert_eq!(ask(&bench, "isro").await, "rw");
+}
+
+#[tokio::test]
 async fn srvr_and_stat_describe_an_observer() {
     let bench = Bench::start().await;
     let mut session = bench.session().await;

@@ -113,7 +113,8 @@ impl Core {
     /// What a gateway before this core needs to know.
     pub(crate) fn config(&self, id: Sid, folder: &Path) -> palisade_gateway::Config {
         let mut config = palisade_gateway::Config { id, ..palisade_gateway::Config::default() };
-        config.tenant.name = format!("tenant-{id}");
+        // Of one tenant: sessions move between its gateways only.
+        config.tenant.name = "tests".to_owned();
         config.client.address = "127.0.0.1:0".to_owned();
         config.admin.address = Some("127.0.0.1:0".to_owned());
         config.core.voters = self.addresses.values().map(|a| a.quorum.to_string()).collect();

@@ -191,11 +191,10 @@ impl Gateway {
                 (Watch::Exist, Some(_)) => Some(EventType::NodeCreated),
                 _ => None,
             };
-            match kind {
-                Some(kind) => {
-                    frame::write(&mut frames, |b| WatchEvent { zxid: Zxid(-1), kind, path }.encode(b))
-                }
-                None => self.register(at, *watch, path),
+            if let Some(kind) = kind {
+                frame::write(&mut frames, |b| WatchEvent { zxid: Zxid(-1), kind, path }.encode(b));
+            } else {
+                self.register(at, *watch, path);
             }
         }
         Self::header(xid, self.tree.zxid, &mut frames);

@@ -15,6 +15,10 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
     root.require("id", "give a number from 1 to 254 that no other gateway and no voter has");
     root.integer("id", &mut config.id);
 
+    let mut section = root.section("gateway");
+    section.duration("drain", &mut config.gateway.drain);
+    section.finish();
+
     let mut section = root.section("tenant");
     section.require("name", "say whose gateway this is, such as \"discovery\"");
     section.string("name", &mut config.tenant.name);
@@ -53,6 +57,8 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
     section.boolean("local", &mut config.sessions.local);
     section.secret("secret", &mut config.sessions.secret);
     section.integer("max_local", &mut config.sessions.max_local);
+    section.integer("renewals_per_second", &mut config.sessions.renewals_per_second);
+    section.integer("new_per_second", &mut config.sessions.new_per_second);
     section.duration("min_timeout", &mut config.sessions.min_timeout);
     section.duration("max_timeout", &mut config.sessions.max_timeout);
     section.duration("write_wait", &mut config.sessions.write_wait);

@@ -18,6 +18,8 @@ use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
 pub struct Config {
     /// Unique among all gateways and voters of one core, 1 to 254: the high byte of the session ids issued here.
     pub id: Sid,
+    /// The gateway's own end.
+    pub gateway: Gateway,
     /// Whose gateway this is.
     pub tenant: Tenant,
     /// The port that clients connect to.
@@ -40,6 +42,13 @@ pub struct Config {
     pub throttle: Throttle,
     /// `[notifications]`: how events are told to very many clients. Can be changed while the gateway runs.
     pub notifications: Pacing,
+}
+
+/// `[gateway]`: how the process ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// After SIGTERM, the time over which clients are asked to leave for the tenant's other gateways.
+    pub drain: Duration,
 }
 
 /// `[tenant]`: whose gateway this is.
@@ -100,6 +109,10 @@ pub struct Sessions {
     pub secret: Option<String>,
     /// Local sessions at a time; more are refused.
     pub max_local: usize,
+    /// Clients that come back with a session, a second; the others wait for their turn.
+    pub renewals_per_second: u32,
+    /// New sessions a second; behind those who come back.
+    pub new_per_second: u32,
     /// The shortest timeout that a client may negotiate.
     pub min_timeout: Duration,
     /// The longest timeout that a client may negotiate.
@@ -182,6 +195,12 @@ pub struct Limits {
     pub in_flight_bytes: usize,
 }
 
+impl Default for Gateway {
+    fn default() -> Self {
+        Self { drain: Duration::from_secs(10) }
+    }
+}
+
 impl Default for Tenant {
     fn default() -> Self {
         Self { name: String::new(), root: "/".to_owned() }
@@ -222,6 +241,8 @@ impl Default for Sessions {
             local: true,
             secret: None,
             max_local: 100_000,
+            renewals_per_second: 20_000,
+            new_per_second: 10_000,
             min_timeout: Duration::from_secs(4),
             max_timeout: Duration::from_secs(40),
             write_wait: Duration::from_secs(5),
@@ -241,7 +262,7 @@ impl Default for Limits {
             max_frame: DEFAULT_MAX_FRAME,
             max_set_watches: 32 << 20,
             max_connections: 20_000,
-            max_handshakes: 1_000,
+            max_handshakes: 10_000,
             handshake_timeout: Duration::from_secs(10),
             outbox_bytes: 16 << 20,
             pipelined_requests: 1_000,
@@ -290,6 +311,7 @@ impl Config {
     pub fn validate(&self) -> Vec<ConfigMistake> {
         let mut check = Check(Vec::new());
         check.range("id", self.id, 1, 254);
+        check.span("gateway.drain", self.gateway.drain, Duration::ZERO, HOUR);
         self.validate_tenant(&mut check);
         self.validate_client(&mut check);
         self.validate_core(&mut check);
@@ -361,12 +383,23 @@ impl Config {
     }
 
     fn validate_sessions(&self, check: &mut Check) {
-        let Sessions { local: _, secret, max_local, min_timeout, max_timeout, write_wait } = &self.sessions;
+        let Sessions {
+            local: _,
+            secret,
+            max_local,
+            renewals_per_second,
+            new_per_second,
+            min_timeout,
+            max_timeout,
+            write_wait,
+        } = &self.sessions;
         let (min_timeout, max_timeout, write_wait) = (*min_timeout, *max_timeout, *write_wait);
         if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET) {
             check.say("sessions.secret", format!("is shorter than {MIN_SECRET} bytes"));
         }
         check.range("sessions.max_local", *max_local, 1, 10_000_000);
+        check.range("sessions.renewals_per_second", *renewals_per_second, 1, 10_000_000);
+        check.range("sessions.new_per_second", *new_per_second, 1, 10_000_000);
         check.span("sessions.min_timeout", min_timeout, MILLI, SESSION_TIMEOUT_MAX);
         check.span("sessions.max_timeout", max_timeout, MILLI, SESSION_TIMEOUT_MAX);
         if min_timeout > max_timeout {

@@ -204,6 +204,12 @@ impl GatewayHandle {
         }
     }
 
+    /// Lets nobody in any more, and asks the clients to leave for other gateways, spread over `[gateway] drain`. Their
+    /// sessions live on. Call [`Self::stop`] then.
+    pub async fn drain(&self) {
+        self.edge.drain().await;
+    }
+
     /// Closes the ports and the connections, makes the replica durable, and ends.
     pub async fn stop(self) {
         let Self { edge, mut link, stop, .. } = self;

@@ -42,6 +42,8 @@ palisade_admin::metrics! {
         palisade_sessions_held: Gauge,
         /// How long the eldest of a client's events was held back, ms.
         palisade_event_hold: Timing,
+        /// What clients can do here: 0 nothing yet, 1 read and write, 2 read what may be stale, 3 nothing any more.
+        palisade_mode: Gauge,
         /// Requests beyond a limit that only reports.
         palisade_throttle_reported: Counter,
         /// Requests that a limit held back.

@@ -45,13 +45,14 @@ impl Signals {
 /// Waits for a clean stop, but not for ever, and not past a second signal.
 pub(crate) async fn stop(
     signals: &mut Signals,
+    patience: Duration,
     stopping: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     tokio::select! {
         stopped = stopping => stopped,
         name = signals.next() => Err(Failure::interrupted(format!("{name} again: stopped at once"))),
-        () = tokio::time::sleep(STOP_TIMEOUT) => {
-            Err(Failure::interrupted(format!("not stopped within {STOP_TIMEOUT:?}; ended all the same")))
+        () = tokio::time::sleep(patience) => {
+            Err(Failure::interrupted(format!("not stopped within {patience:?}; ended all the same")))
         }
     }
 }
@@ -75,7 +76,10 @@ pub(crate) async fn core(args: CoreArgs) -> Result<(), Failure> {
         ended = voter.wait() => return ended.map_err(|error| Failure::runtime(&name, &error)),
         signal = signals.next() => info!("{signal}: stopping"),
     }
-    stop(&mut signals, async { voter.stop().await.map_err(|error| Failure::runtime(&name, &error)) }).await
+    stop(&mut signals, STOP_TIMEOUT, async {
+        voter.stop().await.map_err(|error| Failure::runtime(&name, &error))
+    })
+    .await
 }
 
 /// Runs one gateway until a signal, or until it fails.
@@ -90,6 +94,7 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Failure> {
     tell(&loaded.warnings);
     let name = format!("gateway {} of {}", loaded.config.id, loaded.config.tenant.name);
     let (mut signals, mut hangup) = (Signals::new()?, take(SignalKind::hangup())?);
+    let patience = loaded.config.gateway.drain + STOP_TIMEOUT;
     let mut gateway = tokio::select! {
         started = Gateway::start(loaded.config, Listeners::default()) => {
             started.map_err(|error| Failure::runtime(&name, &error))?
@@ -98,17 +103,20 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Failure> {
     };
     let (client, admin) = (gateway.client_address(), gateway.admin_address());
     info!(%client, admin = admin.map(tracing::field::display), "{name} started");
-    loop {
+    let signal = loop {
         tokio::select! {
             error = gateway.wait() => return Err(Failure::runtime(&name, &error)),
             _ = hangup.recv() => reload(&gateway, &args.config, &overrides),
             signal = signals.next() => {
                 info!("{signal}: stopping");
-                break;
+                break signal;
             }
         }
-    }
-    stop(&mut signals, async {
+    };
+    stop(&mut signals, patience, async {
+        if signal == "SIGTERM" {
+            gateway.drain().await;
+        }
         gateway.stop().await;
         Ok(())
     })

@@ -178,6 +178,9 @@ impl Edge {
         if self.link.last_contact().is_none() && !self.link.state().borrow().is_connected() {
             return Err("the core has not brought this gateway up to date since its start".to_owned());
         }
+        if self.is_draining() {
+            return Err("draining".to_owned());
+        }
         if !self.is_rooted() {
             return Err("the tenant's root does not exist yet".to_owned());
         }

@@ -140,7 +140,11 @@ impl Claim<'_> {
     fn find(&self, session: SessionId, proof: Proof, timeout_ms: i32) -> Found {
         let Edge { hub, replica, link, config, .. } = &**self.edge;
         let tree = replica.read();
-        let at = tree.last_zxid();
+        // The password stays, as clients know it from Apache, unless this gateway could not adopt the session by it.
+        let at = match proof {
+            Proof::Vouched(before) if replica.closed().horizon() <= before => before,
+            _ => tree.last_zxid(),
+        };
         if hub.local().was_closed(session) {
             return Found::Ended;
         }

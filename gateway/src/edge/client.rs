@@ -265,6 +265,12 @@ impl Client {
         self.wake.notify_one();
     }
 
+    /// Ends the connection when all that is queued is written.
+    pub(super) fn leave(&self) {
+        self.lock().outbox.end(End::AfterFlush(CloseReason::Stopping));
+        self.wake.notify_one();
+    }
+
     /// The core closed the session. A client that asked for it gets its answer first; others get nothing.
     pub(super) fn session_closed(&self) {
         let mut state = self.lock();

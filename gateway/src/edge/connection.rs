@@ -149,7 +149,7 @@ impl Connection {
         let reason = self.serve().await.unwrap_or_else(|reason| reason);
         self.edge.top.finish(self.client.peer().ip(), self.session, &mut self.tally);
         self.client.set_stream(None);
-        if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused)
+        if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused | CloseReason::Stopping)
             && let Some(mut stream) = Arc::into_inner(self.stream)
         {
             finish(&mut stream).await;

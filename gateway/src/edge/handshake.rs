@@ -10,13 +10,14 @@ use palisade_wire::connect::{ConnectRequest, ConnectResponse};
 use palisade_wire::{Id, SessionId, Zxid, frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Edge;
 use super::claim::{Claim, Claimed};
 use super::client::Client;
 use super::connection::{Established, finish};
 use super::outbox::CloseReason;
+use crate::exec::status::Mode;
 use crate::session::{Proof, Refusal, negotiate};
 
 /// Largest first frame: a connect request has 45 bytes, and some room for an odd password.
@@ -136,6 +137,16 @@ impl Opening {
         let deadline = Instant::now() + patience;
         let mut rooted = self.edge.rooted.subscribe();
         if !matches!(timeout_at(deadline, rooted.wait_for(|rooted| *rooted)).await, Ok(Ok(_))) {
+            return Opened::Over(CloseReason::NoLeader);
+        }
+        let now = Instant::now();
+        let Some(turn) = self.edge.pace.turn(wanted.session == 0, now, deadline) else {
+            return Opened::Over(CloseReason::Refused);
+        };
+        if turn > now {
+            sleep_until(turn).await;
+        }
+        if self.edge.status.mode() == Mode::CutOff || self.edge.accepting.is_cancelled() {
             return Opened::Over(CloseReason::NoLeader);
         }
         if !self.caught_up(wanted.has_seen(), patience.min(MAX_LAG)).await {

@@ -21,6 +21,7 @@ use super::notify::Notifications;
 use super::outbox::CloseReason;
 use super::stats::ServerStats;
 use crate::config::Config;
+use crate::exec::status;
 use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
 use crate::session::{LocalSessions, upgrade_xid};
@@ -219,8 +220,17 @@ impl Hub {
 
     /// `path` is the core's; watches and events have the client's.
     fn fire(&self, zxid: Zxid, kind: EventType, path: &str, acl: &[Acl]) {
-        let Some(path) = self.root.leave(path) else { return };
-        let path = &*path;
+        if let Some(path) = self.root.leave(path) {
+            self.fire_clients(zxid, kind, &path, acl);
+        }
+    }
+
+    /// The status of this gateway changed.
+    pub(super) fn fire_status(&self, zxid: Zxid) {
+        self.fire_clients(zxid, EventType::NodeDataChanged, status::PATH, &status::acl());
+    }
+
+    fn fire_clients(&self, zxid: Zxid, kind: EventType, path: &str, acl: &[Acl]) {
         let mut watches = self.watches.lock();
         let fired = &mut *self.fired.lock();
         watches.fire(kind, path, fired);

@@ -110,8 +110,8 @@ impl Drop for Place {
 
 /// Accepts clients until the edge stops. Nothing that one connection does ends this.
 pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
-    let stop = edge.stop.clone();
-    stop.run_until_cancelled(async {
+    let (stop, accepting) = (edge.stop.clone(), edge.accepting.clone());
+    let accept_all = async {
         loop {
             let Some((stream, peer)) = accept(&listener, "client").await else { continue };
             let address = peer.ip().to_canonical();
@@ -124,8 +124,12 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
             let place = Place { edge: Arc::clone(&edge), address };
             edge.tasks.spawn(serve_client(place, stream, peer));
         }
-    })
-    .await;
+    };
+    tokio::select! {
+        () = accept_all => {}
+        () = stop.cancelled() => {}
+        () = accepting.cancelled() => {}
+    }
 }
 
 async fn accept(listener: &TcpListener, port: &str) -> Option<(TcpStream, SocketAddr)> {

@@ -15,11 +15,14 @@
 mod claim;
 mod client;
 mod connection;
+mod drain;
 mod handshake;
 mod hub;
 mod listener;
+mod mode;
 mod notify;
 mod outbox;
+mod pace;
 mod pipeline;
 mod requests;
 mod stats;
@@ -45,9 +48,11 @@ pub(crate) use hub::Hub;
 
 use self::listener::Admission;
 use self::outbox::CloseReason;
+use self::pace::Pace;
 use crate::config::Config;
 use crate::core_link::{CoreLink, Refused, Ticket};
 use crate::exec::Authenticator;
+use crate::exec::status::Status;
 use crate::replica::Replica;
 use crate::session::{Passwords, Refusals, SessionIds};
 use crate::tenancy::establish;
@@ -71,9 +76,13 @@ pub(crate) struct Edge {
     auth: Authenticator,
     admission: Admission,
     pub(crate) throttle: Arc<Throttle>,
+    pace: Pace,
+    pub(crate) status: Status,
     client_address: SocketAddr,
     /// Whether the tenant's root exists.
     rooted: watch::Sender<bool>,
+    /// Cancelled when nobody is let in any more.
+    accepting: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -109,7 +118,11 @@ pub(crate) fn start(
     listeners: Listeners,
 ) -> EdgeHandle {
     let Listeners { client, admin } = listeners;
+    let proofs = link.clone();
+    let age = move || Some(proofs.proven()?.elapsed());
     let edge = Arc::new(Edge {
+        pace: Pace::new(config.sessions.renewals_per_second, config.sessions.new_per_second),
+        status: Status::new(&config.tenant.name, config.id, age),
         session_ids,
         passwords: Passwords::new(&config),
         refusals: Refusals::default(),
@@ -118,6 +131,7 @@ pub(crate) fn start(
         throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
         client_address: address(&client),
         rooted: watch::Sender::new(false),
+        accepting: CancellationToken::new(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         config,
@@ -127,6 +141,7 @@ pub(crate) fn start(
         link,
     });
     edge.tasks.spawn(tidy_limits(Arc::clone(&edge)));
+    edge.tasks.spawn(mode::follow(Arc::clone(&edge)));
     edge.tasks.spawn(establish_root(Arc::clone(&edge)));
     notify::start(&edge.hub, &edge.stop, &edge.tasks);
     edge.tasks.spawn(listener::serve_clients(Arc::clone(&edge), client));
@@ -198,6 +213,11 @@ impl EdgeHandle {
         self.admin_address
     }
 
+    /// Lets nobody in any more, and closes the connections one after the other, as `[gateway] drain` says.
+    pub(crate) async fn drain(&self) {
+        drain::drain(&self.edge, self.edge.config.gateway.drain).await;
+    }
+
     /// Closes the ports and all connections, and waits for their tasks. Sessions live on in the core.
     pub(crate) async fn stop(self) {
         self.edge.stop.cancel();
@@ -240,6 +260,11 @@ impl Edge {
     /// Whether the tenant's root exists.
     pub(crate) fn is_rooted(&self) -> bool {
         *self.rooted.borrow()
+    }
+
+    /// Whether clients are asked to leave, because the process ends.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.accepting.is_cancelled()
     }
 
     /// Whether new sessions are let in: there is something to read, and the core, or leave to do without it.

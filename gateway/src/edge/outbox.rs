@@ -31,6 +31,8 @@ pub(crate) enum CloseReason {
     HistoryReplaced,
     /// The core is back, and the client was told that nothing is written here.
     Writable,
+    /// What could be read is older than it may be.
+    TooOld,
     /// The gateway stops.
     Stopping,
 }

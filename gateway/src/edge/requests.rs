@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::config::Limits;
-use crate::exec::{CatchUp, Local, write_header, write_reply};
+use crate::exec::{CatchUp, Local, status, write_header, write_reply};
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, confine};
 use crate::throttle::Work;
@@ -48,6 +48,8 @@ enum Plan {
     Local(OpCode),
     /// The core's.
     Forward(OpCode, Work),
+    /// A write of what cannot be written.
+    Forbidden,
     /// Nothing that a client may ask.
     Unknown,
 }
@@ -65,9 +67,11 @@ fn plan(op: i32, body: &[u8], root: &Root) -> Plan {
         | OpCode::CreateSession
         | OpCode::Check => Plan::Unknown,
         OpCode::Reconfig if root.is_confined() => Plan::Local(op),
-        op if op.is_write() || op == OpCode::Sync => {
-            Request::decode(op, body).map_or(Plan::Local(op), |request| Plan::Forward(op, Work::of(&request)))
-        }
+        op if op.is_write() || op == OpCode::Sync => match Request::decode(op, body) {
+            Ok(request) if status::is_written_by(&request) => Plan::Forbidden,
+            Ok(request) => Plan::Forward(op, Work::of(&request)),
+            Err(_) => Plan::Local(op),
+        },
         op => Plan::Local(op),
     }
 }
@@ -119,9 +123,10 @@ impl<'a> Answers<'a> {
     fn with_tree<R>(&mut self, ids: &[Id], f: impl FnOnce(&Local<'_>, &mut BytesMut) -> R) -> R {
         let Edge { hub, replica, config, .. } = self.edge;
         let tree = self.tree.get_or_insert_with(|| replica.read());
-        let (root, watches, slot) = (hub.root(), hub.watches(), self.client.slot());
+        let (root, status) = (hub.root(), &self.edge.status);
+        let (watches, slot) = (hub.watches(), self.client.slot());
         let limits = &config.limits.watch_limits();
-        f(&Local { tree, root, watches, limits, slot, session: self.session, ids }, self.out)
+        f(&Local { tree, root, status, watches, limits, slot, session: self.session, ids }, self.out)
     }
 
     fn ping(&mut self) {
@@ -207,6 +212,10 @@ impl Intake<'_> {
                 self.idle = false;
                 *self.deaf |= op == OpCode::CloseSession;
                 return Ok(());
+            }
+            Plan::Forbidden => {
+                let zxid = self.answers.edge.replica.last_zxid();
+                self.reply(xid, zxid, ErrorCode::NO_AUTH, false);
             }
             Plan::Auth => self.authenticate(xid, body)?,
             Plan::Sasl => self.sasl(xid, body)?,

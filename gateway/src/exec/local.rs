@@ -7,6 +7,7 @@ use palisade_wire::request::Request;
 use palisade_wire::{DecodeError, ErrorCode, Id, SessionId};
 use parking_lot::Mutex;
 
+use super::status::{self, Status};
 use super::{reads, write_header, write_reply};
 use crate::tenancy::Root;
 
@@ -20,6 +21,8 @@ pub(crate) struct Local<'a> {
     pub tree: &'a DataTree,
     /// What of it the client sees; the paths of watches are the client's.
     pub root: &'a Root,
+    /// What the gateway tells of itself.
+    pub status: &'a Status,
     /// Where watches are left.
     pub watches: &'a Mutex<WatchIndex>,
     /// How many may be left there.
@@ -51,6 +54,9 @@ impl Local<'_> {
     }
 
     fn execute(&self, request: &Request<'_>, out: &mut BytesMut) -> Result<(), ErrorCode> {
+        if let Some(done) = status::answer(self, request, out) {
+            return done;
+        }
         match request {
             Request::Exists(p) => reads::exists(self, &p.path, p.watch, out),
             Request::GetData(p) => reads::get_data(self, &p.path, p.watch, out),

@@ -12,6 +12,7 @@ const ME: SessionId = 0x77;
 struct Fixture {
     tree: DataTree,
     root: Root,
+    status: Status,
     watches: Mutex<WatchIndex>,
     ids: Vec<Id>,
 }
@@ -41,7 +42,8 @@ fn fixture() -> Fixture {
         assert_eq!(outcome.error, ErrorCode::OK);
     }
     let ids = vec![Id::new("ip", "10.0.0.1"), Id::new("digest", "me:hash")];
-    Fixture { tree, root: Root::new("/"), watches: Mutex::default(), ids }
+    let status = Status::new("discovery", 101, || Some(std::time::Duration::from_millis(12)));
+    Fixture { tree, root: Root::new("/"), status, watches: Mutex::default(), ids }
 }
 
 impl Fixture {
@@ -50,6 +52,7 @@ impl Fixture {
         Local {
             tree: &self.tree,
             root: &self.root,
+            status: &self.status,
             watches: &self.watches,
             limits: &WatchLimits { connection: 1_000, total: 1_000 },
             slot,
@@ -234,4 +237,24 @@ fn malformed_bodies_are_marshalling_errors() {
         let check = Request::CheckWatches { path: "/a".into(), kind };
         assert_eq!(f.call(OpCode::CheckWatches, &check).0, ErrorCode::MARSHALLING_ERROR);
     }
+}
+
+#[test]
+fn the_status_is_read_by_its_path_and_in_no_listing() {
+    let f = fixture();
+    let path = status::PATH;
+    let (err, body) = f.read(OpCode::GetData, path, true);
+    assert_eq!(err, ErrorCode::OK);
+    let mut r = Reader::new(&body);
+    let data = String::from_utf8(r.buffer("data").unwrap().to_vec()).unwrap();
+    let expected = r#"{"mode":"starting","zxid":"0x7","age_ms":12,"tenant":"discovery","gateway":101}"#;
+    assert_eq!(data, expected);
+    let stat = Stat::decode(&mut r).unwrap();
+    assert_eq!((stat.data_length as usize, stat.version, stat.num_children), (data.len(), 0, 0));
+    assert_eq!(f.read(OpCode::GetChildren, path, true), (ErrorCode::OK, 0_i32.to_be_bytes().to_vec()));
+    assert_eq!(f.watches.lock().len(), 2);
+    let read = Request::GetData(PathWatch { path: path.into(), watch: false });
+    let (err, body) = f.call(OpCode::MultiRead, &Request::MultiRead(vec![(OpCode::GetData, read)]));
+    assert!(err == ErrorCode::OK && body.len() > data.len() + Stat::LEN);
+    assert_eq!(f.read(OpCode::Exists, "/zookeeper/palisade", false).0, ErrorCode::NO_NODE);
 }

@@ -9,6 +9,7 @@ mod local;
 mod outcome;
 mod reads;
 mod set_watches;
+pub(crate) mod status;
 
 pub(crate) use auth::{Authenticator, remote_id};
 pub(crate) use local::Local;

@@ -6,7 +6,7 @@ use palisade_wire::multi::{MultiHeader, MultiResult};
 use palisade_wire::request::Request;
 use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, Writer};
 
-use super::Local;
+use super::{Local, status};
 
 /// Bytes after which a multiRead is refused; Java takes 1 MiB, and 4 MiB before 3.6.
 const MAX_MULTI_REPLY: usize = 8 << 20;
@@ -98,6 +98,12 @@ pub(super) fn multi_read(local: &Local<'_>, ops: &[(OpCode, Request<'_>)], out: 
             return Err(ErrorCode::MARSHALLING_ERROR);
         }
         let result = match op {
+            Request::GetData(p) if p.path == status::PATH => {
+                let (data, stat) = local.status.read(local.tree);
+                MultiResult::GetData(Some(&data), stat).encode(out);
+                continue;
+            }
+            Request::GetChildren(p) if p.path == status::PATH => Ok(MultiResult::GetChildren(Vec::new())),
             Request::GetData(p) => readable(local, &p.path, Perms::READ)
                 .map(|node| MultiResult::GetData(node.data(), node.stat())),
             Request::GetChildren(p) => readable(local, &p.path, Perms::READ)

@@ -6,7 +6,7 @@ use palisade_wire::reply::{EventType, WatchEvent};
 use palisade_wire::request::SetWatches;
 use palisade_wire::{Zxid, frame};
 
-use super::Local;
+use super::{Local, status};
 
 /// The zxid of an event that no transaction fired.
 const CATCH_UP: Zxid = Zxid(-1);
@@ -60,6 +60,15 @@ impl<'a> CatchUp<'a> {
         let mut index = local.watches.lock();
         for _ in 0..count {
             let Some((list, path)) = self.left.next() else { return false };
+            if path == status::PATH {
+                // It tells something else now: of another moment, and perhaps of another gateway.
+                match list {
+                    List::Data => event(out, EventType::NodeDataChanged, path),
+                    List::Exist => event(out, EventType::NodeCreated, path),
+                    List::Child => index.add_child(local.slot, path),
+                }
+                continue;
+            }
             let node = local.tree.node(&local.root.enter(path));
             match (list, node) {
                 (List::Data | List::Child, None) => event(out, EventType::NodeDeleted, path),

@@ -23,8 +23,8 @@ pub(crate) enum Proof {
 
 /// Issues and checks passwords.
 ///
-/// A password of this tenant has the zxid at which it was issued and a keyed hash of tenant, session and zxid. Every
-/// handshake issues a new one; clients present the last. Apache's is a function of the session's id that everybody can
+/// A password of this tenant has the zxid at which it was issued and a keyed hash of tenant, session and zxid. A
+/// handshake may issue a new one; clients present the last. Apache's is a function of the session's id that everybody can
 /// compute: sessions that an Apache server or a gateway without local sessions created have it. It is not accepted
 /// where tenants are kept apart, by a secret or by a sub-tree.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: DevArgs) -> Result<(), Failure> {
         _ = signals.next() => Ok(()),
     };
     // Gateways first: their clients are told to go before the voters are.
-    let stopped = serve::stop(&mut signals, async {
+    let stopped = serve::stop(&mut signals, serve::STOP_TIMEOUT, async {
         gateways.stop().await?;
         voters.stop().await
     })

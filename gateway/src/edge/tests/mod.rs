@@ -6,6 +6,7 @@ mod handshake;
 mod limits;
 mod link_loss;
 mod local_sessions;
+mod modes;
 mod order;
 mod raw;
 mod words;

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Edge;
+use super::buffers;
 use super::client::{Client, HIGH_WATER, SESSION_TAG};
 use super::outbox::{CloseReason, End};
 use super::pipeline::{Answered, Job};
@@ -28,8 +29,6 @@ use crate::top::Tally;
 
 /// Room that a read is given.
 const READ_CHUNK: usize = 8 << 10;
-/// Buffers that grew beyond this are given back once they are empty.
-const KEEP: usize = 16 << 10;
 /// How soon a request that a limit refused is tried again.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
 /// How long the client may take to see the end of a stream.
@@ -42,7 +41,8 @@ const MAX_TURNS: usize = 16;
 pub(super) async fn finish(stream: &mut TcpStream) {
     let ended = async {
         stream.shutdown().await?;
-        let mut ignored = [0; 1024];
+        // Not an array: that would be a part of every connection's task.
+        let mut ignored = vec![0; 1024];
         while stream.read(&mut ignored).await? > 0 {}
         io::Result::Ok(())
     };
@@ -83,8 +83,6 @@ pub(super) struct Connection {
     carefree: Instant,
     /// Whether nothing more is read: the client closed its side, or its session.
     pub(super) deaf: bool,
-    /// Whether the client only keeps its session alive: it needs no buffers meanwhile.
-    pub(super) quiet: bool,
     /// Whether a local session's createSession is on its way.
     pub(super) upgrading: bool,
 }
@@ -139,13 +137,12 @@ impl Connection {
             tally: Tally::default(),
             carefree: Instant::now(),
             deaf: false,
-            quiet: false,
             upgrading: false,
         }
     }
 
     /// Serves the client until the connection ends.
-    pub(super) async fn run(mut self) -> CloseReason {
+    pub(super) async fn run(mut self: Box<Self>) -> CloseReason {
         let reason = self.serve().await.unwrap_or_else(|reason| reason);
         self.edge.top.finish(self.client.peer().ip(), self.session, &mut self.tally);
         self.client.set_stream(None);
@@ -235,7 +232,8 @@ impl Connection {
     }
 
     fn read(&mut self) -> Result<(), CloseReason> {
-        self.inbox.reserve(READ_CHUNK);
+        buffers::reserve(&mut self.inbox, READ_CHUNK);
+        buffers::reserve(&mut self.scratch, READ_CHUNK);
         match self.stream.try_read_buf(&mut self.inbox) {
             Ok(0) => {
                 self.deaf = true;
@@ -338,17 +336,14 @@ impl Connection {
 
     /// Writes as much as the socket takes.
     fn flush(&mut self) -> Result<(), CloseReason> {
-        let keep = if self.quiet { 0 } else { KEEP };
-        let (count, released) = self.client.flush(keep).map_err(|_| CloseReason::Gone)?;
+        let (count, released) = self.client.flush(0).map_err(|_| CloseReason::Gone)?;
         if count > 0 {
             self.tally.sent(count);
             self.active = Instant::now();
         }
         self.edge.hub.count_released(released);
         for buffer in [&mut self.scratch, &mut self.inbox] {
-            if buffer.is_empty() && buffer.capacity() > keep {
-                *buffer = BytesMut::new();
-            }
+            buffers::give_back(buffer);
         }
         Ok(())
     }

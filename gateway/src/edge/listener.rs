@@ -187,13 +187,14 @@ async fn serve_session(edge: &Edge, opening: Opening) -> CloseReason {
         reset(&opening.stream);
         return CloseReason::Refused;
     };
-    let Some(opened) = edge.stop.run_until_cancelled(opening.open()).await else {
+    // Boxed, so that what a handshake needs is given back when it is over.
+    let Some(opened) = edge.stop.run_until_cancelled(Box::pin(opening.open())).await else {
         return CloseReason::Stopping;
     };
     drop(counted);
     match opened {
         Opened::Over(reason) => reason,
-        Opened::Session(established) => Connection::new(established).run().await,
+        Opened::Session(established) => Box::new(Connection::new(established)).run().await,
     }
 }
 

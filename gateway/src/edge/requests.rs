@@ -165,7 +165,6 @@ struct Intake<'a> {
     tally: &'a mut Tally,
     /// Whether the client showed that its session is alive: auth and sasl do not count.
     touched: bool,
-    only_ping: bool,
     /// Whether a local session's createSession is on its way.
     upgrading: &'a mut bool,
     timeout_ms: i32,
@@ -184,7 +183,6 @@ impl Intake<'_> {
         let plan = plan(op, body, self.answers.edge.hub.root());
         self.received += 1;
         self.tally.request(len, || first_path(body));
-        self.only_ping &= plan == Plan::Ping;
         self.touched |= !matches!(plan, Plan::Auth | Plan::Sasl);
         match plan {
             Plan::Ping => self.answers.ping(),
@@ -401,7 +399,6 @@ impl Connection {
             received: 0,
             tally: &mut self.tally,
             touched: false,
-            only_ping: true,
             upgrading: &mut self.upgrading,
             timeout_ms,
             upgrade_xid: upgrade_xid(self.edge.config.id),
@@ -416,7 +413,6 @@ impl Connection {
         };
         intake.answers.publish();
         if intake.received > 0 {
-            self.quiet = intake.only_ping;
             self.edge.hub.stats().received(intake.received);
             self.client.stats.received(intake.received);
         }

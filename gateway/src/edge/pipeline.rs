@@ -2,7 +2,8 @@
 //!
 //! Replies leave in the order of requests. A read behind an unanswered write waits for it and is then executed on a
 //! replica that has that write. A write behind such a read is not forwarded before the read was executed: otherwise
-//! the read could see a write that its session made after it.
+//! the read could see a write that its session made after it. Nor is a write sent behind a sync before that is answered:
+//! otherwise its events could pass the replies that wait behind the sync.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -74,6 +75,8 @@ pub(super) struct Pipeline {
     first: u64,
     /// Every entry before this tag is sent or done.
     cursor: u64,
+    /// The last sync that was sent.
+    last_sync: Option<u64>,
     /// Bytes of bodies held here.
     held: usize,
 }
@@ -128,6 +131,11 @@ impl Pipeline {
         }
     }
 
+    /// Whether a sync that was sent is not answered. They are answered in their order.
+    fn is_behind_sync(&self) -> bool {
+        self.last_sync.and_then(|tag| self.sent(tag)).is_some_and(|(job, _)| job.op == OpCode::Sync)
+    }
+
     /// The next request to give to the link, and its tag.
     pub(super) fn peek_unsent(&mut self) -> Option<(u64, &mut Job)> {
         let at = loop {
@@ -138,8 +146,9 @@ impl Pipeline {
                 Entry::Unsent(_) => break at,
             }
         };
+        let is_behind_sync = self.is_behind_sync();
         match self.entries.get_mut(at) {
-            Some(Entry::Unsent(job)) => Some((self.cursor, job)),
+            Some(Entry::Unsent(job)) if job.op == OpCode::Sync || !is_behind_sync => Some((self.cursor, job)),
             _ => None,
         }
     }
@@ -150,7 +159,9 @@ impl Pipeline {
         let job = job.clone();
         let mut kept = job.clone();
         self.held -= job.body.len();
-        if job.op != OpCode::Sync {
+        if job.op == OpCode::Sync {
+            self.last_sync = Some(tag);
+        } else {
             kept.body = Bytes::new();
         }
         let at = self.position(tag)?;
@@ -326,6 +337,21 @@ mod tests {
         assert_eq!(local(&mut pipeline), Some(2));
         assert!(pipeline.is_stalled());
         assert_eq!(send(&mut pipeline), Some((2, 3)));
+    }
+
+    #[test]
+    fn a_write_waits_for_the_sync_before_it_and_a_sync_does_not() {
+        let mut pipeline = Pipeline::default();
+        for (xid, op) in [(1, OpCode::Create), (2, OpCode::Sync), (3, OpCode::Sync), (4, OpCode::Create)] {
+            pipeline.push_forward(job(xid, op));
+        }
+        let sent: Vec<_> = std::iter::from_fn(|| send(&mut pipeline)).map(|(_, xid)| xid).collect();
+        assert_eq!(sent, [1, 2, 3]);
+        assert_eq!(answer(&mut pipeline, 0), Answered::First);
+        assert_eq!(answer(&mut pipeline, 1), Answered::First);
+        assert_eq!(send(&mut pipeline), None);
+        assert_eq!(answer(&mut pipeline, 2), Answered::First);
+        assert_eq!(send(&mut pipeline), Some((3, 4)));
     }
 
     #[test]

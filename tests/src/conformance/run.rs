@@ -113,8 +113,7 @@ impl<'a> Run<'a> {
         };
         let mut frames = Vec::new();
         let mut expected = Vec::new();
-        let mut is_beside_sync = false;
-        for (at, call) in calls.iter().enumerate() {
+        for call in calls {
             *last = last.wrapping_add(1);
             let xid = call.xid.unwrap_or(*last);
             let relative = match call.relative {
@@ -125,20 +124,14 @@ impl<'a> Run<'a> {
             if call.is(OpCode::Ping) && calls.len() > 1 {
                 continue;
             }
-            is_beside_sync = is_beside_writes(&calls[at..]) || is_beside_sync && !call.is_read();
-            expected.push(Expected { call, xid, is_beside_sync });
+            expected.push(Expected { call, xid });
         }
         connection.send(&frames);
         let pings = calls.len() - expected.len();
         let mut pongs = 0;
-        let before = self.told.len();
         for expected in &expected {
             let Some(reply) = self.reply(slot, expected, &mut pongs) else { break };
             self.told.push(reply);
-        }
-        if expected.iter().any(|expected| expected.is_beside_sync) {
-            // Events last, each kind in its order.
-            self.told[before..].sort_by_key(|line| line.starts_with(EVENT));
         }
         if self.slots[slot].connection.is_none() {
             return;
@@ -189,8 +182,7 @@ impl<'a> Run<'a> {
             let last_seen = &mut self.slots[slot].last_seen;
             let went_back = (1..*last_seen).contains(&header.zxid.0);
             *last_seen = header.zxid.0.max(*last_seen);
-            let any_zxid = expected.is_beside_sync
-                || expected.call.is(OpCode::CloseSession) && self.sessions == Sessions::Local;
+            let any_zxid = expected.call.is(OpCode::CloseSession) && self.sessions == Sessions::Local;
             let mut text = self.names.reply(expected.call, any_zxid, &header, &body);
             if header.xid != expected.xid {
                 text += &format!(", as xid {} instead of {}", header.xid, expected.xid);
@@ -304,16 +296,6 @@ impl<'a> Run<'a> {
 struct Expected<'a> {
     call: &'a Call,
     xid: i32,
-    /// It is a sync beside writes, or a write beside such a sync.
-    is_beside_sync: bool,
-}
-
-/// The rule on syncs: whether the first of these is one, and a write comes behind it before a read that waits for both.
-/// Its answer may be later than that write.
-fn is_beside_writes(calls: &[Call]) -> bool {
-    let mut behind = calls.iter().filter(|call| !call.is(OpCode::Sync) && !call.is(OpCode::Ping));
-    calls.first().is_some_and(|first| first.is(OpCode::Sync))
-        && behind.next().is_some_and(|call| !call.is_read())
 }
 
 fn sort_events(told: &mut [String]) {

@@ -508,7 +508,7 @@ impl State {
     }
 }
 
-/// A reply that waited behind a sync must not tell less than the sync's did. Special zxids stay.
+/// A reply that waited behind others must not tell less than theirs did. Special zxids stay.
 fn raise_zxid(frame: &mut [u8], least: Zxid) {
     const AT: usize = 4 + 4;
     if let Some(zxid) = frame.get_mut(AT..).and_then(|rest| rest.first_chunk_mut::<8>())

@@ -1,6 +1,6 @@
 //! Limits on what the clients of one tenant ask of the core, so that a busy client hurts nobody but itself.
 //!
-//! Every write is [`Work`]; before it is forwarded, its connection's [`Gate`] takes it through the limits that apply,
+//! Every write is `Work`; before it is forwarded, its connection's `Gate` takes it through the limits that apply,
 //! the most specific first: the session's own, its address's, its path's, the tenant's. So whoever asks too much
 //! meets its own limit before it uses up what it shares with others.
 //!
@@ -11,7 +11,7 @@
 //!
 //! Lock and election recipes create ephemeral sequential znodes. A coarse lock does so seldom, and below one parent
 //! for ever; a registration of a service holds what it creates. Fine-grained use is many parents, each for a short
-//! hold: an order, a user, a row. [`LockTable`] tells them apart by what happens below each prefix, and only new
+//! hold: an order, a user, a row. `LockTable` tells them apart by what happens below each prefix, and only new
 //! parents below prefixes of short holds are limited as `lock_parents`.
 
 mod bites;

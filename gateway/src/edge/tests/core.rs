@@ -126,12 +126,6 @@ impl Core {
         assert!(self.answer_next());
     }
 
-    /// The next two requests are answered in the other order.
-    pub(super) fn swap_next(&self) {
-        self.take();
-        self.inner.lock().waiting.swap(0, 1);
-    }
-
     fn take(&self) {
         self.queue.take(&mut self.inner.lock().waiting);
     }

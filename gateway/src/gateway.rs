@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use palisade_disk::DiskError;
 use palisade_wire::{DecodeError, Zxid};
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::debug;
 
 use crate::config::{Config, ConfigMistake};
 use crate::core_link::CoreLink;
@@ -79,11 +81,18 @@ impl Gateway {
     }
 }
 
+/// Connections that the system keeps until they are accepted, as far as it will keep so many. After an outage all
+/// clients come at once, and one that finds the queue full tries again only a second later.
+const BACKLOG: i32 = 16_384;
+
 async fn bind(config: &Config, listeners: Listeners) -> Result<edge::Listeners, StartError> {
     let client = match listeners.client {
         Some(bound) => bound,
         None => listen("client.address", &config.client.address).await?,
     };
+    if let Err(error) = SockRef::from(&client).listen(BACKLOG) {
+        debug!(%error, "the queue of the clients' port stays as it is");
+    }
     let admin = match (listeners.admin, &config.admin.address) {
         (Some(bound), _) => Some(bound),
         (None, Some(address)) => Some(listen("admin.address", address).await?),

@@ -43,7 +43,7 @@ pub(super) fn apache(data: &Path, servers: &[Ports], own: Ports, observes: bool)
     text
 }
 
-/// The TOML file of a gateway.
+/// The TOML file of a gateway. It tells all watchers at once, as Apache does, not in waves.
 pub(super) fn gateway(data: &Path, voters: &[Ports], client: u16, admin: u16) -> String {
     let voters: Vec<String> = voters.iter().map(|ports| format!("\"127.0.0.1:{}\"", ports.quorum)).collect();
     format!(
@@ -52,6 +52,7 @@ pub(super) fn gateway(data: &Path, voters: &[Ports], client: u16, admin: u16) ->
          [client]\naddress = \"127.0.0.1:{client}\"\nmax_per_address = 0\n\
          [core]\nvoters = [{}]\n\
          [storage]\ndata_dir = \"{}\"\nsnap_count = 100000\n\
+         [notifications]\nrate = 0\n\
          [admin]\naddress = \"127.0.0.1:{admin}\"\n",
         voters.join(", "),
         data.display()

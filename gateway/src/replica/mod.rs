@@ -88,7 +88,8 @@ impl Replica {
         self.shared.tree.read()
     }
 
-    /// The last transaction of the tree. Takes no lock: while a batch is applied, it is the one before the batch.
+    /// The last transaction of the tree. Takes no lock. While a batch is applied, it is the last one whose events are
+    /// queued.
     pub fn last_zxid(&self) -> Zxid {
         Zxid(self.shared.last_zxid.load(Ordering::Acquire))
     }
@@ -144,6 +145,8 @@ impl Batch<'_> {
             observer.changed(header, &change);
         });
         observer.applied(header, txn, &outcome);
+        // Before anybody is answered: no later reply may tell a smaller zxid, not even one that takes no lock.
+        self.shared.last_zxid.store(self.tree.last_zxid().0, Ordering::Release);
         if let Some(ticket) = ticket {
             ticket.answer(Answer::Applied { header, txn, outcome: &outcome });
         }

@@ -39,10 +39,12 @@ pub(super) fn break_one(chance: &mut Chance, version: Version, call: &mut Call) 
     }
 }
 
-/// Times to live can become such that Apache's server breaks.
+/// Times to live can become such that Apache's server breaks, limits such that it refuses all that they are for.
 fn harms(call: &Call) -> bool {
+    let is_quota = |path: &str| path.starts_with("/zookeeper/quota");
     match call.request() {
-        Some(Request::Create(create)) => create.ttl_ms.is_some(),
+        Some(Request::Create(create)) => create.ttl_ms.is_some() || is_quota(&create.path),
+        Some(Request::SetData { path, .. }) => is_quota(&path),
         Some(Request::Multi(ops)) => ops.iter().any(|(op, _)| *op == OpCode::CreateTtl),
         _ => false,
     }

@@ -8,7 +8,7 @@ use palisade_wire::reply::EventType;
 pub struct Slot(u32);
 
 impl Slot {
-    /// Slots are below this: four bits of a [`Watcher`]'s word hold its kinds.
+    /// Slots are below this: four bits of a `Watcher`'s word hold its kinds.
     pub const LIMIT: usize = 1 << 28;
 
     /// The slot with this index, `None` if it is too large.

@@ -156,16 +156,19 @@ impl Pipeline {
     /// The same, from now on counted as sent.
     pub(super) fn send_next(&mut self, now: Instant) -> Option<(u64, Job)> {
         let (tag, job) = self.peek_unsent()?;
-        let job = job.clone();
+        let is_sync = job.op == OpCode::Sync;
         let mut kept = job.clone();
-        self.held -= job.body.len();
-        if job.op == OpCode::Sync {
-            self.last_sync = Some(tag);
-        } else {
+        if !is_sync {
             kept.body = Bytes::new();
         }
         let at = self.position(tag)?;
-        *self.entries.get_mut(at)? = Entry::Sent(kept, now);
+        let Entry::Unsent(job) = std::mem::replace(self.entries.get_mut(at)?, Entry::Sent(kept, now)) else {
+            return None;
+        };
+        self.held -= job.body.len();
+        if is_sync {
+            self.last_sync = Some(tag);
+        }
         Some((tag, job))
     }
 

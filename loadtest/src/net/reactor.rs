@@ -124,6 +124,21 @@ impl Reactor {
         Ok(())
     }
 
+    /// The same, but the first thing that goes wrong is the end of it, when all that is there is handled.
+    pub(crate) fn poll_or_fail(
+        &mut self,
+        until: Instant,
+        mut on: impl FnMut(Instant, &mut Conn, Incoming<'_>) -> Result<(), String>,
+    ) -> Result<(), Failure> {
+        let mut failed = None;
+        self.poll(until, &mut |now, conn, incoming| {
+            if let Err(reason) = on(now, conn, incoming) {
+                failed.get_or_insert(reason);
+            }
+        })?;
+        failed.map_or(Ok(()), |reason| Err(Failure::During(reason)))
+    }
+
     fn handle(&mut self, id: usize, flags: EventFlags, on: &mut Callback<'_>) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let was_open = conn.is_open();

@@ -124,8 +124,7 @@ impl<'a> Herd<'a> {
         reactor.flush(0)?;
         let mut moved = start;
         while acked.is_none() || arrivals.len() < watchers || read.len() < reads {
-            let mut failed = None;
-            reactor.poll(moved + PATIENCE, &mut |now, conn, incoming| {
+            reactor.poll_or_fail(moved + PATIENCE, |now, conn, incoming| {
                 moved = now;
                 match incoming {
                     Incoming::Event => {
@@ -135,17 +134,15 @@ impl<'a> Herd<'a> {
                         }
                     }
                     Incoming::Reply { header, .. } if !header.err.is_ok() => {
-                        failed = Some(format!("{} answered: {}", conn.target, header.err));
+                        return Err(format!("{} answered: {}", conn.target, header.err));
                     }
                     Incoming::Reply { .. } if conn.id == 0 => acked = Some(now - start),
                     Incoming::Reply { .. } => read.push(now - start),
-                    Incoming::Lost(reason) => failed = Some(reason),
+                    Incoming::Lost(reason) => return Err(reason),
                     _ => {}
                 }
+                Ok(())
             })?;
-            if let Some(reason) = failed {
-                return Err(Failure::During(reason));
-            }
             if moved.elapsed() >= PATIENCE {
                 let told = arrivals.len();
                 let text = format!(

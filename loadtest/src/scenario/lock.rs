@@ -42,23 +42,14 @@ pub(crate) fn run(env: &Env, site: &Site, lock: &Lock) -> Result<Outcome, Failur
             reactor.flush(id)?;
         }
         env.progress.phase_of("taking and releasing locks", lock.duration);
-        let mut lost = None;
         while start.elapsed() < lock.duration {
             let until = (Instant::now() + TICK).min(start + lock.duration);
-            reactor.poll(until, &mut |now, conn, incoming| {
-                let outcome = match incoming {
-                    Incoming::Reply { header, body } => churn.answered(now, conn, header, body),
-                    Incoming::Event => churn.told(now, conn),
-                    Incoming::Lost(reason) => Err(reason),
-                    _ => Ok(()),
-                };
-                if let Err(reason) = outcome {
-                    lost.get_or_insert(reason);
-                }
+            reactor.poll_or_fail(until, |now, conn, incoming| match incoming {
+                Incoming::Reply { header, body } => churn.answered(now, conn, header, body),
+                Incoming::Event => churn.told(now, conn),
+                Incoming::Lost(reason) => Err(reason),
+                _ => Ok(()),
             })?;
-            if let Some(reason) = lost {
-                return Err(Failure::During(reason));
-            }
             env.progress.elapsed(start.elapsed());
         }
         let (used, time) = (site.servers.since(&before)?, start.elapsed());

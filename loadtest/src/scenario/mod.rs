@@ -35,16 +35,11 @@ pub(crate) fn rest(env: &Env, reactor: &mut Reactor, what: &str, time: Duration)
 /// The same without a word.
 pub(crate) fn settle(reactor: &mut Reactor, time: Duration) -> Result<(), Failure> {
     let end = Instant::now() + time;
-    let mut lost = None;
     while Instant::now() < end {
-        reactor.poll(end, &mut |_, _, incoming| {
-            if let Incoming::Lost(reason) = incoming {
-                lost.get_or_insert(reason);
-            }
+        reactor.poll_or_fail(end, |_, _, incoming| match incoming {
+            Incoming::Lost(reason) => Err(reason),
+            _ => Ok(()),
         })?;
-        if let Some(reason) = lost {
-            return Err(Failure::During(reason));
-        }
     }
     Ok(())
 }

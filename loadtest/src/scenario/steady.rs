@@ -204,22 +204,14 @@ impl<'a> Run<'a> {
             }
             let mark = [self.schedule.measure, end].into_iter().find(|mark| *mark > now);
             let mark = mark.unwrap_or(end + DRAIN).min(now + TICK);
-            let mut lost = None;
-            reactor.poll(due.map_or(mark, |due| due.min(mark)), &mut |now, conn, incoming| {
-                let outcome = match incoming {
-                    // Not one of ours.
-                    _ if conn.id >= self.lanes.len() => Ok(()),
-                    Incoming::Reply { header, body } => self.answered(now, conn, header, body),
-                    Incoming::Lost(reason) => Err(reason),
-                    _ => Ok(()),
-                };
-                if let Err(reason) = outcome {
-                    lost.get_or_insert(reason);
-                }
+            let until = due.map_or(mark, |due| due.min(mark));
+            reactor.poll_or_fail(until, |now, conn, incoming| match incoming {
+                // Not one of ours.
+                _ if conn.id >= self.lanes.len() => Ok(()),
+                Incoming::Reply { header, body } => self.answered(now, conn, header, body),
+                Incoming::Lost(reason) => Err(reason),
+                _ => Ok(()),
             })?;
-            if let Some(reason) = lost {
-                return Err(Failure::During(reason));
-            }
             env.progress.elapsed(start.elapsed().min(whole));
         }
     }

@@ -45,7 +45,8 @@ fn nobody_notices_a_leader_that_freezes_for_a_moment() {
     herd.wait_for_writes(STREAM);
     let leader = core.leader();
     core.voters[leader].process().signal(Signal::STOP);
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // Half a second of them, at the rate of this herd.
+    herd.wait_for_reads(250);
     core.voters[leader].process().signal(Signal::CONT);
     herd.wait_for_writes(STREAM);
     println!("{}", herd.finish());

@@ -94,10 +94,21 @@ impl Herd {
     /// Waits until this many more writes are acknowledged.
     #[track_caller]
     pub fn wait_for_writes(&mut self, count: u64) {
-        let wanted = self.tally.writes.load(Ordering::Relaxed) + count;
-        wait_for("more acknowledged writes", || {
+        self.wait_for_more("acknowledged writes", |tally| &tally.writes, count);
+    }
+
+    /// Waits until this many more reads are answered.
+    #[track_caller]
+    pub fn wait_for_reads(&mut self, count: u64) {
+        self.wait_for_more("answered reads", |tally| &tally.reads, count);
+    }
+
+    #[track_caller]
+    fn wait_for_more(&mut self, what: &str, counter: fn(&Tally) -> &AtomicU64, count: u64) {
+        let wanted = counter(&self.tally).load(Ordering::Relaxed) + count;
+        wait_for(&format!("{count} more {what}"), || {
             self.assert_well();
-            (self.tally.writes.load(Ordering::Relaxed) >= wanted).then_some(())
+            (counter(&self.tally).load(Ordering::Relaxed) >= wanted).then_some(())
         });
     }
 

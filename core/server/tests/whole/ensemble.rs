@@ -1,14 +1,10 @@
-//! Three voters in one process, seen through their ports.
+//! What an ensemble does, seen by voters' neighbours and by an observer.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{Observer, Trio};
 use palisade_wire::quorum::{PacketType, QuorumPacket, decode_revalidated, encode_revalidate};
 use palisade_wire::request::{Create, Request};
 use palisade_wire::txn::Txn;
 use palisade_wire::{Acl, ErrorCode, OpCode, Zxid};
-use support::{Observer, Trio};
 
 const SESSION: i64 = 0x0900_0000_0000_0001;
 const EPHEMERAL: i32 = 1;

@@ -1,8 +1,5 @@
 //! Ensembles of voters in this process, and an observer written by hand.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![allow(dead_code, reason = "not every test uses everything")]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;

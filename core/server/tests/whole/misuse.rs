@@ -1,16 +1,12 @@
 //! What is refused, and that a refusal says why and changes nothing; and strangers on all ports.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use crate::support::{self, Trio};
 use palisade_server::{Config, Ports, Reservation, StartError, Voter};
 use palisade_zab::Ensemble;
-use support::Trio;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

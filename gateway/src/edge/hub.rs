@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::client::Client;
+use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
 use super::outbox::CloseReason;
 use super::stats::ServerStats;
@@ -257,37 +258,11 @@ impl Hub {
         summary.record(watches as u64);
     }
 
-    /// Fires what watchers missed between two trees. Recursive watchers would need a walk over both: they are
-    /// closed, and register again.
-    fn fire_differences(&self, old: &DataTree, new: &DataTree) {
-        let (paths, recursive) = {
-            let watches = self.watches.lock();
-            (watches.exact_paths(), watches.recursive_slots())
-        };
-        for slot in recursive {
-            if let Some(client) = self.client(slot) {
-                client.close(CloseReason::HistoryReplaced);
-            }
-        }
-        let zxid = new.last_zxid();
-        for path in paths.iter().map(|path| self.root.enter(path)) {
-            let path = &*path;
-            match (old.node(path), new.node(path)) {
-                (None, None) => {}
-                (None, Some(node)) => {
-                    self.fire(zxid, EventType::NodeCreated, path, node.acl());
-                    self.fire(zxid, EventType::NodeChildrenChanged, path, node.acl());
-                }
-                (Some(node), None) => self.fire(zxid, EventType::NodeDeleted, path, node.acl()),
-                (Some(before), Some(node)) => {
-                    if before.mzxid() != node.mzxid() {
-                        self.fire(zxid, EventType::NodeDataChanged, path, node.acl());
-                    }
-                    if before.pzxid() != node.pzxid() {
-                        self.fire(zxid, EventType::NodeChildrenChanged, path, node.acl());
-                    }
-                }
-            }
+    /// Fires what watchers missed between two trees, in the order of [`missed`].
+    fn fire_missed(&self, old: &DataTree, new: &DataTree) {
+        let watched = Watched::new(&self.watches.lock(), &self.root);
+        for Missed { kind, path, acl } in missed(old, new, &watched) {
+            self.fire(new.last_zxid(), kind, path, acl);
         }
     }
 }
@@ -347,6 +322,6 @@ impl ReplicaObserver for Hub {
             }
         }
         self.local.keep_only(&certain);
-        self.fire_differences(old, new);
+        self.fire_missed(old, new);
     }
 }

@@ -20,6 +20,7 @@ mod drain;
 mod handshake;
 mod hub;
 mod listener;
+mod missed;
 mod mode;
 mod notify;
 mod outbox;

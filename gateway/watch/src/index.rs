@@ -308,17 +308,13 @@ impl WatchIndex {
         self.paths.from(0).map(|id| self.paths.path(id).to_owned()).collect()
     }
 
-    /// Who has a recursive watch, in order.
-    pub fn recursive_slots(&self) -> Vec<Slot> {
-        let mut slots = Vec::new();
-        if !self.recursive.is_empty() {
-            for id in self.paths.from(0) {
-                self.groups.for_each(self.paths.watchers(id), Kinds::RECURSIVE, |slot| slots.push(slot));
-            }
+    /// Every path that somebody watches recursively, once.
+    pub fn recursive_paths(&self) -> Vec<String> {
+        if self.recursive.is_empty() {
+            return Vec::new();
         }
-        slots.sort_unstable();
-        slots.dedup();
-        slots
+        let recursive = |id: &PathId| self.groups.any(self.paths.watchers(*id), Kinds::RECURSIVE);
+        self.paths.from(0).filter(recursive).map(|id| self.paths.path(id).to_owned()).collect()
     }
 
     /// Paths of the data table with their watchers, from the path numbered `from` on, until about `limit` watches are

@@ -204,12 +204,49 @@ async fn a_new_tree_fires_what_was_missed() {
         core.write(OpCode::SetData, &set_data("/a", b"x"));
         core.write(OpCode::Create, &create("/c", 0));
     });
-    let mut events = [session.event().await, session.event().await];
-    events.sort_by(|a, b| a.2.cmp(&b.2));
     let zxid = bench.core.zxid();
-    let expected = [(zxid, NodeChildrenChanged, "/".to_owned()), (zxid, NodeDataChanged, "/a".to_owned())];
-    assert_eq!(events, expected);
+    assert_eq!(session.event().await, (zxid, NodeDataChanged, "/a".to_owned()));
+    assert_eq!(session.event().await, (zxid, NodeChildrenChanged, "/".to_owned()));
     session.ok(OpCode::GetData, &get_data("/b", false)).await;
+}
+
+#[tokio::test]
+async fn lasting_watches_hear_what_a_whole_tree_brings_and_stay() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    for path in ["/p", "/p/old", "/p/same", "/r", "/r/old", "/r/old/leaf"] {
+        bench.core.write(OpCode::Create, &create(path, 0));
+    }
+    for (path, mode) in [("/p", 0), ("/r", 1)] {
+        session.ok(OpCode::AddWatch, &Request::AddWatch { path: path.into(), mode }).await;
+    }
+    session.ok(OpCode::GetData, &get_data("/r/old", true)).await;
+    for round in ["1", "2"] {
+        let new = format!("/r/new-{round}");
+        bench.core.replace_by(|core| {
+            core.write(OpCode::SetData, &set_data("/p", round.as_bytes()));
+            core.write(OpCode::Create, &create(&format!("/p/{round}"), 0));
+            core.write(OpCode::SetData, &set_data("/r", round.as_bytes()));
+            core.write(OpCode::Create, &create(&new, 0));
+            core.write(OpCode::Create, &create(&format!("{new}/leaf"), 0));
+        });
+        let zxid = bench.core.zxid();
+        let created = [new.clone(), format!("{new}/leaf")].map(|path| (zxid, NodeCreated, path));
+        let changed = [(NodeDataChanged, "/p"), (NodeDataChanged, "/r"), (NodeChildrenChanged, "/p")];
+        let changed = changed.map(|(kind, path)| (zxid, kind, path.to_owned()));
+        for expected in created.into_iter().chain(changed) {
+            assert_eq!(session.event().await, expected);
+        }
+    }
+    bench.core.replace_by(|core| {
+        core.write(OpCode::Delete, &delete("/r/old/leaf"));
+        core.write(OpCode::Delete, &delete("/r/old"));
+        core.write(OpCode::Create, &create("/r/old", 0));
+    });
+    for (kind, path) in [(NodeDeleted, "/r/old/leaf"), (NodeDeleted, "/r/old"), (NodeCreated, "/r/old")] {
+        assert_eq!(session.event().await, (bench.core.zxid(), kind, path.to_owned()));
+    }
+    session.ok(OpCode::GetData, &get_data("/p", false)).await;
 }
 
 /// G3, G4 and G5 under load: for each session values and zxids never go back, an event comes before what it tells

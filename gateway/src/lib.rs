@@ -3,7 +3,7 @@
 //! * [`config`]: what a gateway is told.
 //! * [`Gateway`]: starts one.
 //! * [`replica`]: its copy of the tree; who changes it, who is told.
-//! * [`forwarding`]: requests from here to the core, without its sockets.
+//! * [`driven`]: a gateway without sockets, for the simulator.
 //! * [`core_link`]: the narrow interface from the edge towards the core.
 //! * `link`: what is behind that interface: finds the leader, follows it, carries requests to it.
 //! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
@@ -28,4 +28,5 @@ pub mod throttle;
 mod top;
 
 pub use config::Config;
+pub use edge::driven;
 pub use gateway::{Gateway, GatewayError, GatewayHandle, Listeners, StartError};

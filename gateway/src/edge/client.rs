@@ -1,6 +1,7 @@
 //! The part of a connection that others reach: the applier, which queues events and answers, and connections that
 //! take the session over. Everything is behind one short lock.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +37,18 @@ const REREADS: u64 = 4;
 /// While bodies of this many bytes wait, no more are read.
 const MAX_HELD: usize = 1 << 20;
 
+/// Where bytes for a client go.
+pub(crate) trait Sink: fmt::Debug + Send + Sync {
+    /// Takes as many of these bytes as it can at once; [`io::ErrorKind::WouldBlock`] if that is none.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+impl Sink for TcpStream {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.try_write_vectored(slices)
+    }
+}
+
 /// One connection, as others see it.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -60,7 +73,7 @@ pub(crate) struct Client {
 pub(super) struct State {
     pub(super) outbox: Outbox,
     /// Where it goes; `None` before the handshake is over and after the connection's end.
-    stream: Option<Arc<TcpStream>>,
+    sink: Option<Arc<dyn Sink>>,
     /// Whether somebody else than the connection's task wrote to the client since this was last asked.
     written: bool,
     pub(super) pipeline: Pipeline,
@@ -99,7 +112,7 @@ impl Client {
     ) -> Self {
         let state = State {
             outbox: Outbox::new(outbox_limit),
-            stream: None,
+            sink: None,
             written: false,
             pipeline: Pipeline::default(),
             ids,
@@ -124,21 +137,21 @@ impl Client {
     }
 
     /// From now on, or no longer, what is in the outbox can be written.
-    pub(super) fn set_stream(&self, stream: Option<Arc<TcpStream>>) {
-        self.lock().stream = stream;
+    pub(super) fn set_sink(&self, sink: Option<Arc<dyn Sink>>) {
+        self.lock().sink = sink;
     }
 
-    /// Writes as much as the socket takes; how many bytes, and what held events were among them. Empty buffers of more
+    /// Writes as much as is taken at once; how many bytes, and what held events were among them. Empty buffers of more
     /// than `keep` bytes are given back.
     pub(super) fn flush(&self, keep: usize) -> io::Result<(usize, Released)> {
         let mut guard = self.lock();
-        let State { outbox, stream, .. } = &mut *guard;
-        let Some(stream) = stream else { return Ok((0, Released::default())) };
+        let State { outbox, sink, .. } = &mut *guard;
+        let Some(sink) = sink else { return Ok((0, Released::default())) };
         let mut count = 0;
         while outbox.unsent() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = outbox.unsent_slices(&mut slices);
-            match stream.try_write_vectored(&slices[..filled]) {
+            match sink.try_write(&slices[..filled]) {
                 Ok(n) => {
                     outbox.sent(n);
                     count += n;
@@ -162,7 +175,7 @@ impl Client {
             Ok((count, released)) => {
                 let mut state = self.lock();
                 state.written |= count > 0;
-                if state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.stream.is_none() {
+                if state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none() {
                     self.wake.notify_one();
                 }
                 released

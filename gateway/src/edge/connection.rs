@@ -1,4 +1,4 @@
-//! The task of one client's connection: it alone reads, writes and executes.
+//! One client's connection, and its task: it alone reads, writes and executes.
 //!
 //! Each turn executes what can be executed, gives the core what it is to have, and writes what is finished; then the
 //! task sleeps until the socket, the applier, the link or the clock has news.
@@ -53,7 +53,6 @@ pub(super) async fn finish(stream: &mut TcpStream) {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) edge: Arc<Edge>,
-    pub(super) stream: Arc<TcpStream>,
     pub(super) client: Arc<Client>,
     pub(super) session: SessionId,
     pub(super) timeout: Duration,
@@ -99,7 +98,6 @@ struct Waiting {
 /// What a handshake hands over.
 pub(super) struct Established {
     pub edge: Arc<Edge>,
-    pub stream: TcpStream,
     pub client: Arc<Client>,
     pub session: SessionId,
     pub timeout: Duration,
@@ -114,14 +112,11 @@ pub(super) struct Established {
 
 impl Connection {
     pub(super) fn new(established: Established) -> Self {
-        let Established { edge, stream, client, session, timeout, ids, inbox, .. } = established;
-        let stream = Arc::new(stream);
-        client.set_stream(Some(Arc::clone(&stream)));
+        let Established { edge, client, session, timeout, ids, inbox, .. } = established;
         Self {
             local: client.is_local(),
             gate: edge.throttle.gate(client.peer().ip().to_canonical()),
             edge,
-            stream,
             client,
             session,
             timeout,
@@ -142,19 +137,22 @@ impl Connection {
     }
 
     /// Serves the client until the connection ends.
-    pub(super) async fn run(mut self: Box<Self>) -> CloseReason {
-        let reason = self.serve().await.unwrap_or_else(|reason| reason);
+    pub(super) async fn run(mut self: Box<Self>, stream: TcpStream) -> CloseReason {
+        let stream = Arc::new(stream);
+        self.client.set_sink(Some(Arc::clone(&stream) as _));
+        let reason = self.serve(&stream).await.unwrap_or_else(|reason| reason);
         self.edge.top.finish(self.client.peer().ip(), self.session, &mut self.tally);
-        self.client.set_stream(None);
+        self.client.set_sink(None);
+        drop(self);
         if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused | CloseReason::Stopping)
-            && let Some(mut stream) = Arc::into_inner(self.stream)
+            && let Some(mut stream) = Arc::into_inner(stream)
         {
             finish(&mut stream).await;
         }
         reason
     }
 
-    async fn serve(&mut self) -> Result<CloseReason, CloseReason> {
+    async fn serve(&mut self, stream: &TcpStream) -> Result<CloseReason, CloseReason> {
         let client = Arc::clone(&self.client);
         let mut timer = pin!(sleep_until(self.active + self.timeout));
         loop {
@@ -176,9 +174,9 @@ impl Connection {
             }
             tokio::select! {
                 () = client.changed() => {}
-                ready = self.stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
+                ready = stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
                     if ready.map_err(|_| CloseReason::Gone)?.is_readable() && !self.deaf {
-                        self.read()?;
+                        self.read(stream)?;
                     }
                 }
                 changed = self.link_state.changed() => {
@@ -191,7 +189,7 @@ impl Connection {
     }
 
     /// Does what can be done without waiting; whether more can be done at once.
-    fn turn(&mut self) -> Result<bool, CloseReason> {
+    pub(super) fn turn(&mut self) -> Result<bool, CloseReason> {
         let halted = self.drain();
         let more = self.process()?;
         self.forward()?;
@@ -213,7 +211,7 @@ impl Connection {
     }
 
     /// What of the socket is to be waited for, and why the connection ends now that all is written.
-    fn interest(&self) -> (Option<Interest>, Option<CloseReason>) {
+    pub(super) fn interest(&self) -> (Option<Interest>, Option<CloseReason>) {
         let (ending, unsent) = {
             let outbox = &self.client.lock().outbox;
             (outbox.ending(), outbox.unsent())
@@ -231,23 +229,26 @@ impl Connection {
         (both, ending)
     }
 
-    fn read(&mut self) -> Result<(), CloseReason> {
+    fn read(&mut self, stream: &TcpStream) -> Result<(), CloseReason> {
         buffers::reserve(&mut self.inbox, READ_CHUNK);
         buffers::reserve(&mut self.scratch, READ_CHUNK);
-        match self.stream.try_read_buf(&mut self.inbox) {
-            Ok(0) => {
-                self.deaf = true;
-                // A client that closed its session need not wait for the answer; the session ends all the same.
-                if self.client.lock().pipeline.is_closing() { Ok(()) } else { Err(CloseReason::Gone) }
-            }
-            Ok(n) => {
-                self.active = Instant::now();
-                self.edge.hub.metrics().bytes_received_count.add(n as u64);
-                Ok(())
-            }
+        match stream.try_read_buf(&mut self.inbox) {
+            Ok(n) => self.received(n),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(_) => Err(CloseReason::Gone),
         }
+    }
+
+    /// So many bytes have come into the inbox; none if the client has closed its side.
+    pub(super) fn received(&mut self, count: usize) -> Result<(), CloseReason> {
+        if count > 0 {
+            self.active = Instant::now();
+            self.edge.hub.metrics().bytes_received_count.add(count as u64);
+            return Ok(());
+        }
+        self.deaf = true;
+        // A client that closed its session need not wait for the answer; the session ends all the same.
+        if self.client.lock().pipeline.is_closing() { Ok(()) } else { Err(CloseReason::Gone) }
     }
 
     /// Gives the core, in order, what it is to have.
@@ -352,7 +353,8 @@ impl Connection {
         i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
-    fn deadline(&self) -> Instant {
+    /// When [`Self::check_time`] may have something to do.
+    pub(super) fn deadline(&self) -> Instant {
         let idle = self.active + self.timeout;
         let retry = self.wants_link() && self.link_state.borrow().is_connected();
         let retry = retry.then(|| Instant::now() + BUSY_RETRY);
@@ -389,7 +391,7 @@ impl Connection {
         self.client.lock().pipeline.is_stalled() || !(self.owner_known || self.local)
     }
 
-    fn check_time(&mut self) -> Result<(), CloseReason> {
+    pub(super) fn check_time(&mut self) -> Result<(), CloseReason> {
         let now = Instant::now();
         if self.out_of_patience().is_some_and(|end| end <= now) {
             self.client.fail_waiting(self.edge.replica.last_zxid());

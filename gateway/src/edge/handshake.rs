@@ -30,7 +30,7 @@ const MAX_LAG: Duration = Duration::from_secs(1);
 /// What a connection turned out to be.
 pub(super) enum Opened {
     /// A client with a session.
-    Session(Established),
+    Session(Established, TcpStream),
     /// Something that is over: monitoring, or a client that was turned away.
     Over(CloseReason),
 }
@@ -47,12 +47,27 @@ impl Wanted {
 
 /// A socket whose client has not said yet what it wants.
 pub(super) struct Opening {
-    pub edge: Arc<Edge>,
+    pub greeting: Greeting,
     pub stream: TcpStream,
-    pub client: Arc<Client>,
-    pub ids: Arc<[Id]>,
     /// When the client must have said what it wants.
     pub deadline: Instant,
+}
+
+/// A client that has no session yet.
+pub(super) struct Greeting {
+    pub edge: Arc<Edge>,
+    pub client: Arc<Client>,
+    pub ids: Arc<[Id]>,
+}
+
+/// What came of a connect request.
+pub(super) enum Greeted {
+    /// A session.
+    Session(Established),
+    /// The session has ended: the client is told so.
+    Ended(ConnectResponse),
+    /// The client was turned away without a word.
+    Over(CloseReason),
 }
 
 /// The parts of a connect request that outlive its frame.
@@ -68,10 +83,16 @@ impl Opening {
     /// Reads the first words, and answers them.
     pub(super) async fn open(mut self) -> Opened {
         let mut inbox = BytesMut::new();
-        match self.first_words(&mut inbox).await {
-            Ok(None) => Opened::Over(CloseReason::ClosedByClient),
-            Ok(Some(wanted)) => self.establish(wanted, inbox).await,
-            Err(reason) => Opened::Over(reason),
+        let wanted = match self.first_words(&mut inbox).await {
+            Ok(Some(wanted)) => wanted,
+            Ok(None) => return Opened::Over(CloseReason::ClosedByClient),
+            Err(reason) => return Opened::Over(reason),
+        };
+        let Self { greeting, stream, deadline } = self;
+        match greeting.establish(wanted, inbox).await {
+            Greeted::Session(established) => Opened::Session(established, stream),
+            Greeted::Ended(response) => Opened::Over(send_refusal(stream, &response, deadline).await),
+            Greeted::Over(reason) => Opened::Over(reason),
         }
     }
 
@@ -86,21 +107,7 @@ impl Opening {
         let len = len.filter(|len| *len <= MAX_CONNECT).ok_or(CloseReason::Malformed)?;
         self.read_until(inbox, 4 + len).await?;
         let frame = inbox.split_to(4 + len);
-        let request = ConnectRequest::decode(&frame[4..]).map_err(|_| CloseReason::Malformed)?;
-        let sessions = &self.edge.config.sessions;
-        let session = request.session;
-        let metrics = self.edge.hub.metrics();
-        metrics.connection_request_count.inc();
-        if session != 0 {
-            metrics.connection_revalidate_count.inc();
-        }
-        Ok(Some(Wanted {
-            last_zxid_seen: request.last_zxid_seen,
-            timeout: negotiate(request.timeout_ms, sessions.min_timeout, sessions.max_timeout),
-            session,
-            proof: self.edge.passwords.check(session, request.password),
-            read_only: request.read_only,
-        }))
+        self.greeting.wanted(&frame[4..]).map(Some)
     }
 
     async fn read_until(&mut self, inbox: &mut BytesMut, len: usize) -> Result<(), CloseReason> {
@@ -122,46 +129,69 @@ impl Opening {
             self.read_until(inbox, 12).await?;
             argument = inbox.get(4..).and_then(|b| b.first_chunk::<8>()).map(|b| i64::from_be_bytes(*b));
         }
-        self.client.stats.received(1);
-        self.edge.hub.stats().received(1);
-        let answer = if self.edge.allows(word) {
-            Question { word, argument, asking: Some(self.client.number()) }.answer(&self.edge)
+        let Greeting { edge, client, .. } = &self.greeting;
+        client.stats.received(1);
+        edge.hub.stats().received(1);
+        let answer = if edge.allows(word) {
+            Question { word, argument, asking: Some(client.number()) }.answer(edge)
         } else {
             Box::new(std::iter::once(word.refusal()))
         };
         port::write(&mut self.stream, answer).await.map_err(|_| CloseReason::Gone)
     }
+}
 
-    async fn establish(self, wanted: Wanted, inbox: BytesMut) -> Opened {
+impl Greeting {
+    /// What a connect request asks for.
+    pub(super) fn wanted(&self, frame: &[u8]) -> Result<Wanted, CloseReason> {
+        let request = ConnectRequest::decode(frame).map_err(|_| CloseReason::Malformed)?;
+        let sessions = &self.edge.config.sessions;
+        let session = request.session;
+        let metrics = self.edge.hub.metrics();
+        metrics.connection_request_count.inc();
+        if session != 0 {
+            metrics.connection_revalidate_count.inc();
+        }
+        Ok(Wanted {
+            last_zxid_seen: request.last_zxid_seen,
+            timeout: negotiate(request.timeout_ms, sessions.min_timeout, sessions.max_timeout),
+            session,
+            proof: self.edge.passwords.check(session, request.password),
+            read_only: request.read_only,
+        })
+    }
+
+    /// Finds or makes the session. `inbox` has what the client sent behind its connect request.
+    pub(super) async fn establish(self, wanted: Wanted, inbox: BytesMut) -> Greeted {
         let patience = self.edge.patience(wanted.timeout);
         let deadline = Instant::now() + patience;
         let mut rooted = self.edge.rooted.subscribe();
         if !matches!(timeout_at(deadline, rooted.wait_for(|rooted| *rooted)).await, Ok(Ok(_))) {
-            return Opened::Over(CloseReason::NoLeader);
+            return Greeted::Over(CloseReason::NoLeader);
         }
         let now = Instant::now();
         let Some(turn) = self.edge.pace.turn(wanted.session == 0, now, deadline) else {
-            return Opened::Over(CloseReason::Refused);
+            return Greeted::Over(CloseReason::Refused);
         };
         if turn > now {
             sleep_until(turn).await;
         }
         if self.edge.status.mode() == Mode::CutOff || self.edge.accepting.is_cancelled() {
-            return Opened::Over(CloseReason::NoLeader);
+            return Greeted::Over(CloseReason::NoLeader);
         }
         if !self.caught_up(wanted.has_seen(), patience.min(MAX_LAG)).await {
             self.edge.refusals.note(Refusal::Ahead, self.client.peer(), wanted.session);
-            return Opened::Over(CloseReason::Refused);
+            return Greeted::Over(CloseReason::Refused);
         }
         let mut link_state = self.edge.link.state();
         let mut claim =
             Claim { edge: &self.edge, client: &self.client, link_state: &mut link_state, deadline };
         let claimed = claim.make(&wanted).await;
         match claimed {
-            Claimed::Unknown => Opened::Over(CloseReason::NoLeader),
+            Claimed::Unknown => Greeted::Over(CloseReason::NoLeader),
             Claimed::Ended => {
                 let read_only = wanted.read_only.map(|_| false);
-                Opened::Over(self.send_refusal(&ConnectResponse::refused(read_only)).await)
+                Greeted::Ended(ConnectResponse::refused(read_only))
             }
             Claimed::Lives { session, password, introduced } => {
                 let only_reads = wanted.read_only == Some(true) && !link_state.borrow().is_connected();
@@ -174,11 +204,10 @@ impl Opening {
                 };
                 self.client.push_response(&response);
                 self.client.stats.set_timeout(wanted.timeout);
-                let Self { edge, stream, client, ids, .. } = self;
+                let Self { edge, client, ids } = self;
                 let timeout = wanted.timeout;
-                Opened::Session(Established {
+                Greeted::Session(Established {
                     edge,
-                    stream,
                     client,
                     session,
                     timeout,
@@ -204,19 +233,19 @@ impl Opening {
         }
         true
     }
+}
 
-    /// Past the outbox, which may have ended with the session.
-    async fn send_refusal(mut self, response: &ConnectResponse) -> CloseReason {
-        let mut bytes = BytesMut::new();
-        frame::write(&mut bytes, |b| response.encode(b));
-        let written = timeout_at(self.deadline, self.stream.write_all(&bytes)).await;
-        match written {
-            Ok(Ok(())) => {
-                finish(&mut self.stream).await;
-                CloseReason::SessionEnded
-            }
-            Ok(Err(_)) | Err(_) => CloseReason::Gone,
+/// Past the outbox, which may have ended with the session.
+async fn send_refusal(mut stream: TcpStream, response: &ConnectResponse, deadline: Instant) -> CloseReason {
+    let mut bytes = BytesMut::new();
+    frame::write(&mut bytes, |b| response.encode(b));
+    let written = timeout_at(deadline, stream.write_all(&bytes)).await;
+    match written {
+        Ok(Ok(())) => {
+            finish(&mut stream).await;
+            CloseReason::SessionEnded
         }
+        Ok(Err(_)) | Err(_) => CloseReason::Gone,
     }
 }
 

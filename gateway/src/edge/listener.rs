@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::Edge;
 use super::connection::Connection;
-use super::handshake::{Opened, Opening};
+use super::handshake::{Greeting, Opened, Opening};
 use super::outbox::CloseReason;
 use crate::config::Config;
 use crate::exec::remote_id;
@@ -170,7 +170,8 @@ async fn serve_client(place: Place, stream: TcpStream, peer: SocketAddr) {
         CloseReason::Stopping
     } else {
         let deadline = Instant::now() + edge.config.limits.handshake_timeout;
-        let opening = Opening { edge: Arc::clone(&edge), stream, client: Arc::clone(&client), ids, deadline };
+        let greeting = Greeting { edge: Arc::clone(&edge), client: Arc::clone(&client), ids };
+        let opening = Opening { greeting, stream, deadline };
         serve_session(&edge, opening).await
     };
     edge.hub.disconnect(&client);
@@ -194,7 +195,7 @@ async fn serve_session(edge: &Edge, opening: Opening) -> CloseReason {
     drop(counted);
     match opened {
         Opened::Over(reason) => reason,
-        Opened::Session(established) => Box::new(Connection::new(established)).run().await,
+        Opened::Session(established, stream) => Box::new(Connection::new(established)).run(stream).await,
     }
 }
 

@@ -17,6 +17,7 @@ mod claim;
 mod client;
 mod connection;
 mod drain;
+pub mod driven;
 mod handshake;
 mod hub;
 mod listener;
@@ -42,6 +43,7 @@ use palisade_wire::quorum::ForwardedRequest;
 use palisade_wire::{Id, OpCode, SessionId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -120,28 +122,7 @@ pub(crate) fn start(
     listeners: Listeners,
 ) -> EdgeHandle {
     let Listeners { client, admin } = listeners;
-    let proofs = link.clone();
-    let age = move || Some(proofs.proven()?.elapsed());
-    let edge = Arc::new(Edge {
-        pace: Pace::new(config.sessions.renewals_per_second, config.sessions.new_per_second),
-        status: Status::new(&config.tenant.name, config.id, age),
-        session_ids,
-        passwords: Passwords::new(&config),
-        refusals: Refusals::default(),
-        auth: Authenticator::new(config.auth.super_digest.clone()),
-        admission: Admission::new(&config),
-        throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
-        client_address: address(&client),
-        rooted: watch::Sender::new(false),
-        accepting: CancellationToken::new(),
-        stop: CancellationToken::new(),
-        tasks: TaskTracker::new(),
-        config,
-        hub,
-        top: Top::default(),
-        replica,
-        link,
-    });
+    let edge = Arc::new(Edge::new(config, session_ids, hub, replica, link, address(&client)));
     edge.tasks.spawn(tidy_limits(Arc::clone(&edge)));
     edge.tasks.spawn(mode::follow(Arc::clone(&edge)));
     edge.tasks.spawn(establish_root(Arc::clone(&edge)));
@@ -237,6 +218,39 @@ impl Drop for EdgeHandle {
 }
 
 impl Edge {
+    /// `hub` must be the replica's observer. Lets nobody in before the tenant's root is known to exist.
+    pub(crate) fn new(
+        config: Config,
+        session_ids: SessionIds,
+        hub: Arc<Hub>,
+        replica: Replica,
+        link: CoreLink,
+        client_address: SocketAddr,
+    ) -> Self {
+        let proofs = link.clone();
+        let age = move || Some(Instant::from_std(proofs.proven()?).elapsed());
+        Self {
+            pace: Pace::new(config.sessions.renewals_per_second, config.sessions.new_per_second),
+            status: Status::new(&config.tenant.name, config.id, age),
+            session_ids,
+            passwords: Passwords::new(&config),
+            refusals: Refusals::default(),
+            auth: Authenticator::new(config.auth.super_digest.clone()),
+            admission: Admission::new(&config),
+            throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
+            client_address,
+            rooted: watch::Sender::new(false),
+            accepting: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            config,
+            hub,
+            top: Top::default(),
+            replica,
+            link,
+        }
+    }
+
     /// How long a request of a session with this timeout may wait while the core does not answer: clients give up on a
     /// connection that is silent for two thirds of the timeout.
     fn patience(&self, timeout: Duration) -> Duration {

@@ -109,45 +109,62 @@ impl Notifications {
     /// Writes to clients, as one of several workers.
     async fn write(&self, hub: &Hub) {
         loop {
-            let batch: Vec<_> = {
-                let mut unwritten = self.unwritten.lock();
-                let count = unwritten.len().min(BATCH);
-                unwritten.drain(..count).collect()
-            };
-            if batch.is_empty() {
+            if self.write_some(hub) {
+                tokio::task::yield_now().await;
+            } else {
                 self.written_to.notified().await;
-                continue;
             }
-            self.written_to.notify_one();
-            batch.iter().for_each(|client| hub.count_released(client.flush_for_task()));
-            tokio::task::yield_now().await;
         }
+    }
+
+    /// Writes to some of the clients that wait for it; whether there were any.
+    pub(super) fn write_some(&self, hub: &Hub) -> bool {
+        let batch: Vec<_> = {
+            let mut unwritten = self.unwritten.lock();
+            let count = unwritten.len().min(BATCH);
+            unwritten.drain(..count).collect()
+        };
+        if batch.is_empty() {
+            return false;
+        }
+        self.written_to.notify_one();
+        batch.iter().for_each(|client| hub.count_released(client.flush_for_task()));
+        true
     }
 
     /// Lets the waves go.
     async fn pace(&self, hub: &Hub) {
         loop {
-            let next = self.pacer.lock().next();
-            match next {
+            match self.next_wave() {
                 None => self.paced.notified().await,
-                Some(next) => sleep_until(self.started + next).await,
+                Some(next) => sleep_until(next).await,
             }
-            let now = self.now();
-            let mut told = Vec::new();
-            let waiting = hub.with_clients(|client| {
-                let mut pacer = self.pacer.lock();
-                pacer.poll(now, |slot, wave| {
-                    let before = told.len();
-                    told.extend(client(slot).filter(|client| client.release_events(wave)));
-                    told.len() > before
-                });
-                pacer.waiting()
+            self.release(hub);
+        }
+    }
+
+    /// When the next wave may leave, if somebody waits for one.
+    pub(super) fn next_wave(&self) -> Option<Instant> {
+        Some(self.started + self.pacer.lock().next()?)
+    }
+
+    /// Lets a wave go, if it is time.
+    pub(super) fn release(&self, hub: &Hub) {
+        let now = self.now();
+        let mut told = Vec::new();
+        let waiting = hub.with_clients(|client| {
+            let mut pacer = self.pacer.lock();
+            pacer.poll(now, |slot, wave| {
+                let before = told.len();
+                told.extend(client(slot).filter(|client| client.release_events(wave)));
+                told.len() > before
             });
-            hub.metrics().palisade_sessions_held.set(waiting as u64);
-            if !told.is_empty() {
-                self.unwritten.lock().extend(told);
-                self.written_to.notify_one();
-            }
+            pacer.waiting()
+        });
+        hub.metrics().palisade_sessions_held.set(waiting as u64);
+        if !told.is_empty() {
+            self.unwritten.lock().extend(told);
+            self.written_to.notify_one();
         }
     }
 

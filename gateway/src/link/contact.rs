@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::time::Instant as Clock;
+
 use crate::core_link::{Answer, Requester};
 
 /// Points in time that anybody may look at; none goes back.
@@ -17,12 +19,13 @@ pub(crate) struct Contact {
 
 impl Contact {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), heard: AtomicU64::new(0), proven: AtomicU64::new(0) }
+        Self { start: Clock::now().into_std(), heard: AtomicU64::new(0), proven: AtomicU64::new(0) }
     }
 
     /// Microseconds since this was made.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX - 1)
+        let elapsed = Clock::now().into_std() - self.start;
+        u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX - 1)
     }
 
     /// The leader was heard now.

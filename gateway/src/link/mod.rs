@@ -4,7 +4,7 @@
 
 mod aside;
 mod connection;
-mod contact;
+pub(crate) mod contact;
 mod dial;
 mod error;
 mod follower;

@@ -1,11 +1,12 @@
 //! The leader's half of a request: its place in the order, its checks, its transaction; and the sessions.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_store::prepare::PrepareConfig;
-use palisade_store::{DataTree, PrepareRequest, Preparer, SessionState, SessionTracker, Timestamp};
+use palisade_store::session::LeaderSessions;
+use palisade_store::{DataTree, PrepareRequest, Preparer, Timestamp};
 use palisade_wire::quorum::ForwardedRequest;
 use palisade_wire::txn::{Txn, TxnRecord};
 use palisade_wire::{OpCode, Reader, SessionId, Sid, Zxid};
@@ -14,8 +15,6 @@ use palisade_zab::LinkId;
 use crate::quorum::Admission;
 use crate::status::Shared;
 
-/// Closed sessions that are remembered, so that a late request of one is not taken for a local session's.
-const MAX_CLOSED: usize = 1 << 16;
 /// Memory that a waiting request takes besides its body, bytes, about.
 const REQUEST_OVERHEAD: usize = 256;
 /// Containers and TTL znodes looked for at a time.
@@ -58,9 +57,7 @@ impl Work {
 /// What exists only while this voter leads and serves.
 pub(super) struct Leading {
     preparer: Preparer,
-    sessions: SessionTracker,
-    local_sessions: bool,
-    sid: Sid,
+    sessions: LeaderSessions,
     waiting: VecDeque<Work>,
     /// Bytes of waiting requests that hold no admission.
     unadmitted: usize,
@@ -71,9 +68,6 @@ pub(super) struct Leading {
     /// Syncs under way, by token.
     syncs: BTreeMap<u64, (LinkId, Option<Admission>)>,
     next_token: u64,
-    closed: Closed,
-    /// No session expires before this.
-    expiry_held: Timestamp,
     next_reap: Timestamp,
     reap_interval: Duration,
     reap_limit: usize,
@@ -98,25 +92,18 @@ pub(super) enum Next {
 impl Leading {
     /// Begins with the sessions in the tree, each with its full timeout from now on.
     pub(super) fn new(config: &LeadingConfig, tree: &DataTree, now: Timestamp) -> Self {
-        let mut sessions = SessionTracker::new(config.tick);
-        for (session, timeout_ms) in tree.sessions() {
-            sessions.add(session, timeout_ms, 0, now);
-        }
+        let LeadingConfig { sid, tick, local_sessions, .. } = *config;
         let orphans = tree.ephemeral_owners().filter(|owner| tree.session_timeout(*owner).is_none());
         let reaps_per_minute = 60_000 / config.reap_interval.as_millis().max(1);
         Self {
             preparer: Preparer::new(config.prepare),
-            sessions,
-            local_sessions: config.local_sessions,
-            sid: config.sid,
+            sessions: LeaderSessions::new(sid, tick, local_sessions, tree.sessions(), now),
             waiting: orphans.map(Work::Expire).collect(),
             unadmitted: 0,
             proposed: VecDeque::new(),
             proposed_bytes: 0,
             syncs: BTreeMap::new(),
             next_token: 0,
-            closed: Closed::default(),
-            expiry_held: now,
             next_reap: now + config.reap_interval,
             reap_interval: config.reap_interval,
             reap_limit: (u128::from(config.reap_per_minute) / reaps_per_minute.max(1)).max(1) as usize,
@@ -178,10 +165,10 @@ impl Leading {
     ) -> TxnRecord {
         let session = request.session;
         match OpCode::from_i32(request.op) {
-            // An id that has ended never lives again: its client would take it for the session that it had.
-            Some(OpCode::CreateSession) if !self.closed.contains(session) => {
-                if let Ok(timeout_ms) = Reader::new(&request.body).i32("session timeout") {
-                    self.sessions.add(session, timeout_ms, owner(link), now);
+            Some(OpCode::CreateSession) => {
+                if let Ok(timeout_ms) = Reader::new(&request.body).i32("session timeout")
+                    && self.sessions.create(session, timeout_ms, owner(link), now)
+                {
                     let asked = (session, request.cxid);
                     return self.preparer.prepare_create_session(tree, asked, timeout_ms, zxid, wall_ms);
                 }
@@ -189,7 +176,7 @@ impl Leading {
             Some(OpCode::CloseSession) => return self.close(tree, session, request.cxid, zxid, wall_ms),
             _ => {}
         }
-        let state = self.session_state(session, link);
+        let state = self.sessions.state(session, owner(link));
         self.preparer.prepare(tree, request, state, zxid, wall_ms)
     }
 
@@ -202,21 +189,8 @@ impl Leading {
         zxid: Zxid,
         wall_ms: i64,
     ) -> TxnRecord {
-        self.sessions.set_closing(session);
-        self.closed.remember(session);
+        self.sessions.close(session);
         self.preparer.prepare_close_session(tree, session, cxid, zxid, wall_ms)
-    }
-
-    /// The session as seen from a link (Apache `LeaderSessionTracker.checkSession`).
-    fn session_state(&mut self, session: SessionId, link: LinkId) -> SessionState {
-        let state = self.sessions.check(session, owner(link));
-        let issued_here = (session >> 56) & 0xff == self.sid & 0xff;
-        let may_be_local = self.local_sessions && !issued_here;
-        match state {
-            SessionState::Unknown if self.closed.contains(session) => SessionState::Closing,
-            SessionState::Unknown if may_be_local => SessionState::Local,
-            known => known,
-        }
     }
 
     /// The record proposed as `zxid`, if it was proposed here.
@@ -230,7 +204,7 @@ impl Leading {
     pub(super) fn applied(&mut self, record: &TxnRecord) {
         self.preparer.applied(record.header.zxid);
         if let Txn::CloseSession(_) = record.txn {
-            self.sessions.remove(record.header.session);
+            self.sessions.closed(record.header.session);
         }
     }
 
@@ -252,22 +226,22 @@ impl Leading {
         link: LinkId,
         now: Timestamp,
     ) -> bool {
-        self.sessions.touch(session, timeout_ms, now) && self.sessions.set_owner(session, owner(link))
+        self.sessions.revalidate(session, timeout_ms, owner(link), now)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let expiry = self.sessions.next_expiry().map(|expiry| expiry.max(self.expiry_held));
+        let expiry = self.sessions.next_expiry();
         Some(expiry.map_or(self.next_reap, |expiry| expiry.min(self.next_reap)))
     }
 
     /// Lets no session expire before `until`.
     pub(super) fn hold_expiry(&mut self, until: Timestamp) {
-        self.expiry_held = until;
+        self.sessions.hold_expiry(until);
     }
 
     /// Looks for sessions that have expired and znodes to be reaped.
     pub(super) fn on_time(&mut self, now: Timestamp, wall_ms: i64, shared: &Shared) {
-        let expired = if self.expiry_held <= now { self.sessions.expired(now) } else { Vec::new() };
+        let expired = self.sessions.expired(now);
         if !expired.is_empty() {
             tracing::info!(count = expired.len(), "sessions expired");
             shared.metrics.stale_sessions_expired.add(expired.len() as u64);
@@ -296,28 +270,4 @@ pub(super) fn request(forwarded: ForwardedRequest, auth: Option<Vec<palisade_wir
 /// A link as the owner of sessions; 0 is nobody.
 const fn owner(link: LinkId) -> u64 {
     link.0 + 1
-}
-
-/// The sessions that were closed last.
-#[derive(Default)]
-struct Closed {
-    order: VecDeque<SessionId>,
-    known: HashSet<SessionId>,
-}
-
-impl Closed {
-    fn remember(&mut self, session: SessionId) {
-        if self.known.insert(session) {
-            self.order.push_back(session);
-            if self.order.len() > MAX_CLOSED
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
-        }
-    }
-
-    fn contains(&self, session: SessionId) -> bool {
-        self.known.contains(&session)
-    }
 }

@@ -1,7 +1,9 @@
 //! Sessions: ids, passwords, expiry and ownership (Apache `SessionTrackerImpl`, `ExpiryQueue`).
 
+mod leader;
 mod tracker;
 
+pub use leader::LeaderSessions;
 pub use tracker::SessionTracker;
 
 use palisade_wire::{SessionId, Sid};

@@ -66,6 +66,11 @@ impl Source for Edge {
                 "Whether the replica is known to differ from the leader's tree.",
                 u8::from(self.replica.differs()),
             ),
+            Sample::gauge(
+                "palisade_replica_on_disk",
+                "Whether the disk takes what the core sends; without it the gateway goes on in memory.",
+                u8::from(self.replica.is_on_disk()),
+            ),
         ]);
         if let Some(proven) = self.link.proven() {
             let age = millis(proven.elapsed());

@@ -226,6 +226,10 @@ impl Follower {
             return;
         }
         *at = now + PROBE_EVERY;
+        if !self.replica.is_on_disk() && self.aside.is_nothing() {
+            // Asks for all of it to be written again. A thread that has ended says so by itself.
+            self.disk.snapshot().ok();
+        }
         if probe.begin() {
             let ticket = Ticket::new(Arc::clone(probe) as _, self.queue.contact.now());
             if self.queue.sync(0, 0, "/", ticket).is_err() {

@@ -56,6 +56,8 @@ struct Shared {
     last_zxid: AtomicI64,
     /// Whether the last digest that could be compared was not the leader's.
     differs: AtomicBool,
+    /// Whether a restart would begin with what is shown, or a little before.
+    on_disk: AtomicBool,
     /// Of which ends the stream has told. Changed under the tree's write lock.
     closed: Mutex<ClosedSessions>,
 }
@@ -76,6 +78,7 @@ impl Replica {
         let shared = Shared {
             last_zxid: AtomicI64::new(tree.last_zxid().0),
             differs: AtomicBool::new(false),
+            on_disk: AtomicBool::new(true),
             closed: Mutex::new(closed),
             tree: RwLock::new(tree),
             observer,
@@ -102,6 +105,15 @@ impl Replica {
     /// Whether this replica is known to differ from the leader's tree.
     pub fn differs(&self) -> bool {
         self.shared.differs.load(Ordering::Relaxed)
+    }
+
+    /// Whether the disk takes what comes; without it, this replica goes on in memory.
+    pub fn is_on_disk(&self) -> bool {
+        self.shared.on_disk.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_on_disk(&self, is_on_disk: bool) {
+        self.shared.on_disk.store(is_on_disk, Ordering::Relaxed);
     }
 
     /// Begins a batch; readers wait until it is dropped.

@@ -10,7 +10,8 @@ use palisade_wire::Zxid;
 
 use super::file::{FileReader, Step};
 use super::reader::LogReader;
-use super::writer::TxnLog;
+use super::writer::{LogOptions, TxnLog};
+use crate::dir::DataDir;
 use crate::error::{Context, DiskError, Result};
 use crate::snapshot::{SnapshotDigest, SnapshotFile, SnapshotInfo};
 use crate::{fs, names};
@@ -49,6 +50,25 @@ pub(super) fn cut_file(path: &Path, at: u64) -> Result<()> {
     let file = OpenOptions::new().write(true).open(path).context("open", path)?;
     file.set_len(at).context("shorten", path)?;
     file.sync_all().context("sync", path)
+}
+
+impl DataDir {
+    /// Begins a new history with a snapshot, complete but unfinished; everything else in the directory is deleted, as by
+    /// [`TxnLog::install`]. For a log that failed: it must not be used any more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TxnLog::install`].
+    pub fn start_over(
+        &self,
+        snapshot: SnapshotFile,
+        digest: Option<SnapshotDigest>,
+        options: LogOptions,
+    ) -> Result<TxnLog> {
+        let mut log = TxnLog::behind(self.clone(), snapshot.zxid(), options);
+        log.install(snapshot, digest)?;
+        Ok(log)
+    }
 }
 
 impl TxnLog {

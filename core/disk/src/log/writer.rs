@@ -90,18 +90,15 @@ impl DataDir {
         }
         fs::sync_dir(self.log_path())?;
         fs::sync_dir(self.snapshot_path())?;
-        Ok(TxnLog {
-            dir: self.clone(),
-            options,
-            last: tail.last,
-            file: None,
-            buffer: Vec::new(),
-            poisoned: None,
-        })
+        Ok(TxnLog::behind(self.clone(), tail.last, options))
     }
 }
 
 impl TxnLog {
+    pub(super) const fn behind(dir: DataDir, last: Zxid, options: LogOptions) -> Self {
+        Self { dir, options, last, file: None, buffer: Vec::new(), poisoned: None }
+    }
+
     /// Adds a transaction behind the last one. It is durable once [`TxnLog::sync`] has returned, and not before.
     ///
     /// Makes no system call, except where a file begins and after megabytes without a sync.

@@ -143,6 +143,108 @@ async fn a_gap_ends_the_thread_and_is_told() {
     disk.stop();
 }
 
+/// A gateway whose disk may be taken away, and is tried again at once.
+struct Failing {
+    dir: tempfile::TempDir,
+    disk: Disk,
+    replica: Replica,
+}
+
+impl Failing {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (tree, _, (mut files, log)) = open(&storage(dir.path()), MAX_RECORD).unwrap().split();
+        files.rest = Duration::ZERO;
+        let replica = Replica::new(tree, Edge::new());
+        let disk = Disk::start((files, log), replica.clone()).unwrap();
+        Self { dir, disk, replica }
+    }
+
+    async fn write(&mut self, numbers: std::ops::RangeInclusive<u32>) {
+        let last = *numbers.end();
+        for n in numbers {
+            write(&mut self.disk, &self.replica, n);
+        }
+        flushed(&mut self.disk, Zxid::new(1, last)).await;
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        std::fs::rename(self.dir.path().join(from), self.dir.path().join(to)).unwrap();
+    }
+
+    /// A log that is open can be written wherever it is: only the next one cannot.
+    fn take_away(&mut self) {
+        self.rename("version-2", "away");
+        self.disk.snapshot().unwrap();
+    }
+
+    fn give_back(&mut self) {
+        self.rename("away", "version-2");
+        self.disk.snapshot().unwrap();
+    }
+
+    fn stop(self) -> Opened {
+        self.disk.stop();
+        open(&storage(self.dir.path()), MAX_RECORD).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_is_done_without_and_filled_again_later() {
+    let mut gateway = Failing::start();
+    gateway.disk.write_accepted_epoch(1).unwrap();
+    gateway.write(1..=10).await;
+    gateway.take_away();
+    gateway.write(11..=20).await;
+    assert!(!gateway.replica.is_on_disk());
+    gateway.disk.write_accepted_epoch(2).unwrap();
+    while !matches!(gateway.disk.done().await.unwrap(), Done::AcceptedEpoch(2)) {}
+    gateway.disk.truncate(Zxid::new(1, 19)).unwrap();
+    while !matches!(gateway.disk.done().await.unwrap(), Done::NotTruncated(_)) {}
+    // Still away.
+    gateway.disk.snapshot().unwrap();
+    gateway.write(21..=30).await;
+    assert!(!gateway.replica.is_on_disk());
+    gateway.give_back();
+    gateway.write(31..=40).await;
+    assert!(gateway.replica.is_on_disk());
+    let replica = gateway.replica.clone();
+    let opened = gateway.stop();
+    assert_eq!(opened.tree, *replica.read());
+    assert_eq!(opened.epochs.accepted, 2);
+}
+
+#[tokio::test]
+async fn without_a_disk_a_crash_leaves_the_past() {
+    let mut gateway = Failing::start();
+    gateway.disk.write_accepted_epoch(1).unwrap();
+    gateway.write(1..=10).await;
+    gateway.take_away();
+    gateway.write(11..=20).await;
+    gateway.rename("away", "version-2");
+    assert_eq!(gateway.stop().tree.last_zxid(), Zxid::new(1, 10));
+}
+
+#[tokio::test]
+async fn a_tree_from_the_leader_brings_the_disk_back() {
+    let mut gateway = Failing::start();
+    gateway.disk.write_accepted_epoch(1).unwrap();
+    gateway.write(1..=10).await;
+    gateway.take_away();
+    gateway.write(11..=20).await;
+    gateway.rename("away", "version-2");
+    let mut tree = DataTree::new();
+    let record = create(5);
+    tree.apply(&record.header, &record.txn, &mut |_| {});
+    gateway.disk.install(Box::new(tree.clone())).unwrap();
+    while !matches!(gateway.disk.done().await.unwrap(), Done::Installed(_)) {}
+    assert!(gateway.replica.is_on_disk());
+    let next = create(6);
+    gateway.disk.append(next.header.zxid, next.encode()).unwrap();
+    tree.apply(&next.header, &next.txn, &mut |_| {});
+    assert_eq!(gateway.stop().tree, tree);
+}
+
 #[test]
 fn a_voters_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();

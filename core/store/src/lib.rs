@@ -18,4 +18,4 @@ pub use prepare::{PrepareRequest, Preparer};
 pub use session::{SessionState, SessionTracker};
 pub use snapshot::{SnapshotCursor, SnapshotError, SnapshotReader};
 pub use time::Timestamp;
-pub use tree::{Change, DataTree, NodeRef, Owner, PartOutcome, TxnOutcome, TxnResult};
+pub use tree::{Change, DataTree, NodeRef, Owner, PartOutcome, TxnOutcome, TxnResult, Usage};

@@ -117,8 +117,10 @@ struct Leader {
 
 impl Leader {
     fn new() -> Self {
+        let mut tree = DataTree::new();
+        tree.track(["/a", "/b/c", "/zookeeper"]);
         Self {
-            tree: DataTree::new(),
+            tree,
             preparer: Preparer::new(PrepareConfig::default()),
             pending: VecDeque::new(),
             history: Vec::new(),
@@ -192,6 +194,9 @@ fn assert_same(tree: &DataTree, live: &DataTree) {
     assert_eq!(tree.digest(), live.digest());
     assert_eq!(tree.recompute_digest(), live.digest());
     assert_eq!(tree.approximate_data_size(), live.approximate_data_size());
+    let mut counted = tree.clone();
+    counted.track_like(live);
+    assert_eq!(counted.tracked(), live.tracked());
     assert_eq!(tree.ephemeral_count(), live.ephemeral_count());
     let owned = |tree: &DataTree, session| {
         let mut paths: Vec<_> = tree.ephemerals(session).map(str::to_owned).collect();

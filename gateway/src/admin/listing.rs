@@ -90,12 +90,15 @@ const fn short_name(op: OpCode) -> &'static str {
 }
 
 /// Whether a session may be told of here. Where a tenant sees a part of the tree only, the sessions of others are no
-/// business of its: it is told of those that were given out here or are connected here.
-fn is_ours(edge: &Edge, session: SessionId) -> bool {
+/// business of its: it is told of those that were given out here, are connected here, or own a znode that it sees.
+fn is_ours(edge: &Edge, tree: &DataTree, session: SessionId) -> bool {
     const ID_BITS: u32 = 56;
-    !edge.hub.root().is_confined()
+    let root = edge.hub.root();
+    !root.is_confined()
         || (session >> ID_BITS) & 0xff == edge.config.id
         || edge.hub.is_attached(session)
+        // One session is one tenant's, so any one of its znodes tells whose.
+        || tree.ephemerals(session).next().is_some_and(|path| root.leave(path).is_some())
 }
 
 /// Sessions: the core's, and those that only this gateway knows.
@@ -105,31 +108,39 @@ pub(super) fn sessions(edge: Arc<Edge>) -> Sessions {
         let left = edge.hub.local().expiries();
         left.into_iter().map(|(left, sessions)| (millis(now + left), sessions)).collect()
     });
-    let count = if edge.hub.root().is_confined() {
-        all_sessions(Arc::clone(&edge)).map(|batch| batch.len()).sum()
-    } else {
-        edge.replica.read().sessions().len()
+    let ours = {
+        let edge = Arc::clone(&edge);
+        move |mut batch: Vec<(SessionId, i32)>| {
+            let tree = edge.replica.read();
+            batch.retain(|(session, _)| is_ours(&edge, &tree, *session));
+            drop(tree);
+            batch
+        }
     };
-    Sessions { local, global: GlobalSessions::Known(count, all_sessions(edge)) }
+    let count = session_count(&edge);
+    Sessions { local, global: GlobalSessions::Known(count, Box::new(tree::sessions(edge).map(ours))) }
 }
 
-/// The core's sessions, as far as they may be told of.
-fn all_sessions(edge: Arc<Edge>) -> Batches<(SessionId, i32)> {
-    Box::new(tree::sessions(Arc::clone(&edge)).map(move |mut batch| {
-        batch.retain(|(session, _)| is_ours(&edge, *session));
-        batch
-    }))
+/// How many of the core's sessions may be told of.
+pub(super) fn session_count(edge: &Edge) -> usize {
+    let tree = edge.replica.read();
+    if edge.hub.root().is_confined() {
+        tree.sessions().filter(|(session, _)| is_ours(edge, &tree, *session)).count()
+    } else {
+        tree.sessions().len()
+    }
 }
 
 /// How many sessions own ephemerals that may be told of.
 pub(super) fn ephemeral_owners(edge: &Edge) -> usize {
-    tree::ephemeral_owners(edge).filter(|owner| is_ours(edge, *owner)).count()
+    tree::ephemeral_owners(edge).filter(|owner| is_ours(edge, &edge.replica.read(), *owner)).count()
 }
 
 /// Sessions with paths of their ephemerals.
 pub(super) fn ephemerals(edge: Arc<Edge>) -> Batches<(SessionId, Vec<String>)> {
     Box::new(tree::ephemerals(Arc::clone(&edge)).map(move |batch| {
-        let ours = batch.into_iter().filter(|(owner, _)| is_ours(&edge, *owner));
+        let tree = edge.replica.read();
+        let ours = batch.into_iter().filter(|(owner, _)| is_ours(&edge, &tree, *owner));
         let inside = |path: &String| edge.hub.root().leave(path).map(Into::into);
         ours.map(|(owner, paths)| (owner, paths.iter().filter_map(inside).collect())).collect()
     }))

@@ -12,6 +12,7 @@ use palisade_admin::source::{
     Configuration, Connection, LastSnapshot, Quorum, Sessions, Source, Status, Voter, WatchSummary,
 };
 use palisade_admin::system;
+use palisade_store::Usage;
 use palisade_wire::{SessionId, Zxid};
 use palisade_zab::{Ensemble, Member};
 
@@ -33,7 +34,7 @@ impl Source for Edge {
         let (received, sent) = stats.packets();
         let (zxid, nodes) = {
             let tree = self.replica.read();
-            (tree.last_zxid(), tree.node_count())
+            (tree.last_zxid(), self.hub.root().usage(&tree).znodes + 1)
         };
         Status {
             // A client that was let in to read asks for this until it finds a server that writes.
@@ -202,10 +203,8 @@ impl Edge {
 
 /// What stands for the present.
 fn gauges(edge: &Edge, status: &Status) -> Vec<Sample> {
-    let (ephemerals, bytes, sessions) = {
-        let tree = edge.replica.read();
-        (tree.ephemeral_count(), tree.approximate_data_size(), tree.sessions().len())
-    };
+    let Usage { ephemerals, bytes, .. } = edge.hub.root().usage(&edge.replica.read());
+    let sessions = listing::session_count(edge);
     let [open_files, max_files] = system::descriptors();
     let watches = edge.hub.watches().lock().len();
     let quorum = edge.quorum();

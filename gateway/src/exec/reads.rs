@@ -68,7 +68,7 @@ pub(super) fn get_acl(local: &Local<'_>, path: &str, out: &mut BytesMut) -> Done
 
 pub(super) fn get_all_children_number(local: &Local<'_>, path: &str, out: &mut BytesMut) -> Done {
     readable(local, path, Perms::READ)?;
-    let count = local.tree.descendants(&local.root.enter(path)).ok_or(ErrorCode::NO_NODE)?;
+    let count = local.root.descendants(local.tree, path).ok_or(ErrorCode::NO_NODE)?;
     out.put_i32(i32::try_from(count).unwrap_or(i32::MAX));
     Ok(())
 }

@@ -39,6 +39,7 @@ use crate::link::follower::{Follower, Parts};
 use crate::link::queue::Queue;
 use crate::replica::disk::{Disk, DiskGone, Done, Opened};
 use crate::replica::{Replica, ReplicaObserver};
+use crate::tenancy::Root;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -76,7 +77,8 @@ pub(crate) fn start(
         recent: Vec::new(),
     };
     let since_snapshot = opened.replayed;
-    let (tree, closed, log) = opened.split();
+    let (mut tree, closed, log) = opened.split();
+    tree.track(Root::new(&config.tenant.root).tracked());
     let replica = Replica::restored(tree, closed, observer);
     let disk = Disk::start(log, replica.clone()).map_err(GatewayError::Thread)?;
     let limits = queue::Limits { requests: config.limits.in_flight, bytes: config.limits.in_flight_bytes };

@@ -123,7 +123,8 @@ impl Replica {
 
     /// Puts `tree` in the place of the present one, and gives that back. `rewound` says that the leader took back
     /// transactions of the present one.
-    pub(crate) fn replace(&self, tree: DataTree, rewound: bool) -> DataTree {
+    pub(crate) fn replace(&self, mut tree: DataTree, rewound: bool) -> DataTree {
+        tree.track_like(&self.read());
         let mut batch = self.write();
         let (old, new) = (batch.tree.last_zxid(), tree.last_zxid());
         let rewound = rewound || new < old;

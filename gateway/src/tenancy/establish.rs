@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use palisade_store::DataTree;
 use palisade_wire::quorum::ForwardedRequest;
 use palisade_wire::request::{Create, Request};
-use palisade_wire::{Acl, CreateMode, ErrorCode, Id, OpCode, Perms, SessionId};
+use palisade_wire::{Acl, CreateMode, ErrorCode, Id, OpCode, SessionId};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -62,21 +62,21 @@ pub(crate) async fn establish(
 }
 
 fn is_established(root: &Root, tree: &DataTree) -> bool {
-    let births = births(root);
-    births.iter().all(|(path, _)| tree.node(path).is_some())
+    root.births().iter().all(|(path, _)| tree.node(path).is_some())
 }
 
-/// What must be there, parents first.
-fn births(root: &Root) -> Vec<(String, Vec<Acl>)> {
-    let readable = vec![Acl { perms: Perms::READ, id: Id::new("world", "anyone") }];
-    let inside = |name: &str| format!("{}{name}", root.path());
-    let mut births = Vec::new();
-    with_ancestors(root.path(), &mut births);
-    births.push((inside("/zookeeper"), Acl::open()));
-    births.push((inside("/zookeeper/config"), readable));
-    births.push((inside("/zookeeper/quota"), Acl::open()));
-    with_ancestors(root.quota_path(), &mut births);
-    births
+impl Root {
+    /// What must be there, parents first.
+    pub(super) fn births(&self) -> Vec<(String, Vec<Acl>)> {
+        let inside = |name: &str| format!("{}{name}", self.path());
+        let mut births = Vec::new();
+        with_ancestors(self.path(), &mut births);
+        births.push((inside("/zookeeper"), Acl::open()));
+        births.push((inside("/zookeeper/config"), Acl::read_only()));
+        births.push((self.stand_in(), Acl::open()));
+        with_ancestors(self.quota_path(), &mut births);
+        births
+    }
 }
 
 fn with_ancestors(path: &str, births: &mut Vec<(String, Vec<Acl>)>) {
@@ -87,7 +87,7 @@ fn with_ancestors(path: &str, births: &mut Vec<(String, Vec<Acl>)>) {
 async fn make(root: &Root, replica: &Replica, link: &CoreLink, session: SessionId) -> Result<(), Failed> {
     let ask = |op, body| ask(link, session, op, body);
     expect("its session", ask(OpCode::CreateSession, Request::CreateSession(SESSION_TIMEOUT_MS)).await?)?;
-    for (path, acl) in births(root) {
+    for (path, acl) in root.births() {
         if replica.read().node(&path).is_some() {
             continue;
         }
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn parents_come_first() {
-        let births = births(&Root::new("/t/a"));
+        let births = Root::new("/t/a").births();
         let paths: Vec<_> = births.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(
             paths,

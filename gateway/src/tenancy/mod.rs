@@ -17,6 +17,7 @@
 mod establish;
 mod rewrite;
 mod root;
+mod usage;
 
 pub(crate) use establish::establish;
 pub(crate) use rewrite::confine;

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use palisade_wire::path;
 
 /// Where quotas stand.
-const QUOTA: &str = "/zookeeper/quota";
+pub(super) const QUOTA: &str = "/zookeeper/quota";
 /// Where a server keeps its own.
-const RESERVED: &str = "/zookeeper";
+pub(super) const RESERVED: &str = "/zookeeper";
 
 /// The sub-tree that a tenant's clients see as `/`, and the names of its znodes inside and outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,12 @@ impl Root {
     /// The core's path of the root's quotas.
     pub(crate) fn quota_path(&self) -> &str {
         &self.quota
+    }
+
+    /// The core's path of the znode that stands for the parent of all quotas in the list of its siblings; the quotas
+    /// are elsewhere.
+    pub(super) fn stand_in(&self) -> String {
+        format!("{}{QUOTA}", self.prefix)
     }
 
     /// The core's path for a client's.

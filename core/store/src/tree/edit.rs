@@ -24,7 +24,8 @@ impl DataTree {
         node.parent = parent;
         node.place = self.nodes.get(parent).map_or(0, |p| p.children().len() as u32);
         self.digest = self.digest.wrapping_add(node.digest());
-        self.content_bytes += (node.path.len() + node.data_len()) as u64;
+        self.content_bytes += node.content_bytes();
+        self.tracked.inserted(&node);
         let owner = Owner::from_stored(node.meta.owner);
         let is_root = node.path.is_empty();
         let id = self.nodes.insert(node);
@@ -59,7 +60,8 @@ impl DataTree {
         let node = self.nodes.remove(id)?;
         self.remove_child(node.parent, node.place);
         self.digest = self.digest.wrapping_sub(node.digest());
-        self.content_bytes -= (node.path.len() + node.data_len()) as u64;
+        self.content_bytes -= node.content_bytes();
+        self.tracked.removed(&node);
         match Owner::from_stored(node.meta.owner) {
             Owner::Persistent => {}
             Owner::Ephemeral(session) => {
@@ -105,6 +107,7 @@ impl DataTree {
             edit(&mut node.meta);
             self.digest = self.digest.wrapping_sub(before).wrapping_add(node.digest());
             self.content_bytes = self.content_bytes - old_len as u64 + node.data_len() as u64;
+            self.tracked.data_replaced(&node.path, old_len, node.data_len());
         }
     }
 

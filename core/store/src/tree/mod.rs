@@ -9,6 +9,7 @@ mod outcome;
 mod quota;
 mod read;
 mod slab;
+mod tracked;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod tests;
 pub use node::Owner;
 pub use outcome::{Change, PartOutcome, TxnOutcome, TxnResult};
 pub use read::NodeRef;
+pub use tracked::Usage;
 
 pub(crate) use acls::{AclId, AclTable};
 pub(crate) use node::{Meta, Node, NodeId, content_crc, node_digest};
@@ -27,6 +29,7 @@ use palisade_wire::{Acl, SessionId, Zxid};
 use index::PathIndex;
 use quota::Quotas;
 use slab::Slab;
+use tracked::Tracked;
 
 /// The znodes that every tree has and nobody may delete, "/" aside.
 pub(crate) const ZOOKEEPER: &str = "/zookeeper";
@@ -53,6 +56,7 @@ pub struct DataTree {
     digest: u64,
     /// Bytes of all paths and data.
     content_bytes: u64,
+    tracked: Tracked,
     last_zxid: Zxid,
 }
 
@@ -90,6 +94,7 @@ impl DataTree {
             quotas: Quotas::default(),
             digest: 0,
             content_bytes: 0,
+            tracked: Tracked::default(),
             last_zxid: Zxid::ZERO,
         }
     }

@@ -212,6 +212,11 @@ impl Node {
         self.data.as_ref().map_or(0, |d| d.len())
     }
 
+    /// What the node takes of the tree's size: its path and its data.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        (self.path.len() + self.data_len()) as u64
+    }
+
     pub(crate) fn digest(&self) -> u64 {
         node_digest(&self.path, self.content_crc, &self.meta)
     }

@@ -37,6 +37,18 @@ impl ApacheServer {
         Self::start_with(folder, members, id, &SETTINGS, &[EXTENDED_TYPES])
     }
 
+    /// Starts an observer of `voters` in `folder`, and waits until it serves.
+    #[track_caller]
+    pub fn start_observer(folder: &Path, voters: &[Member], ports: &mut Ports) -> Self {
+        let id = u8::try_from(voters.len()).expect("a few voters") + 1;
+        let mut members = voters.to_vec();
+        members.extend(Member::several(1, ports).into_iter().map(|m| Member { id, is_observer: true, ..m }));
+        let settings = [&SETTINGS[..], &["peerType=observer"]].concat();
+        let server = Self::start_with(folder, &members, id, &settings, &[EXTENDED_TYPES]);
+        server.wait_until_serving();
+        server
+    }
+
     /// Starts a server that does nothing by itself: no snapshot and no reaping of containers. `settings` are more lines
     /// of its `zoo.cfg`, `options` more of the JVM's; without such a line it is a standalone one.
     #[track_caller]

@@ -5,6 +5,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How often a copier looks whether bytes may pass again.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A proxy on a free port of 127.0.0.1; gone with all its connections when dropped.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct Proxy {
 struct State {
     /// Connections are refused.
     is_cut: bool,
+    /// Bytes wait here.
+    is_silent: bool,
     is_dropped: bool,
     ends: Vec<TcpStream>,
     requests: BTreeMap<i32, Vec<usize>>,
@@ -40,6 +46,11 @@ impl Proxy {
         self.address.to_string()
     }
 
+    /// Its port.
+    pub const fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Ends all connections, and every new one at once.
     pub fn cut(&self) {
         let mut state = lock(&self.state);
@@ -47,9 +58,15 @@ impl Proxy {
         state.end_all();
     }
 
-    /// Lets clients through again.
+    /// Keeps all connections, and lets no byte through: nobody is told that the other side cannot be reached.
+    pub fn silence(&self) {
+        lock(&self.state).is_silent = true;
+    }
+
+    /// Lets clients through again, and what waited here.
     pub fn restore(&self) {
-        lock(&self.state).is_cut = false;
+        let mut state = lock(&self.state);
+        (state.is_cut, state.is_silent) = (false, false);
     }
 
     /// The lengths of all requests of a type that clients have sent, in bytes.
@@ -112,10 +129,26 @@ fn connect(client: &TcpStream, server: &TcpStream, state: &Arc<Mutex<State>>) ->
     }
     let (from, to, shared) = (client.try_clone()?, server.try_clone()?, Arc::clone(state));
     let mut frames = Frames::default();
-    thread::spawn(move || copy(from, to, |bytes| frames.note(bytes, &shared)));
-    let (from, to) = (server.try_clone()?, client.try_clone()?);
-    thread::spawn(move || copy(from, to, |_| ()));
+    thread::spawn(move || {
+        copy(from, to, |bytes| {
+            frames.note(bytes, &shared);
+            wait_for_sound(&shared);
+        });
+    });
+    let (from, to, shared) = (server.try_clone()?, client.try_clone()?, Arc::clone(state));
+    thread::spawn(move || copy(from, to, |_| wait_for_sound(&shared)));
     Ok(())
+}
+
+/// Waits until bytes may pass, or the proxy is gone.
+fn wait_for_sound(state: &Mutex<State>) {
+    let is_silent = || {
+        let state = lock(state);
+        state.is_silent && !state.is_dropped
+    };
+    while is_silent() {
+        thread::sleep(LOOK);
+    }
 }
 
 fn copy(mut from: TcpStream, mut to: TcpStream, mut note: impl FnMut(&[u8])) {

@@ -17,6 +17,8 @@ pub struct Member {
     pub election_port: u16,
     /// The client port, which only Apache serves.
     pub client_port: u16,
+    /// Whether it follows without a vote.
+    pub is_observer: bool,
 }
 
 impl Member {
@@ -27,6 +29,7 @@ impl Member {
             quorum_port: ports.take(),
             election_port: ports.take(),
             client_port: ports.take(),
+            is_observer: false,
         };
         (1..=count).map(member).collect()
     }
@@ -65,8 +68,9 @@ pub fn write(folder: &Path, members: &[Member], id: u8, extra: &[&str]) -> PathB
     if members.len() > 1 || extra.contains(&ENSEMBLE_OF_ONE) {
         fs::write(data.join("myid"), format!("{id}\n")).expect("cannot write myid");
         for member in members {
-            let Member { id, quorum_port, election_port, .. } = member;
-            writeln!(text, "server.{id}=127.0.0.1:{quorum_port}:{election_port}")
+            let Member { id, quorum_port, election_port, is_observer, .. } = member;
+            let role = if *is_observer { "observer" } else { "participant" };
+            writeln!(text, "server.{id}=127.0.0.1:{quorum_port}:{election_port}:{role}")
                 .expect("a String takes all");
         }
     }

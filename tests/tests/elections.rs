@@ -5,11 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use palisade_tests::apache::ApacheEnsemble;
-use palisade_tests::folder::Folder;
+use palisade_tests::ensemble::Ensemble;
 use palisade_tests::herd::{Herd, Size};
-use palisade_tests::palisade::{Core, Gateway};
-use palisade_tests::ports::Ports;
+use palisade_tests::palisade::Core;
 use rustix::process::Signal;
 
 /// Acknowledged writes between two faults.
@@ -21,17 +19,25 @@ fn elections() -> usize {
 
 #[test]
 fn nobody_notices_the_death_of_leaders() {
-    let mut core = Core::start();
-    let gateway = core.gateway(101, "gateway");
+    leaders_die(Ensemble::palisade(), elections());
+}
+
+#[test]
+fn nobody_notices_the_death_of_apaches_leaders() {
+    leaders_die(Ensemble::apache(), elections().min(2));
+}
+
+fn leaders_die(mut core: Ensemble, elections: usize) {
+    let gateway = core.gateway(101, &[]);
     let mut herd = Herd::start(&gateway.address(), Size::from_environment());
-    for election in 1..=elections() {
+    for election in 1..=elections {
         herd.wait_for_writes(STREAM);
         let leader = core.leader();
         herd.take_longest_write();
-        core.voters[leader].kill();
+        core.kill(leader);
         herd.wait_for_writes(STREAM);
         println!("election {election}: longest write {:?}", herd.take_longest_write());
-        core.voters[leader].restart();
+        core.start(leader);
         core.wait_until_complete();
     }
     println!("{}", herd.finish());
@@ -49,24 +55,5 @@ fn nobody_notices_a_leader_that_freezes_for_a_moment() {
     herd.wait_for_reads(250);
     core.voters[leader].process().signal(Signal::CONT);
     herd.wait_for_writes(STREAM);
-    println!("{}", herd.finish());
-}
-
-#[test]
-fn nobody_notices_the_death_of_apaches_leaders() {
-    let mut ensemble = ApacheEnsemble::start(3);
-    let (folder, mut ports) = (Folder::new(), Ports::lease());
-    let gateway = Gateway::start(folder.path(), 101, ensemble.members(), &mut ports);
-    let mut herd = Herd::start(&gateway.address(), Size::from_environment());
-    for election in 1..=elections().min(2) {
-        herd.wait_for_writes(STREAM);
-        let leader = ensemble.leader();
-        herd.take_longest_write();
-        ensemble.servers[leader].kill();
-        herd.wait_for_writes(STREAM);
-        println!("election {election}: longest write {:?}", herd.take_longest_write());
-        ensemble.servers[leader].restart();
-        ensemble.servers[leader].wait_until_serving();
-    }
     println!("{}", herd.finish());
 }

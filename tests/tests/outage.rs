@@ -1,96 +1,156 @@
-//! A gateway without its core: readers go on, owners are let go before others can own, and nobody hangs.
+//! A gateway without its core: readers go on, owners are let go before others can own, nobody hangs, and all are told
+//! what they missed. The cores are Palisade's and Apache's.
+//!
+//! `HERD_SESSIONS=1000 OUTAGE_SECONDS=60 LOCKS=50 CUTS=10 cargo test --release -p palisade-tests --test outage --
+//! --nocapture` is the size to try by hand.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::thread;
 use std::time::{Duration, Instant};
 
+use palisade_tests::apache::{ApacheEnsemble, ApacheServer};
+use palisade_tests::ensemble::{Behind, Ensemble};
+use palisade_tests::folder::Folder;
 use palisade_tests::herd::{Client, Trouble};
-use palisade_tests::palisade::{Core, Gateway};
-use palisade_tests::proxy::Proxy;
+use palisade_tests::lock_history::Competitors;
+use palisade_tests::palisade::Core;
+use palisade_tests::ports::Ports;
+use palisade_tests::survivors::{Crowd, LONG_MS, Survivors};
 use palisade_tests::wait::wait_for;
-use palisade_tests::zoo_cfg::Member;
 use palisade_wire::request::Request;
 use palisade_wire::{ErrorCode, OpCode};
 use rustix::process::Signal;
 
-/// Of owners: short, so that the core ends their sessions soon.
-const OWNER_MS: i32 = 4_000;
-/// Of all others, who say nothing while they wait for something else.
-const READER_MS: i32 = 40_000;
-const EPHEMERAL: i32 = 1;
 const SEQUENTIAL: i32 = 2;
-const READERS: usize = 20;
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long a write may wait for a core.
+const WRITE_WAIT: (&str, &str) = ("sessions.write_wait", "\"1s\"");
+/// More transactions than a voter remembers for those who come late, at this setting.
+const MANY: usize = 700;
+const REMEMBER_FEW: &str = "snapCount=100\ncommitLogCount=500";
 
-/// How long the core is gone: `OUTAGE_SECONDS`, or as long as an owner is certain to be let go.
+fn from_environment(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+/// How long the core is gone: at least as long as an owner is certain to be let go.
 fn outage() -> Duration {
-    let seconds = std::env::var("OUTAGE_SECONDS").ok().and_then(|n| n.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(6))
+    Duration::from_secs(from_environment("OUTAGE_SECONDS", 4))
+}
+
+/// Why there is no core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// All voters are killed, and start again.
+    Death,
+    /// The network to them is silent; they go on.
+    Partition,
 }
 
 #[test]
-fn readers_go_on_while_all_voters_are_dead_and_everybody_works_afterwards() {
-    let mut core = Core::start();
-    let gateway = core.gateway_with(101, "gateway", &[("sessions.write_wait", "\"1s\"")]);
-    let connect = || Client::connect(&gateway.address(), READER_MS).unwrap();
-    let mut writer = connect();
-    writer.create("/news", 0).unwrap();
-    let mut owner = Client::connect(&gateway.address(), OWNER_MS).unwrap();
-    owner.create("/owned", EPHEMERAL).unwrap();
-    let mut readers: Vec<Client> = (0..READERS).map(|_| connect()).collect();
-    for reader in &mut readers {
-        assert_eq!(reader.get("/news").unwrap(), b"0");
-    }
+fn all_survive_the_death_of_all_voters() {
+    all_survive(Ensemble::palisade(), Fault::Death, 0);
+}
 
-    core.voters.iter_mut().for_each(|voter| voter.kill());
-    let (until, mut owner_let_go, mut failed, mut reads) = (Instant::now() + outage(), false, 0, 0);
-    while Instant::now() < until {
-        for client in readers.iter_mut().chain([&mut writer]) {
-            assert_eq!(client.get("/news").unwrap(), b"0", "connected clients go on reading");
-            reads += 1;
-        }
-        if !owner_let_go {
-            owner_let_go = match owner.get("/owned") {
-                Ok(_) => false,
-                Err(Trouble::Disconnected) => true,
-                Err(trouble) => panic!("{trouble:?}"),
-            };
-        }
-        assert_eq!(connect().get("/news").unwrap(), b"0", "new readers are let in");
-        if failed < 2 {
-            let failure = writer.set("/news", b"lost", -1).unwrap_err();
-            assert_eq!(failure, Trouble::Refused(ErrorCode::CONNECTION_LOSS));
-            failed += 1;
-        }
-        thread::sleep(PAUSE);
-    }
-    assert!(owner_let_go && failed == 2);
+#[test]
+fn all_survive_the_death_of_all_voters_and_a_whole_new_tree() {
+    all_survive(Ensemble::palisade_with(REMEMBER_FEW), Fault::Death, MANY);
+}
 
-    core.voters.iter_mut().for_each(|voter| voter.restart());
-    core.wait_until_complete();
-    let mut failed = 0;
-    wait_for("a write that is taken", || match writer.set("/news", b"1", -1) {
-        Ok(()) => Some(()),
-        Err(Trouble::Refused(ErrorCode::CONNECTION_LOSS)) => {
-            failed += 1;
-            None
-        }
-        Err(trouble) => panic!("{trouble:?}"),
-    });
-    for reader in &mut readers {
-        assert_eq!(reader.get("/news").unwrap(), b"1", "without a new connection");
-        assert!(reader.events() > 0, "and it was told");
+#[test]
+fn all_survive_a_silent_network() {
+    all_survive(Ensemble::palisade(), Fault::Partition, 0);
+}
+
+#[test]
+fn all_survive_the_death_of_all_apaches_voters() {
+    all_survive(Ensemble::apache(), Fault::Death, 0);
+}
+
+/// A gateway with many clients is without its core for a while. Others, at another gateway, are back sooner, change what
+/// those clients watch, and the core ends their sessions, before they are healed. `more` changes that nobody watches come
+/// first; if there are [`MANY`], a whole tree heals the gateway.
+fn all_survive(mut core: Ensemble, fault: Fault, more: usize) {
+    let mut behind = core.gateway_behind_cut(101, &[WRITE_WAIT]);
+    let elsewhere = core.gateway(102, &[WRITE_WAIT]);
+    let mut writer = Client::connect(&behind.address(), LONG_MS).unwrap();
+    let mut other = Client::connect(&elsewhere.address(), LONG_MS).unwrap();
+    let mut survivors = Survivors::start(&behind.address(), &mut writer, Crowd::from_environment());
+    writer.create("/line", 0).unwrap();
+
+    match fault {
+        Fault::Death => core.kill_all(),
+        Fault::Partition => behind.silence(),
     }
-    println!("{reads} reads during the outage, {failed} writes failed after it");
+    let start = Instant::now();
+    let (mut longest, mut failed) = (Duration::ZERO, 0);
+    while start.elapsed() < outage() {
+        let asked = Instant::now();
+        let failure = writer.create("/line/n-", SEQUENTIAL).unwrap_err();
+        assert_eq!(failure, Trouble::Refused(ErrorCode::CONNECTION_LOSS));
+        longest = longest.max(asked.elapsed());
+        failed += 1;
+        assert_eq!(writer.get("/line").unwrap(), b"0", "who writes in vain reads on");
+        let mut new = Client::connect(&behind.address(), LONG_MS).unwrap();
+        assert_eq!(new.get("/line").unwrap(), b"0", "new readers are let in");
+    }
+    let let_go = survivors.wait_until_owners_are_let_go();
+    let report = survivors.report();
+    println!("without a core: {report:?}; {failed} writes failed, none after more than {longest:?}");
+    assert_eq!((report.failed, report.expired), (0, 0));
+
+    if fault == Fault::Death {
+        behind.cut();
+        core.start_all();
+    }
+    wait_for("a write elsewhere", || other.set("/line", b"back", -1).ok());
+    let gone = survivors.wait_until_owners_are_gone(&mut other);
+    let early = let_go.iter().zip(&gone).map(|(let_go, gone)| gone.checked_duration_since(*let_go));
+    let earliest = early.min().unwrap().expect("an owner is let go before its znode is gone");
+    for _ in 0..more {
+        other.set("/line", b"more", -1).unwrap();
+    }
+    Survivors::change(&mut other);
+    assert_eq!(survivors.report().failed, 0);
+
+    behind.restore();
+    survivors.wait_until_well();
+    let name = wait_for("a write here", || writer.create("/line/n-", SEQUENTIAL).ok());
+    let number: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
+    // What reached a leader of this epoch may have had its effect.
+    let may_count = if fault == Fault::Death { 0 } else { failed };
+    assert!(number <= may_count, "{number} writes had their effect that failed");
+    let report = survivors.finish();
+    println!("healed: {report:?}; owners were let go {earliest:?} before others could own");
+    assert_eq!(report.failed, 0);
+    let whole = behind.gateway.process().log().contains("the replica was replaced as a whole");
+    assert!(whole || more == 0, "a whole tree was sent");
+}
+
+/// The same to Apache's clients, for comparison: they have a server without a vote, as a gateway is one.
+#[test]
+fn few_reads_survive_at_an_observer_of_apaches() {
+    let (mut apache, folder, mut ports) = (ApacheEnsemble::start(3), Folder::new(), Ports::lease());
+    let observer = ApacheServer::start_observer(folder.path(), apache.members(), &mut ports);
+    let address = format!("127.0.0.1:{}", observer.client_port());
+    let mut writer = Client::connect(&address, LONG_MS).unwrap();
+    let crowd = Crowd { readers: 40, formers: 0, owners: 0 };
+    let mut survivors = Survivors::start(&address, &mut writer, crowd);
+    apache.servers.iter_mut().for_each(ApacheServer::kill);
+    let (before, killed) = (survivors.report(), Instant::now());
+    thread::sleep(outage());
+    let after = survivors.finish();
+    let (read, failed) = (after.reads - before.reads, after.failed - before.failed);
+    println!("an observer without its ensemble for {:?}: {read} reads, {failed} failed", killed.elapsed());
+    assert!(failed > 0);
 }
 
 /// The connections to the core stay, and nothing comes.
 #[test]
 fn writes_and_syncs_to_a_silent_core_fail_and_take_effect_at_most_once() {
     let mut core = Core::start();
-    let gateway = core.gateway_with(101, "gateway", &[("sessions.write_wait", "\"1s\"")]);
-    let mut client = Client::connect(&gateway.address(), READER_MS).unwrap();
+    let gateway = core.gateway_with(101, "gateway", &[WRITE_WAIT]);
+    let mut client = Client::connect(&gateway.address(), LONG_MS).unwrap();
     client.create("/line", 0).unwrap();
     assert_eq!(client.create("/line/n-", SEQUENTIAL).unwrap(), "/line/n-0000000000");
     let failure = Trouble::Refused(ErrorCode::CONNECTION_LOSS);
@@ -114,58 +174,35 @@ fn writes_and_syncs_to_a_silent_core_fail_and_take_effect_at_most_once() {
     assert!((1..=1 + failed).contains(&number), "{number} took effect before, of 1 to {}", 1 + failed);
 }
 
-/// Two gateways of one core; the first is cut off while the core goes on.
 #[test]
-fn a_lock_is_let_go_behind_a_cut_before_another_client_gets_it() {
-    let mut core = Core::start();
-    let proxies: Vec<Proxy> = core
-        .members
-        .iter()
-        .map(|member| Proxy::start(&format!("127.0.0.1:{}", member.quorum_port)))
-        .collect();
-    let port = |proxy: &Proxy| proxy.address().rsplit_once(':').unwrap().1.parse().unwrap();
-    let behind: Vec<Member> = core
-        .members
-        .iter()
-        .zip(&proxies)
-        .map(|(m, p)| Member { quorum_port: port(p), ..m.clone() })
-        .collect();
-    let folder = core.folder.subfolder("cut");
-    let cut = Gateway::start(&folder, 101, &behind, &mut core.ports);
-    let whole = core.gateway(102, "whole");
+fn no_lock_has_two_holders_while_gateways_are_cut_off() {
+    locks_change_hands(Ensemble::palisade());
+}
 
-    let mut owner = Client::connect(&cut.address(), OWNER_MS).unwrap();
-    let mut next = Client::connect(&whole.address(), READER_MS).unwrap();
-    owner.create("/lock", EPHEMERAL).unwrap();
-    let mut reader = Client::connect(&cut.address(), READER_MS).unwrap();
-    wait_for("the lock seen by both", || next.get("/lock").ok());
+#[test]
+fn no_lock_has_two_holders_while_gateways_are_cut_off_from_apaches_voters() {
+    locks_change_hands(Ensemble::apache());
+}
 
-    let owner = thread::spawn(move || {
-        while owner.get("/lock").is_ok() {
-            thread::sleep(PAUSE);
+/// One of two gateways after the other is cut off from a core that goes on, until clients of the other have its
+/// clients' locks. Some cuts break the connections, others leave them silent.
+fn locks_change_hands(mut core: Ensemble) {
+    let sides = [101, 102].map(|id| core.gateway_behind_cut(id, &[WRITE_WAIT]));
+    let locks = usize::try_from(from_environment("LOCKS", 5)).unwrap();
+    let competitors = Competitors::start(&sides.each_ref().map(Behind::address), locks);
+    sides[1].cut();
+    competitors.wait_for_side(0);
+    sides[1].restore();
+    for cut in 0..usize::try_from(from_environment("CUTS", 2)).unwrap() {
+        let (away, other) = (cut % 2, (cut + 1) % 2);
+        if cut % 4 < 2 {
+            sides[away].silence();
+        } else {
+            sides[away].cut();
         }
-        Instant::now()
-    });
-    for proxy in &proxies {
-        proxy.cut();
+        competitors.wait_for_side(other);
+        sides[away].restore();
+        competitors.wait_for_expired(locks * (cut + 1));
     }
-    let taken = wait_for("the lock of an owner who is not heard any more", || {
-        match next.create("/lock", EPHEMERAL) {
-            Ok(_) => Some(Instant::now()),
-            Err(Trouble::Refused(ErrorCode::NODE_EXISTS)) => None,
-            Err(trouble) => panic!("{trouble:?}"),
-        }
-    });
-    let let_go = owner.join().unwrap();
-    assert!(let_go < taken, "two held the lock for {:?}", let_go.duration_since(taken));
-    println!("the lock was free for {:?}", taken.duration_since(let_go));
-
-    // Behind the cut, the past goes on until it is healed.
-    assert_eq!(reader.get("/lock").unwrap(), b"0");
-    next.set("/lock", b"1", 0).unwrap();
-    for proxy in &proxies {
-        proxy.restore();
-    }
-    wait_for("the new lock behind the healed cut", || (reader.get("/lock").unwrap() == b"1").then_some(()));
-    assert!(reader.events() > 0);
+    println!("{}", competitors.finish());
 }

@@ -1,13 +1,15 @@
-//! One session on one connection, which must never break.
+//! One session, on one connection at a time.
 
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use palisade_wire::connect::{ConnectRequest, ConnectResponse};
-use palisade_wire::reply::ReplyHeader;
-use palisade_wire::request::{Create, PathWatch, Request, RequestHeader, xid};
-use palisade_wire::{Acl, ErrorCode, OpCode, Reader, SessionId, Zxid, frame};
+use palisade_wire::reply::{EventType, ReplyHeader, WatchEvent};
+use palisade_wire::request::{Create, PathWatch, Request, RequestHeader, SetWatches, xid};
+use palisade_wire::{Acl, DecodeError, ErrorCode, OpCode, Reader, SessionId, Stat, Zxid, frame};
 
 use crate::wait::PATIENCE;
 
@@ -18,7 +20,9 @@ const MAX_FRAME: usize = 4 << 20;
 pub enum Trouble {
     /// The connection ended.
     Disconnected,
-    /// Nothing came for [`PATIENCE`].
+    /// The session has ended, the server says.
+    Expired,
+    /// Nothing came for the client's patience.
     Silence,
     /// The answer was an error.
     Refused(ErrorCode),
@@ -26,15 +30,50 @@ pub enum Trouble {
     Nonsense(String),
 }
 
-/// A session.
+fn nonsense(error: DecodeError) -> Trouble {
+    Trouble::Nonsense(error.to_string())
+}
+
+/// How a client watches a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Watch {
+    Data,
+    Existence,
+    Children,
+    Persistent,
+    Recursive,
+}
+
+impl Watch {
+    /// Whether this event uses up such a watch of its path.
+    const fn ends_with(self, event: EventType) -> bool {
+        match self {
+            Self::Data | Self::Existence => !matches!(event, EventType::NodeChildrenChanged),
+            Self::Children => matches!(event, EventType::NodeChildrenChanged | EventType::NodeDeleted),
+            Self::Persistent | Self::Recursive => false,
+        }
+    }
+}
+
+/// A session. It knows what it watches, as clients do.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
     input: BytesMut,
     xid: i32,
     session: SessionId,
+    password: [u8; 16],
+    timeout_ms: i32,
     last: Zxid,
-    events: u64,
+    watches: BTreeSet<(Watch, String)>,
+    events: Vec<(EventType, String)>,
+}
+
+fn open(address: &str, patience: Duration) -> Result<TcpStream, Trouble> {
+    let stream = TcpStream::connect(address).map_err(|_| Trouble::Disconnected)?;
+    stream.set_nodelay(true).expect("a socket option of every TCP socket");
+    stream.set_read_timeout(Some(patience)).expect("a socket option of every TCP socket");
+    Ok(stream)
 }
 
 impl Client {
@@ -43,24 +82,73 @@ impl Client {
     /// # Errors
     /// See [`Trouble`].
     pub fn connect(address: &str, timeout_ms: i32) -> Result<Self, Trouble> {
-        let stream = TcpStream::connect(address).map_err(|_| Trouble::Disconnected)?;
-        stream.set_nodelay(true).expect("a socket option of every TCP socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option of every TCP socket");
-        let mut client =
-            Self { stream, input: BytesMut::new(), xid: 0, session: 0, last: Zxid::ZERO, events: 0 };
+        Self::connect_with(address, timeout_ms, PATIENCE)
+    }
+
+    /// The same for a client that waits no longer than this for an answer.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn connect_with(address: &str, timeout_ms: i32, patience: Duration) -> Result<Self, Trouble> {
+        let mut client = Self {
+            stream: open(address, patience)?,
+            input: BytesMut::new(),
+            xid: 0,
+            session: 0,
+            password: [0; 16],
+            timeout_ms,
+            last: Zxid::ZERO,
+            watches: BTreeSet::new(),
+            events: Vec::new(),
+        };
+        client.shake_hands()?;
+        Ok(client)
+    }
+
+    /// Goes on with the session on another connection, and sets its watches again.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn reconnect(&mut self, address: &str) -> Result<(), Trouble> {
+        let patience = self.stream.read_timeout().ok().flatten().unwrap_or(PATIENCE);
+        self.stream = open(address, patience)?;
+        self.input.clear();
+        self.shake_hands()?;
+        let paths = |kind| {
+            let of_kind = self.watches.iter().filter(move |(k, _)| *k == kind);
+            of_kind.map(|(_, path)| path.clone().into()).collect()
+        };
+        let request = Request::SetWatches(SetWatches {
+            relative_zxid: self.last,
+            data: paths(Watch::Data),
+            exist: paths(Watch::Existence),
+            child: paths(Watch::Children),
+            persistent: paths(Watch::Persistent),
+            recursive: paths(Watch::Recursive),
+        });
+        if self.watches.is_empty() {
+            return Ok(());
+        }
+        self.call_as(xid::SET_WATCHES, OpCode::SetWatches2, &request).map(|_| ())
+    }
+
+    fn shake_hands(&mut self) -> Result<(), Trouble> {
+        let (session, password) = (self.session, self.password);
         let request = ConnectRequest {
             protocol_version: 0,
-            last_zxid_seen: Zxid::ZERO,
-            timeout_ms,
-            session: 0,
-            password: &[0; 16],
+            last_zxid_seen: self.last,
+            timeout_ms: self.timeout_ms,
+            session,
+            password: &password,
             read_only: Some(false),
         };
-        client.send(|b| request.encode(b))?;
-        let frame = client.frame()?;
-        let response = ConnectResponse::decode(&frame).map_err(|e| Trouble::Nonsense(e.to_string()))?;
-        client.session = response.session;
-        Ok(client)
+        self.send(|b| request.encode(b))?;
+        let response = ConnectResponse::decode(&self.frame()?).map_err(nonsense)?;
+        if response.session == 0 || response.timeout_ms <= 0 {
+            return Err(Trouble::Expired);
+        }
+        (self.session, self.password) = (response.session, response.password);
+        Ok(())
     }
 
     /// Its session's id.
@@ -68,9 +156,14 @@ impl Client {
         self.session
     }
 
-    /// Watch events received.
-    pub const fn events(&self) -> u64 {
-        self.events
+    /// How many watch events it received.
+    pub const fn events(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether it received such an event.
+    pub fn was_told(&self, kind: EventType, path: &str) -> bool {
+        self.events.iter().any(|(k, p)| *k == kind && p == path)
     }
 
     /// Asks, and waits for the answer; events that come before it are counted.
@@ -79,21 +172,32 @@ impl Client {
     /// See [`Trouble`].
     pub fn call(&mut self, op: OpCode, request: &Request<'_>) -> Result<Bytes, Trouble> {
         self.xid += 1;
-        let header = RequestHeader { xid: self.xid, op: op.as_i32() };
+        self.call_as(self.xid, op, request)
+    }
+
+    /// Says that it is still there, and waits until the server says so, too.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn ping(&mut self) -> Result<(), Trouble> {
+        self.call_as(xid::PING, OpCode::Ping, &Request::Ping).map(|_| ())
+    }
+
+    fn call_as(&mut self, xid: i32, op: OpCode, request: &Request<'_>) -> Result<Bytes, Trouble> {
         self.send(|b| {
-            header.encode(b);
+            RequestHeader { xid, op: op.as_i32() }.encode(b);
             request.encode(b);
         })?;
         loop {
             let frame = self.frame()?;
             let mut r = Reader::new(&frame);
-            let header = ReplyHeader::decode(&mut r).map_err(|e| Trouble::Nonsense(e.to_string()))?;
+            let header = ReplyHeader::decode(&mut r).map_err(nonsense)?;
             if header.xid == xid::NOTIFICATION {
-                self.events += 1;
+                self.heard(&WatchEvent::decode(&header, r.rest()).map_err(nonsense)?);
                 continue;
             }
-            if header.xid != self.xid {
-                return Err(Trouble::Nonsense(format!("xid {} instead of {}", header.xid, self.xid)));
+            if header.xid != xid {
+                return Err(Trouble::Nonsense(format!("xid {} instead of {xid}", header.xid)));
             }
             if header.zxid < self.last {
                 return Err(Trouble::Nonsense(format!("{} after {}", header.zxid, self.last)));
@@ -106,6 +210,15 @@ impl Client {
         }
     }
 
+    fn heard(&mut self, event: &WatchEvent<'_>) {
+        self.watches.retain(|(kind, path)| !kind.ends_with(event.kind) || path != event.path);
+        self.events.push((event.kind, event.path.to_owned()));
+    }
+
+    fn watch(&mut self, kind: Watch, path: &str) {
+        self.watches.insert((kind, path.to_owned()));
+    }
+
     /// Creates a znode; its path.
     ///
     /// # Errors
@@ -114,7 +227,7 @@ impl Client {
         let (path, data, acl) = (path.into(), Some(&b"0"[..]), Acl::open());
         let body =
             self.call(OpCode::Create, &Request::Create(Create { path, data, acl, flags, ttl_ms: None }))?;
-        let path = Reader::new(&body).string("path").map_err(|e| Trouble::Nonsense(e.to_string()))?;
+        let path = Reader::new(&body).string("path").map_err(nonsense)?;
         Ok(path.into_owned())
     }
 
@@ -127,15 +240,63 @@ impl Client {
         self.call(OpCode::SetData, &request).map(|_| ())
     }
 
+    /// Deletes a znode.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn delete(&mut self, path: &str) -> Result<(), Trouble> {
+        self.call(OpCode::Delete, &Request::Delete { path: path.into(), version: -1 }).map(|_| ())
+    }
+
     /// Reads data, and watches it.
     ///
     /// # Errors
     /// See [`Trouble`].
     pub fn get(&mut self, path: &str) -> Result<Vec<u8>, Trouble> {
-        let body =
-            self.call(OpCode::GetData, &Request::GetData(PathWatch { path: path.into(), watch: true }))?;
-        let data = Reader::new(&body).buffer("data").map_err(|e| Trouble::Nonsense(e.to_string()))?;
+        let body = self.call(OpCode::GetData, &Request::GetData(watched(path)))?;
+        self.watch(Watch::Data, path);
+        let data = Reader::new(&body).buffer("data").map_err(nonsense)?;
         Ok(data.to_vec())
+    }
+
+    /// The session that owns an ephemeral znode, 0 for another kind's, none if there is no such znode; watches it.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn owner(&mut self, path: &str) -> Result<Option<SessionId>, Trouble> {
+        match self.call(OpCode::Exists, &Request::Exists(watched(path))) {
+            Ok(body) => {
+                self.watch(Watch::Data, path);
+                let stat = Stat::decode(&mut Reader::new(&body)).map_err(nonsense)?;
+                Ok(Some(stat.ephemeral_owner))
+            }
+            Err(Trouble::Refused(ErrorCode::NO_NODE)) => {
+                self.watch(Watch::Existence, path);
+                Ok(None)
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Watches the list of children.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn watch_children(&mut self, path: &str) -> Result<(), Trouble> {
+        self.call(OpCode::GetChildren, &Request::GetChildren(watched(path)))?;
+        self.watch(Watch::Children, path);
+        Ok(())
+    }
+
+    /// Watches a znode, or all below it as well, for good.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn watch_for_good(&mut self, path: &str, recursive: bool) -> Result<(), Trouble> {
+        let mode = i32::from(recursive);
+        self.call(OpCode::AddWatch, &Request::AddWatch { path: path.into(), mode })?;
+        self.watch(if recursive { Watch::Recursive } else { Watch::Persistent }, path);
+        Ok(())
     }
 
     fn send(&mut self, encode: impl FnOnce(&mut BytesMut)) -> Result<(), Trouble> {
@@ -161,4 +322,8 @@ impl Client {
             }
         }
     }
+}
+
+fn watched(path: &str) -> PathWatch<'_> {
+    PathWatch { path: path.into(), watch: true }
 }

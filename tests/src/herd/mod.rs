@@ -174,8 +174,8 @@ fn read(mut sessions: Vec<Client>, pause: Duration, tally: &Tally) -> Result<(),
     for round in 0_usize.. {
         for (number, client) in sessions.iter_mut().enumerate() {
             if tally.stop.load(Ordering::Relaxed) {
-                let events = sessions.iter().map(Client::events).sum();
-                tally.events.fetch_add(events, Ordering::Relaxed);
+                let events: usize = sessions.iter().map(Client::events).sum();
+                tally.events.fetch_add(events as u64, Ordering::Relaxed);
                 return Ok(());
             }
             let writer = (number + round) % WRITERS;

@@ -1,7 +1,7 @@
 //! A gateway's settings from TOML. Fields of its `Config` and keys of the file have the same names.
 
 use palisade_gateway::Config;
-use palisade_gateway::config::{Owners, Pacing};
+use palisade_gateway::config::{Notifications, Owners};
 use palisade_gateway::throttle::config::{Limit, Mode, Refusal, Throttle};
 
 use crate::report::Report;
@@ -102,12 +102,15 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.finish();
 }
 
-fn notifications(mut section: Section<'_>, pacing: &mut Pacing) {
+fn notifications(mut section: Section<'_>, notifications: &mut Notifications) {
+    let Notifications { pacing, replay, replay_bytes } = notifications;
     section.integer("pace_above", &mut pacing.above);
     section.integer("rate", &mut pacing.rate);
     section.duration("window", &mut pacing.window);
     section.integer("reread_rate", &mut pacing.reread_rate);
     section.boolean("merge", &mut pacing.merge);
+    section.boolean("replay", replay);
+    section.size("replay_bytes", replay_bytes);
     section.finish();
 }
 

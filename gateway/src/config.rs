@@ -41,7 +41,18 @@ pub struct Config {
     /// How much clients may ask of the core.
     pub throttle: Throttle,
     /// `[notifications]`: how events are told to very many clients. Can be changed while the gateway runs.
-    pub notifications: Pacing,
+    pub notifications: Notifications,
+}
+
+/// `[notifications]`: how clients are told of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notifications {
+    /// When very many are told.
+    pub pacing: Pacing,
+    /// Whether persistent watches are told what they missed while their client was away.
+    pub replay: bool,
+    /// Bytes of events that are remembered for that.
+    pub replay_bytes: usize,
 }
 
 /// `[gateway]`: how the process ends.
@@ -193,6 +204,18 @@ pub struct Limits {
     pub in_flight: usize,
     /// Bytes of requests forwarded to the core and not yet answered.
     pub in_flight_bytes: usize,
+}
+
+impl Default for Notifications {
+    fn default() -> Self {
+        Self { pacing: Pacing::default(), replay: true, replay_bytes: 8 << 20 }
+    }
+}
+
+impl Notifications {
+    pub(crate) const fn replay_limit(&self) -> usize {
+        if self.replay { self.replay_bytes } else { 0 }
+    }
 }
 
 impl Default for Gateway {
@@ -433,10 +456,12 @@ impl Config {
     }
 
     fn validate_notifications(&self, check: &mut Check) {
-        let Pacing { above: _, rate, window, reread_rate, merge: _ } = self.notifications;
+        let Notifications { pacing, replay: _, replay_bytes } = self.notifications;
+        let Pacing { above: _, rate, window, reread_rate, merge: _ } = pacing;
         check.range("notifications.rate", rate, 0, 10_000_000);
         check.span("notifications.window", window, Duration::ZERO, 2_000 * MILLI);
         check.range("notifications.reread_rate", reread_rate, 0, 10_000_000);
+        check.range("notifications.replay_bytes", replay_bytes, 64 << 10, 1 << 30);
     }
 
     fn validate_throttle(&self, check: &mut Check) {

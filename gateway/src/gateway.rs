@@ -189,7 +189,7 @@ impl GatewayHandle {
         self.edge.longest_queues(limit)
     }
 
-    /// Takes over what may change while the gateway runs: the section `[throttle]`. The rest of `config` is not looked
+    /// Takes over what may change while the gateway runs: the sections `[throttle]` and `[notifications]`. The rest of `config` is not looked
     /// at. Nobody is disconnected.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ impl GatewayHandle {
             return Err(mistakes);
         }
         self.edge.set_throttle(config.throttle.clone());
-        self.edge.set_pacing(config.notifications);
+        self.edge.set_notifications(&config.notifications);
         Ok(())
     }
 

@@ -42,6 +42,12 @@ palisade_admin::metrics! {
         palisade_sessions_held: Gauge,
         /// How long the eldest of a client's events was held back, ms.
         palisade_event_hold: Timing,
+        /// Held events that gave way to newer ones of the same path.
+        palisade_events_merged: Counter,
+        /// Events that persistent watches missed while their clients were away, and were told then.
+        palisade_events_replayed: Counter,
+        /// Clients whose persistent watches may have missed more than was remembered.
+        palisade_replays_incomplete: Counter,
         /// What clients can do here: 0 nothing yet, 1 read and write, 2 read what may be stale, 3 nothing any more.
         palisade_mode: Gauge,
         /// Requests beyond a limit that only reports.

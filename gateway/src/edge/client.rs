@@ -89,6 +89,8 @@ pub(super) struct State {
     pub(super) established: bool,
     /// Whether the connection has ended.
     pub(super) gone: bool,
+    /// Whether it was told what its persistent watches missed.
+    caught_up: bool,
 }
 
 /// What the core said about a session.
@@ -121,6 +123,7 @@ impl Client {
             verdict: None,
             established: false,
             gone: false,
+            caught_up: false,
         };
         Self {
             slot,
@@ -329,6 +332,28 @@ impl Client {
         self.server_stats.metrics.palisade_events_held.inc();
         self.count_event();
         first
+    }
+
+    /// Queues what persistent watches missed, behind `before`. The replica must be locked, so that nothing newer is told
+    /// before. If it is not the first time on this connection, the client knows of later transactions by now: no zxids
+    /// are told then, as for one-shot watches.
+    pub(super) fn catch_up(&self, before: &mut BytesMut, missed: Vec<Arc<Event>>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let again = std::mem::replace(&mut state.caught_up, true);
+        if missed.is_empty() {
+            return;
+        }
+        state.outbox.append(before);
+        for mut event in missed {
+            if again {
+                event = Event::new(Zxid(-1), event.kind(), event.path());
+            }
+            if state.outbox.push_event(&event).is_err() {
+                state.outbox.end(End::Now(CloseReason::SlowReader));
+            }
+            self.count_event();
+        }
     }
 
     fn count_event(&self) {

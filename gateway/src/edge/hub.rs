@@ -1,15 +1,15 @@
 //! Where changes of the replica meet the connections: the watch index, the table of connections, and who owns which
 //! session.
 //!
-//! Locks are taken in this order, and never across an await: the replica, the watch index, the connections or the
-//! sessions, the pacer or the list of clients to write to, a connection's own.
+//! Locks are taken in this order, and never across an await: the replica, the watch index, the recent events, the
+//! connections or the sessions, the pacer or the list of clients to write to, a connection's own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
-use palisade_watch::{Event, Fired, Released, Slot, WatchIndex};
+use palisade_watch::{Event, Fired, Missed as MissedEvents, Recent, Released, Slot, WatchIndex};
 use palisade_wire::reply::EventType;
 use palisade_wire::txn::{Txn, TxnHeader};
 use palisade_wire::{Acl, Id, Perms, SessionId, Zxid};
@@ -21,7 +21,7 @@ use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
 use super::outbox::CloseReason;
 use super::stats::ServerStats;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exec::status;
 use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
@@ -45,6 +45,8 @@ pub(crate) struct Hub {
     root: Arc<Root>,
     outbox_limit: usize,
     notifications: Notifications,
+    /// What happened lately, for clients that come back.
+    recent: Mutex<Recent>,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +71,8 @@ impl Hub {
             upgrade_xid: upgrade_xid(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
             outbox_limit: config.limits.outbox_bytes,
-            notifications: Notifications::new(config.notifications),
+            notifications: Notifications::new(config.notifications.pacing),
+            recent: Mutex::new(Recent::new(config.notifications.replay_limit())),
         })
     }
 
@@ -89,6 +92,26 @@ impl Hub {
     /// How events reach very many clients.
     pub(crate) const fn notifications(&self) -> &Notifications {
         &self.notifications
+    }
+
+    /// What happened lately.
+    pub(super) const fn recent(&self) -> &Mutex<Recent> {
+        &self.recent
+    }
+
+    /// From now on events are told like this.
+    pub(super) fn set_notifications(&self, config: &config::Notifications) {
+        self.notifications.set_pacing(config.pacing);
+        self.recent.lock().set_limit(config.replay_limit());
+    }
+
+    /// A client is told what its persistent watches missed.
+    pub(super) fn count_missed(&self, missed: &MissedEvents) {
+        let metrics = self.metrics();
+        metrics.palisade_events_replayed.add(missed.events.len() as u64);
+        if !missed.is_complete {
+            metrics.palisade_replays_incomplete.inc();
+        }
     }
 
     /// Held events left.
@@ -221,17 +244,28 @@ impl Hub {
 
     /// `path` is the core's; watches and events have the client's.
     fn fire(&self, zxid: Zxid, kind: EventType, path: &str, acl: &[Acl]) {
-        if let Some(path) = self.root.leave(path) {
-            self.fire_clients(zxid, kind, &path, acl);
+        let Some(path) = self.root.leave(path) else { return };
+        let mut event = None;
+        let mut recent = self.recent.lock();
+        if recent.is_on() {
+            recent.push(event.insert(Event::new(zxid, kind, &path)), guarded(acl));
         }
+        drop(recent);
+        self.fire_clients(event, (zxid, kind, &path), acl);
     }
 
     /// The status of this gateway changed.
     pub(super) fn fire_status(&self, zxid: Zxid) {
-        self.fire_clients(zxid, EventType::NodeDataChanged, status::PATH, &status::acl());
+        self.fire_clients(None, (zxid, EventType::NodeDataChanged, status::PATH), &status::acl());
     }
 
-    fn fire_clients(&self, zxid: Zxid, kind: EventType, path: &str, acl: &[Acl]) {
+    /// Builds the event unless it is there.
+    fn fire_clients(
+        &self,
+        event: Option<Arc<Event>>,
+        (zxid, kind, path): (Zxid, EventType, &str),
+        acl: &[Acl],
+    ) {
         let mut watches = self.watches.lock();
         let fired = &mut *self.fired.lock();
         watches.fire(kind, path, fired);
@@ -239,12 +273,10 @@ impl Hub {
             return;
         }
         self.count_fired(kind, fired.len());
-        let event = Event::new(zxid, kind, path);
-        // Who may read without being anybody needs no further check.
-        let guarded = Some(acl).filter(|acl| !acl::check(acl, Perms::READ, &[]));
+        let event = event.unwrap_or_else(|| Event::new(zxid, kind, path));
         let clients = self.clients.read();
         let client = |slot: Slot| clients.slots.get(slot.index())?.as_ref();
-        self.notifications.deliver(&event, guarded, fired, client);
+        self.notifications.deliver(&event, guarded(acl), fired, client);
     }
 
     fn count_fired(&self, kind: EventType, watches: usize) {
@@ -267,12 +299,21 @@ impl Hub {
     }
 }
 
+/// The list that must let a client read; `None` if everybody may.
+fn guarded(acl: &[Acl]) -> Option<&[Acl]> {
+    Some(acl).filter(|acl| !acl::check(acl, Perms::READ, &[]))
+}
+
 /// Time since 1970.
 fn wall_clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl ReplicaObserver for Hub {
+    fn began(&self, zxid: Zxid) {
+        self.recent.lock().begin(zxid);
+    }
+
     fn changed(&self, header: &TxnHeader, change: &Change<'_>) {
         let zxid = header.zxid;
         match *change {
@@ -303,6 +344,7 @@ impl ReplicaObserver for Hub {
     }
 
     fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {
+        self.recent.lock().begin(new.last_zxid());
         if rewound {
             self.close_all(CloseReason::HistoryReplaced);
             self.local.keep_only(&[]);

@@ -38,7 +38,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use palisade_admin::words::Word;
-use palisade_watch::Pacing;
 use palisade_wire::quorum::ForwardedRequest;
 use palisade_wire::{Id, OpCode, SessionId};
 use tokio::net::TcpListener;
@@ -53,7 +52,7 @@ pub(crate) use hub::Hub;
 use self::listener::Admission;
 use self::outbox::CloseReason;
 use self::pace::Pace;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::core_link::{CoreLink, Refused, Ticket};
 use crate::exec::Authenticator;
 use crate::exec::status::Status;
@@ -182,8 +181,8 @@ impl EdgeHandle {
     }
 
     /// From now on, events are told like this.
-    pub(crate) fn set_pacing(&self, pacing: Pacing) {
-        self.edge.hub.notifications().set_pacing(pacing);
+    pub(crate) fn set_notifications(&self, notifications: &config::Notifications) {
+        self.edge.hub.set_notifications(notifications);
     }
 
     /// Other limits from now on.

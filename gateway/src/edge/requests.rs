@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::config::Limits;
-use crate::exec::{CatchUp, Local, status, write_header, write_reply};
+use crate::exec::{CatchUp, Local, Past, reply_zxid, status, write_header, write_reply};
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, confine};
 use crate::throttle::Work;
@@ -109,15 +109,22 @@ impl<'a> Answers<'a> {
 
     /// In steps, between which the replica may change, so that nobody waits for a client that has very many.
     fn set_watches(&mut self, xid: i32, watches: &SetWatches<'_>, ids: &[Id]) {
-        let begun = self.with_tree(ids, |local, _| CatchUp::begin(local, watches));
+        let hub = &self.edge.hub;
+        let budget = self.edge.config.limits.outbox_bytes / 2;
+        let past = Past { recent: hub.recent(), budget };
+        let begun = self.with_tree(ids, |local, _| CatchUp::begin(local, past, watches));
         let Ok(mut left) = begun else {
             self.client.close(CloseReason::TooManyWatches);
             return;
         };
+        hub.count_missed(&left.missed);
+        self.client.catch_up(self.out, std::mem::take(&mut left.missed.events));
         while self.with_tree(ids, |local, out| left.step(local, WATCHES_AT_ONCE, out)) {
             self.publish();
         }
-        self.with_tree(ids, |local, out| write_header(out, xid, local.tree.last_zxid(), ErrorCode::OK));
+        self.with_tree(ids, |local, out| {
+            write_header(out, xid, reply_zxid(watches, local.tree.last_zxid()), ErrorCode::OK);
+        });
     }
 
     fn with_tree<R>(&mut self, ids: &[Id], f: impl FnOnce(&Local<'_>, &mut BytesMut) -> R) -> R {

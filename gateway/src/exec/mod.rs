@@ -14,7 +14,7 @@ pub(crate) mod status;
 pub(crate) use auth::{Authenticator, remote_id};
 pub(crate) use local::Local;
 pub(crate) use outcome::write_outcome;
-pub(crate) use set_watches::CatchUp;
+pub(crate) use set_watches::{CatchUp, Past, reply_zxid};
 
 use bytes::BytesMut;
 use palisade_wire::reply::ReplyHeader;

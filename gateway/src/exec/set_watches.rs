@@ -1,22 +1,40 @@
 //! Watches that a client registers again after it was away (Apache `DataTree.setWatches`).
 
+use std::ops::Deref;
+
 use bytes::BytesMut;
-use palisade_watch::TooMany;
+use palisade_store::{NodeRef, acl};
+use palisade_watch::{Event, Lasting, Missed, Recent, TooMany, WatchIndex};
 use palisade_wire::reply::{EventType, WatchEvent};
 use palisade_wire::request::SetWatches;
-use palisade_wire::{Zxid, frame};
+use palisade_wire::{Perms, Zxid, frame};
+use parking_lot::Mutex;
 
 use super::{Local, status};
 
 /// The zxid of an event that no transaction fired.
 const CATCH_UP: Zxid = Zxid(-1);
 
-/// The lists of one-shot watches, in the order in which Apache looks at them.
+/// Characters of paths at which the Java client ends a request and puts the rest into another one (its
+/// `SET_WATCHES_MAX_LENGTH`).
+const SPLIT: usize = 128 << 10;
+
+/// The lists of watches, in the order in which they are looked at; that of one-shot ones is Apache's.
 #[derive(Clone, Copy)]
 enum List {
+    Persistent,
     Data,
     Exist,
     Child,
+}
+
+/// Where what persistent watches missed is found.
+#[derive(Clone, Copy)]
+pub(crate) struct Past<'a> {
+    /// What happened lately.
+    pub recent: &'a Mutex<Recent>,
+    /// Bytes of events that may be told at once.
+    pub budget: usize,
 }
 
 fn event(out: &mut BytesMut, kind: EventType, path: &str) {
@@ -25,37 +43,57 @@ fn event(out: &mut BytesMut, kind: EventType, path: &str) {
 
 /// What is left to do of a request to set watches again. It may name as many as a connection may have, so it is done
 /// in steps, each on the replica as it is then: a path is looked at and watched in the same step.
+///
+/// # Persistent watches
+///
+/// In Apache's servers they miss what happens while their client is away. Here they are told of it, at least once:
+/// [`Recent`] has every event of the tree after some zxid, and those after the last zxid that the client saw in a reply
+/// are told again, in their order, with their zxids, before anything else. It is the same at every gateway of the
+/// tenant. What the client heard after its last reply is told twice, as events do not raise the zxid that it presents.
+/// Clients that read what they are told of, such as Curator's caches, hardly ever notice.
+///
+/// If the client was away for longer than is remembered, a persistent watch is told of what the znode itself shows, as
+/// one-shot watches are; recursive ones miss, as in Apache's, what happened before.
 pub(crate) struct CatchUp<'a> {
     since: Zxid,
+    /// What persistent watches missed, to be told first.
+    pub(crate) missed: Missed,
     left: Box<dyn Iterator<Item = (List, &'a str)> + 'a>,
 }
 
 impl<'a> CatchUp<'a> {
-    /// Registers the persistent watches. They miss what happened while the client was away: so it is in Apache's, and
-    /// clients expect it.
+    /// Registers the persistent watches, and finds out what they missed.
     ///
     /// # Errors
     /// They are more than there may be; nothing is done. Part of them cannot be refused: the client would believe that
     /// it watches.
-    pub(crate) fn begin(local: &Local<'_>, watches: &'a SetWatches<'_>) -> Result<Self, TooMany> {
+    pub(crate) fn begin(
+        local: &Local<'_>,
+        past: Past<'_>,
+        watches: &'a SetWatches<'_>,
+    ) -> Result<Self, TooMany> {
         let SetWatches { relative_zxid, data, exist, child, persistent, recursive } = watches;
         let mut index = local.watches.lock();
         let count = data.len() + exist.len() + child.len() + 2 * persistent.len() + recursive.len();
         index.has_room(local.slot, count, local.limits)?;
+        let missed = missed(local, past, watches, &index);
         for path in persistent {
             index.add_persistent(local.slot, path);
         }
         for path in recursive {
             index.add_recursive(local.slot, path);
         }
+        let forgotten: &[_] = if missed.is_complete { &[] } else { persistent };
+        let forgotten = forgotten.iter().map(|path| (List::Persistent, &**path));
         let data = data.iter().map(|path| (List::Data, &**path));
         let exist = exist.iter().map(|path| (List::Exist, &**path));
         let child = child.iter().map(|path| (List::Child, &**path));
-        Ok(Self { since: *relative_zxid, left: Box::new(data.chain(exist).chain(child)) })
+        let left = Box::new(forgotten.chain(data).chain(exist).chain(child));
+        Ok(Self { since: *relative_zxid, missed, left })
     }
 
-    /// Deals with up to `count` one-shot watches: appends an event for what changed, and registers the others. Returns
-    /// whether any are left.
+    /// Deals with up to `count` watches: appends an event for what changed, and registers the one-shot ones that it does
+    /// not use up. Returns whether any are left.
     pub(crate) fn step(&mut self, local: &Local<'_>, count: usize, out: &mut BytesMut) -> bool {
         let mut index = local.watches.lock();
         for _ in 0..count {
@@ -63,7 +101,7 @@ impl<'a> CatchUp<'a> {
             if path == status::PATH {
                 // It tells something else now: of another moment, and perhaps of another gateway.
                 match list {
-                    List::Data => event(out, EventType::NodeDataChanged, path),
+                    List::Data | List::Persistent => event(out, EventType::NodeDataChanged, path),
                     List::Exist => event(out, EventType::NodeCreated, path),
                     List::Child => index.add_child(local.slot, path),
                 }
@@ -71,6 +109,7 @@ impl<'a> CatchUp<'a> {
             }
             let node = local.tree.node(&local.root.enter(path));
             match (list, node) {
+                (List::Persistent, node) => visible(node, self.since, path, out),
                 (List::Data | List::Child, None) => event(out, EventType::NodeDeleted, path),
                 (List::Data, Some(node)) if node.mzxid() > self.since => {
                     event(out, EventType::NodeDataChanged, path);
@@ -85,4 +124,41 @@ impl<'a> CatchUp<'a> {
         }
         true
     }
+}
+
+/// What persistent watches missed, except what those of the same connection hear that are there already: a client may
+/// set its watches again with several requests.
+fn missed(local: &Local<'_>, past: Past<'_>, watches: &SetWatches<'_>, index: &WatchIndex) -> Missed {
+    let SetWatches { relative_zxid, persistent, recursive, .. } = watches;
+    let recent = past.recent.lock();
+    if (persistent.is_empty() && recursive.is_empty()) || !recent.is_on() {
+        return Missed { events: Vec::new(), is_complete: true };
+    }
+    let lasting = Lasting::new(persistent.iter().map(Deref::deref), recursive.iter().map(Deref::deref));
+    let may_read = |list: &[_]| acl::check(list, Perms::READ, local.ids);
+    let has_others = index.count_of(local.slot) > 0;
+    let known = |event: &Event| has_others && index.hears_lastingly(local.slot, event.kind(), event.path());
+    lasting.missed(&recent, *relative_zxid, past.budget, may_read, known)
+}
+
+/// What a znode shows of its changes after `since`. One that is not there may have been.
+fn visible(node: Option<NodeRef<'_>>, since: Zxid, path: &str, out: &mut BytesMut) {
+    let Some(node) = node else { return event(out, EventType::NodeDeleted, path) };
+    if node.czxid() > since {
+        event(out, EventType::NodeCreated, path);
+    } else if node.mzxid() > since {
+        event(out, EventType::NodeDataChanged, path);
+    }
+    if node.pzxid() > since {
+        event(out, EventType::NodeChildrenChanged, path);
+    }
+}
+
+/// The zxid of the reply. The client takes it for what it has seen of all its watches; as long as it has not told of all
+/// of them, that must not grow, or changes would be missed if the connection breaks in between.
+pub(crate) fn reply_zxid(watches: &SetWatches<'_>, now: Zxid) -> Zxid {
+    let SetWatches { relative_zxid, data, exist, child, persistent, recursive } = watches;
+    let lists = [data, exist, child, persistent, recursive];
+    let length: usize = lists.into_iter().flatten().map(|path| path.len()).sum();
+    if length < SPLIT { now } else { now.min((*relative_zxid).max(Zxid::ZERO)) }
 }

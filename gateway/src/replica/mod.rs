@@ -29,6 +29,9 @@ const CONFIG: &str = "/zookeeper/config";
 /// All methods are called by the link's task *under the replica's write lock*: no reader sees the change before the
 /// observer does. They must be quick, must not block, and must not touch the replica.
 pub trait ReplicaObserver: Send + Sync + 'static {
+    /// Whatever happens after this transaction will be told. Called once, before anything else, and without the lock.
+    fn began(&self, _zxid: Zxid) {}
+
     /// One effect of the transaction `header`, in Apache's order of effects. Called before
     /// [`Self::applied`] of the same transaction. A failed transaction has no effects.
     fn changed(&self, header: &TxnHeader, change: &Change<'_>);
@@ -75,6 +78,7 @@ impl Replica {
         closed: ClosedSessions,
         observer: Arc<dyn ReplicaObserver>,
     ) -> Self {
+        observer.began(tree.last_zxid());
         let shared = Shared {
             last_zxid: AtomicI64::new(tree.last_zxid().0),
             differs: AtomicBool::new(false),

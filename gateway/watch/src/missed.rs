@@ -9,6 +9,16 @@ use rustc_hash::FxHashSet;
 use crate::event::Event;
 use crate::recent::Recent;
 
+/// Events that a client may have missed. It may also have seen them: they may have arrived just before the connection
+/// broke, and nothing that the client says tells so. Hence they come at least once.
+#[derive(Debug, Default)]
+pub struct Missed {
+    /// In their order.
+    pub events: Vec<Arc<Event>>,
+    /// Whether there certainly were no more.
+    pub is_complete: bool,
+}
+
 /// Persistent watches that a client sets again.
 #[derive(Debug, Default)]
 pub struct Lasting<'a> {
@@ -40,20 +50,32 @@ impl<'a> Lasting<'a> {
             || ancestors.into_iter().any(|ancestor| self.recursive.contains(ancestor))
     }
 
-    /// The events after `since` that they did not hear, in their order, as far as `may_read` lets them; `None` if that is
-    /// not remembered. An event may have been heard all the same: it may have arrived just before the connection broke.
-    /// Those that `known` tells of were heard on this connection.
+    /// What they did not hear after `since`, as far as `may_read` lets them, but not what `known` tells of: that is
+    /// heard on this connection. Of more than `budget` bytes, the eldest events are left out.
     pub fn missed(
         &self,
         recent: &Recent,
         since: Zxid,
+        budget: usize,
         may_read: impl Fn(&[Acl]) -> bool,
         known: impl Fn(&Event) -> bool,
-    ) -> Option<Vec<Arc<Event>>> {
-        let heard = recent.since(since)?.filter(|recent| {
-            self.hears(&recent.event) && recent.acl.as_deref().is_none_or(&may_read) && !known(&recent.event)
-        });
-        Some(heard.map(|recent| Arc::clone(&recent.event)).collect())
+    ) -> Missed {
+        let mut missed = Missed { events: Vec::new(), is_complete: recent.reaches_back_to(since) };
+        let mut bytes = 0;
+        for recent in recent.since(since).rev() {
+            let event = &recent.event;
+            if !self.hears(event) || !recent.acl.as_deref().is_none_or(&may_read) || known(event) {
+                continue;
+            }
+            bytes += event.frame().len();
+            if bytes > budget {
+                missed.is_complete = false;
+                break;
+            }
+            missed.events.push(Arc::clone(event));
+        }
+        missed.events.reverse();
+        missed
     }
 }
 
@@ -62,12 +84,11 @@ mod tests {
     use palisade_wire::{Id, Perms};
 
     use super::*;
-    use crate::recent::RecentLimits;
 
     #[test]
     fn each_kind_hears_what_it_would_have_heard() {
         let acl = [Acl { perms: Perms::READ, id: Id::new("digest", "me:hash") }];
-        let mut recent = Recent::new(RecentLimits { events: 100, bytes: 1 << 20 });
+        let mut recent = Recent::new(1 << 20);
         let happened = [
             (EventType::NodeCreated, "/a/b", None),
             (EventType::NodeChildrenChanged, "/a", None),
@@ -79,18 +100,22 @@ mod tests {
         ];
         for (i, (kind, path, acl)) in happened.into_iter().enumerate() {
             let zxid = Zxid(i as i64 + 1);
-            recent.push(&Event::new(zxid, kind, path), acl, Zxid(i as i64));
+            recent.push(&Event::new(zxid, kind, path), acl);
         }
         let lasting = Lasting::new(["/p"].into_iter(), ["/a"].into_iter());
-        let missed = |since, readable: bool, known: i64| {
-            let missed = lasting.missed(&recent, Zxid(since), |_| readable, |event| event.zxid().0 == known);
-            missed.map(|missed| missed.iter().map(|event| event.zxid().0).collect::<Vec<_>>())
+        let missed = |since, budget, readable: bool, known: i64| {
+            let known = |event: &Event| event.zxid().0 == known;
+            let Missed { events, is_complete } =
+                lasting.missed(&recent, Zxid(since), budget, |_| readable, known);
+            (events.iter().map(|event| event.zxid().0).collect::<Vec<_>>(), is_complete)
         };
-        assert_eq!(missed(0, true, 0), Some(vec![1, 3, 4, 6]));
-        assert_eq!(missed(3, true, 4), Some(vec![6]));
-        assert_eq!(missed(0, false, 0), Some(vec![1, 3, 4]));
-        assert_eq!(missed(-1, true, 0), None);
+        assert_eq!(missed(0, 1_000, true, 0), (vec![1, 3, 4, 6], true));
+        assert_eq!(missed(3, 1_000, true, 4), (vec![6], true));
+        assert_eq!(missed(0, 1_000, false, 0), (vec![1, 3, 4], true));
+        assert_eq!(missed(-1, 1_000, true, 0), (vec![1, 3, 4, 6], false));
+        assert_eq!(missed(0, 100, true, 0), (vec![4, 6], false));
         let all = Lasting::new([].into_iter(), ["/"].into_iter());
-        assert_eq!(all.missed(&recent, Zxid(0), |_| true, |_| false).map(|missed| missed.len()), Some(5));
+        let all = all.missed(&recent, Zxid(0), 1_000, |_| true, |_| false);
+        assert_eq!(all.events.len(), 5);
     }
 }

@@ -10,15 +10,6 @@ use crate::event::Event;
 /// What an entry takes beside its frame and its access list, roughly.
 const OVERHEAD: usize = 96;
 
-/// How much is remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecentLimits {
-    /// Events; 0 for none at all.
-    pub events: usize,
-    /// Bytes.
-    pub bytes: usize,
-}
-
 /// An event, and who might hear of it.
 #[derive(Clone, Debug)]
 pub struct RecentEvent {
@@ -32,7 +23,8 @@ pub struct RecentEvent {
 /// The last events, whether or not anybody watched, without a gap.
 #[derive(Debug)]
 pub struct Recent {
-    limits: RecentLimits,
+    /// Bytes that may be remembered; 0 for nothing at all.
+    limit: usize,
     events: VecDeque<RecentEvent>,
     bytes: usize,
     /// Every event after this one is here; `None` until that is known.
@@ -40,45 +32,60 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Remembers nothing yet.
-    pub const fn new(limits: RecentLimits) -> Self {
-        Self { limits, events: VecDeque::new(), bytes: 0, complete_after: None }
+    /// Remembers nothing yet, and never more than `limit` bytes; 0 for nothing at all.
+    pub const fn new(limit: usize) -> Self {
+        Self { limit, events: VecDeque::new(), bytes: 0, complete_after: None }
     }
 
     /// Whether anything is to be remembered.
     pub const fn is_on(&self) -> bool {
-        self.limits.events > 0
+        self.limit > 0
     }
 
-    /// Remembers an event of the tree, which was complete up to `before` when it happened.
-    pub fn push(&mut self, event: &Arc<Event>, acl: Option<&[Acl]>, before: Zxid) {
+    /// From now on it is so many bytes.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.forget_excess();
+        if limit == 0 {
+            self.complete_after = None;
+        }
+    }
+
+    /// Remembers an event of the tree. All of them must be told, in the order of their transactions.
+    pub fn push(&mut self, event: &Arc<Event>, acl: Option<&[Acl]>) {
         let same = self.events.back().and_then(|last| last.acl.clone()).filter(|last| Some(&**last) == acl);
         let acl = same.or_else(|| acl.map(Arc::from));
         let ids: usize = acl.iter().flat_map(|acl| acl.iter()).map(|acl| 64 + acl.id.id.len()).sum();
         let size = OVERHEAD + event.frame().len() + ids;
-        self.complete_after.get_or_insert(before);
+        self.complete_after.get_or_insert(Zxid(event.zxid().0 - 1));
         self.events.push_back(RecentEvent { event: Arc::clone(event), acl, size });
         self.bytes += size;
-        while self.events.len() > self.limits.events || self.bytes > self.limits.bytes {
+        self.forget_excess();
+    }
+
+    fn forget_excess(&mut self) {
+        while self.bytes > self.limit {
             let Some(gone) = self.events.pop_front() else { break };
             self.bytes -= gone.size;
             self.complete_after = self.complete_after.max(Some(gone.event.zxid()));
         }
     }
 
-    /// What was remembered leads nowhere: the tree is another one now.
-    pub fn clear(&mut self) {
+    /// What was remembered leads nowhere, as the tree is another one now; all events after `zxid` will be told.
+    pub fn begin(&mut self, zxid: Zxid) {
         self.events.clear();
         self.bytes = 0;
-        self.complete_after = None;
+        self.complete_after = Some(zxid).filter(|_| self.is_on());
     }
 
-    /// All events after `zxid`, in their order; `None` if some may be missing.
-    pub fn since(&self, zxid: Zxid) -> Option<impl Iterator<Item = &RecentEvent>> {
-        if self.complete_after.is_none_or(|first| zxid < first) {
-            return None;
-        }
-        Some(self.events.range(self.events.partition_point(|recent| recent.event.zxid() <= zxid)..))
+    /// Whether no event after `zxid` is forgotten.
+    pub fn reaches_back_to(&self, zxid: Zxid) -> bool {
+        self.complete_after.is_some_and(|first| first <= zxid)
+    }
+
+    /// The events after `zxid` that are remembered, in their order.
+    pub fn since(&self, zxid: Zxid) -> impl DoubleEndedIterator<Item = &RecentEvent> {
+        self.events.range(self.events.partition_point(|recent| recent.event.zxid() <= zxid)..)
     }
 }
 
@@ -89,41 +96,45 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: RecentLimits = RecentLimits { events: 3, bytes: 10_000 };
-
     fn event(zxid: i64) -> Arc<Event> {
         Event::new(Zxid(zxid), EventType::NodeDataChanged, "/a")
     }
 
-    fn since(recent: &Recent, zxid: i64) -> Option<Vec<i64>> {
-        Some(recent.since(Zxid(zxid))?.map(|recent| recent.event.zxid().0).collect())
+    /// The zxids after `zxid`, and whether none is forgotten.
+    fn since(recent: &Recent, zxid: i64) -> (Vec<i64>, bool) {
+        let zxid = Zxid(zxid);
+        (recent.since(zxid).map(|recent| recent.event.zxid().0).collect(), recent.reaches_back_to(zxid))
     }
 
     #[test]
     fn it_knows_where_it_begins() {
-        let mut recent = Recent::new(LIMITS);
-        assert_eq!(since(&recent, 100), None);
-        recent.push(&event(5), None, Zxid(3));
-        assert_eq!([since(&recent, 2), since(&recent, 3)], [None, Some(vec![5])]);
-        assert_eq!([since(&recent, 4), since(&recent, 5)], [Some(vec![5]), Some(vec![])]);
+        let mut recent = Recent::new(3 * (OVERHEAD + event(1).frame().len()));
+        assert_eq!(since(&recent, 100), (vec![], false));
+        recent.push(&event(5), None);
+        assert_eq!([since(&recent, 3), since(&recent, 4)], [(vec![5], false), (vec![5], true)]);
+        assert_eq!(since(&recent, 5), (vec![], true));
         // Two events of one transaction are forgotten together, as far as anybody can tell.
-        recent.push(&event(5), None, Zxid(3));
-        recent.push(&event(7), None, Zxid(6));
-        recent.push(&event(8), None, Zxid(7));
-        assert_eq!([since(&recent, 4), since(&recent, 5)], [None, Some(vec![7, 8])]);
-        recent.clear();
-        assert_eq!(since(&recent, 9), None);
+        recent.push(&event(5), None);
+        recent.push(&event(7), None);
+        recent.push(&event(8), None);
+        assert_eq!([since(&recent, 4), since(&recent, 5)], [(vec![5, 7, 8], false), (vec![7, 8], true)]);
+        recent.begin(Zxid(9));
+        assert_eq!([since(&recent, 8), since(&recent, 9)], [(vec![], false), (vec![], true)]);
+        recent.push(&event(12), None);
+        assert_eq!(since(&recent, 9), (vec![12], true));
+        recent.set_limit(0);
+        assert_eq!(since(&recent, 12), (vec![], false), "switched off");
     }
 
     #[test]
     fn its_bytes_are_bounded_and_lists_are_shared() {
         let acl = [Acl { perms: Perms::READ, id: Id::new("digest", "x".repeat(1_000)) }];
-        let mut recent = Recent::new(RecentLimits { events: 100, bytes: 4_000 });
+        let mut recent = Recent::new(4_000);
         for zxid in 1..20 {
-            recent.push(&event(zxid), Some(&acl), Zxid(zxid - 1));
+            recent.push(&event(zxid), Some(&acl));
         }
-        assert_eq!(since(&recent, 16), Some(vec![17, 18, 19]));
-        assert_eq!(since(&recent, 15), None);
+        assert_eq!(since(&recent, 16), (vec![17, 18, 19], true));
+        assert!(!recent.reaches_back_to(Zxid(15)));
         let lists: Vec<_> = recent.events.iter().filter_map(|recent| recent.acl.as_ref()).collect();
         assert!(lists.windows(2).all(|pair| Arc::ptr_eq(pair[0], pair[1])));
     }

@@ -7,6 +7,7 @@ use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, Zxid};
 
 use super::raw::*;
 use super::*;
+use crate::config::Notifications;
 
 fn event(kind: palisade_wire::reply::EventType, path: &str, zxid: Zxid) -> Message {
     Message::Event(zxid, kind, path.to_owned())
@@ -296,7 +297,8 @@ async fn under_load_nothing_goes_back_and_no_watch_is_lost() {
 /// Holds the events of every change, for longer than any test waits.
 async fn paced() -> Bench {
     let mut config = config();
-    config.notifications = Pacing { above: 0, rate: 1, window: Duration::from_secs(2), ..Pacing::default() };
+    config.notifications.pacing =
+        Pacing { above: 0, rate: 1, window: Duration::from_secs(2), ..Pacing::default() };
     config.sessions.max_timeout = Duration::from_secs(3_600);
     let bench = Bench::with(config).await;
     bench.core.answer_all();
@@ -335,7 +337,7 @@ async fn a_wave_reaches_everybody_and_an_unpaced_change_as_well() {
     let bench = paced().await;
     for rate in [100_000, 0] {
         let pacing = Pacing { above: 0, rate, ..Pacing::default() };
-        bench.edge.set_pacing(pacing);
+        bench.edge.set_notifications(&Notifications { pacing, ..Notifications::default() });
         let mut sessions = Vec::new();
         for _ in 0..100 {
             let mut session = bench.session().await;

@@ -9,6 +9,7 @@ mod local_sessions;
 mod modes;
 mod order;
 mod raw;
+mod replay;
 mod words;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use palisade_watch::check::{Change, Watch};
 use palisade_watch::{
-    End, Event, Fired, Lasting, Outbox, Pacer, Pacing, Recent, RecentLimits, Slot, SlowReader, WatchIndex,
+    End, Event, Fired, Lasting, Outbox, Pacer, Pacing, Recent, Slot, SlowReader, WatchIndex,
 };
 use palisade_wire::reply::{EventType, ReplyHeader, WatchEvent};
 use palisade_wire::{ErrorCode, Zxid, frame};
@@ -40,7 +40,7 @@ impl Gateway {
             tree: Tree::default(),
             index: WatchIndex::default(),
             pacer: Pacer::new(pacing),
-            recent: Recent::new(RecentLimits { events: window, bytes: 1 << 20 }),
+            recent: Recent::new(window),
             connections: Vec::new(),
             now: Duration::ZERO,
             fired: Vec::new(),
@@ -52,10 +52,9 @@ impl Gateway {
     }
 
     pub(crate) fn write(&mut self, random: &mut ChaCha8Rng) {
-        let before = self.tree.zxid;
         for change in self.tree.write(random) {
             let event = Event::new(change.zxid, change.kind, &change.path);
-            self.recent.push(&event, None, before);
+            self.recent.push(&event, None);
             self.deliver(&event);
             self.history.push(change);
         }
@@ -176,12 +175,16 @@ impl Gateway {
     ) -> bool {
         let of = |kind| watches.iter().filter(move |(watch, _)| *watch == kind).map(|(_, path)| &**path);
         let lasting = Lasting::new(of(Watch::Persistent), of(Watch::Recursive));
-        let missed = lasting.missed(&self.recent, since, |_| true, |_| false);
-        let complete = since == self.tree.zxid || missed.is_some();
-        let mut frames = BytesMut::new();
-        for event in missed.iter().flatten() {
-            frames.extend_from_slice(event.frame());
+        let missed = lasting.missed(&self.recent, since, OUTBOX / 2, |_| true, |_| false);
+        let complete = since == self.tree.zxid || missed.is_complete;
+        if let Some(outbox) = &mut self.connections[at] {
+            for event in &missed.events {
+                if let Err(SlowReader) = outbox.push_event(event) {
+                    outbox.end(End::Now(()));
+                }
+            }
         }
+        let mut frames = BytesMut::new();
         for (watch, path) in watches {
             let node = self.tree.nodes.get(&**path);
             let kind = match (watch, node) {

@@ -34,7 +34,7 @@ fn pacing(random: &mut ChaCha8Rng, merge: bool) -> Pacing {
 fn run(seed: u64) -> Result<(), String> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let merge = random.random_bool(0.3);
-    let window = if random.random_bool(0.5) { 1_000 } else { random.random_range(0..20) };
+    let window = if random.random_bool(0.5) { 200_000 } else { random.random_range(0..4_000) };
     let mut gateway = Gateway::new(pacing(&mut random, merge), window);
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::default()).collect();
     for _ in 0..STEPS {

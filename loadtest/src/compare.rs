@@ -40,7 +40,7 @@ pub(crate) struct Compare {
     #[arg(long, value_enum, default_value = "quick")]
     profile: Profile,
     /// The experiments to do, comma-separated: get, exists, children, get-1, set, set-1, ephemeral, idle, fan-out,
-    /// fan-out-reread, storm, empty, watches, znodes, quorum, leader. Without it, all.
+    /// fan-out-reread, fan-out-paced, storm, empty, watches, znodes, quorum, leader. Without it, all.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// How often each experiment is done on each side, instead of as often as the profile says.

@@ -129,7 +129,9 @@ fn reload(gateway: &GatewayHandle, config: &Path, overrides: &GatewayOverrides) 
         Ok(loaded) => {
             tell(&loaded.warnings);
             match gateway.reload(&loaded.config) {
-                Ok(()) => info!("SIGHUP: [throttle] is taken over; other sections need a restart"),
+                Ok(()) => info!(
+                    "SIGHUP: [throttle] and [notifications] are taken over; other sections need a restart"
+                ),
                 Err(mistakes) => mistakes.iter().for_each(|mistake| error!("SIGHUP: {mistake}")),
             }
         }

@@ -74,7 +74,7 @@ fn limits_are_read_again_and_mistakes_change_nothing() {
 
     write("[throttle.writes]\nmode = \"delay\"\nsession = 9\n");
     gateway.signal(Signal::HUP);
-    gateway.line_with("is taken over");
+    gateway.line_with("are taken over");
     gateway.signal(Signal::TERM);
     gateway.line_with("stopping");
     assert!(gateway.process.wait().unwrap().success());

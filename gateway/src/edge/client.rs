@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use palisade_watch::{Event, Released, Slot, SlowReader, WaveId};
+use palisade_watch::{Event, Holding, Released, Slot, SlowReader, WaveId};
 use palisade_wire::connect::ConnectResponse;
 use palisade_wire::request::Request;
 use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer, Zxid, frame};
@@ -144,11 +144,14 @@ impl Client {
         self.lock().sink = sink;
     }
 
-    /// Writes as much as is taken at once; how many bytes, and what held events were among them. Empty buffers of more
+    /// Writes as much as the client takes; how many bytes, and what held events were among them. Empty buffers of more
     /// than `keep` bytes are given back.
     pub(super) fn flush(&self, keep: usize) -> io::Result<(usize, Released)> {
-        let mut guard = self.lock();
-        let State { outbox, sink, .. } = &mut *guard;
+        self.flush_locked(&mut self.lock(), keep)
+    }
+
+    fn flush_locked(&self, state: &mut State, keep: usize) -> io::Result<(usize, Released)> {
+        let State { outbox, sink, .. } = state;
         let Some(sink) = sink else { return Ok((0, Released::default())) };
         let mut count = 0;
         while outbox.unsent() > 0 {
@@ -170,20 +173,16 @@ impl Client {
 
     /// The same by somebody else than the connection's task, which is told of what it must see to.
     pub(super) fn flush_for_task(&self) -> Released {
-        match self.flush(usize::MAX) {
-            Err(_) => {
-                self.close(CloseReason::Gone);
-                Released::default()
-            }
-            Ok((count, released)) => {
-                let mut state = self.lock();
-                state.written |= count > 0;
-                if state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none() {
-                    self.wake.notify_one();
-                }
-                released
-            }
+        let mut state = self.lock();
+        let flushed = self.flush_locked(&mut state, usize::MAX);
+        state.written |= matches!(flushed, Ok((1.., _)));
+        if flushed.is_err() {
+            state.outbox.end(End::Now(CloseReason::Gone));
         }
+        if state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none() {
+            self.wake.notify_one();
+        }
+        flushed.map_or_else(|_| Released::default(), |(_, released)| released)
     }
 
     /// Whether somebody else than the connection's task wrote to the client since this was last asked.
@@ -323,15 +322,21 @@ impl Client {
         if !state.established || !may_read(&state.ids) {
             return false;
         }
-        let first = state.outbox.hold_event(event, replaceable, now).unwrap_or_else(|SlowReader| {
+        let holding = state.outbox.hold_event(event, replaceable, now).unwrap_or_else(|SlowReader| {
             state.outbox.end(End::Now(CloseReason::SlowReader));
             self.wake.notify_one();
-            false
+            Holding::Nothing
         });
         drop(state);
-        self.server_stats.metrics.palisade_events_held.inc();
+        let metrics = &self.server_stats.metrics;
+        match holding {
+            Holding::Nothing => return false,
+            Holding::Merged => metrics.palisade_events_merged.inc(),
+            Holding::First | Holding::More => {}
+        }
+        metrics.palisade_events_held.inc();
         self.count_event();
-        first
+        holding == Holding::First
     }
 
     /// Queues what persistent watches missed, behind `before`. The replica must be locked, so that nothing newer is told

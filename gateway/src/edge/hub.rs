@@ -120,6 +120,9 @@ impl Hub {
             let metrics = self.metrics();
             metrics.palisade_events_released.add(released.events as u64);
             metrics.palisade_event_hold.record(self.notifications.since(released.since));
+            if released.early {
+                self.notifications.told_early();
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use palisade_store::acl;
@@ -33,6 +34,8 @@ pub(crate) struct Notifications {
     unwritten: Mutex<VecDeque<Arc<Client>>>,
     /// Tells a worker that there are some.
     written_to: Notify,
+    /// Sessions that were told before their wave, and not yet charged for.
+    early: AtomicU64,
 }
 
 impl Notifications {
@@ -43,6 +46,7 @@ impl Notifications {
             paced: Notify::new(),
             unwritten: Mutex::default(),
             written_to: Notify::new(),
+            early: AtomicU64::new(0),
         }
     }
 
@@ -68,17 +72,12 @@ impl Notifications {
         let may_read = |ids: &[_]| acl.is_none_or(|acl| acl::check(acl, Perms::READ, ids));
         let pacing = *self.pacer.lock().pacing();
         if !pacing.applies_to(fired.len()) {
-            let mut many = (fired.len() > DIRECT).then(|| self.unwritten.lock());
-            for client in fired.iter().filter_map(|fired| client(fired.slot)) {
-                if client.push_event(event, may_read) {
-                    match &mut many {
-                        Some(many) => many.push_back(Arc::clone(client)),
-                        None => client.wake(),
-                    }
-                }
-            }
-            if many.is_some() {
-                self.written_to.notify_one();
+            let clients = fired.iter().filter_map(|fired| client(fired.slot));
+            let told = clients.filter(|client| client.push_event(event, may_read));
+            if fired.len() > DIRECT {
+                self.hand_over(told);
+            } else {
+                told.for_each(|client| client.wake());
             }
             return;
         }
@@ -94,6 +93,17 @@ impl Notifications {
             let mut pacer = self.pacer.lock();
             waiting.into_iter().for_each(|(slot, timeout)| pacer.hold(slot, timeout, now));
             self.paced.notify_one();
+        }
+    }
+
+    /// Has clients written to, the first of them while the others are found.
+    fn hand_over<'a>(&self, clients: impl Iterator<Item = &'a Arc<Client>>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut clients = clients.peekable();
+        while clients.peek().is_some() {
+            batch.extend(clients.by_ref().take(BATCH).cloned());
+            self.unwritten.lock().extend(batch.drain(..));
+            self.written_to.notify_one();
         }
     }
 
@@ -154,6 +164,7 @@ impl Notifications {
         let mut told = Vec::new();
         let waiting = hub.with_clients(|client| {
             let mut pacer = self.pacer.lock();
+            pacer.told_early(self.early.swap(0, Ordering::Relaxed));
             pacer.poll(now, |slot, wave| {
                 let before = told.len();
                 told.extend(client(slot).filter(|client| client.release_events(wave)));
@@ -166,6 +177,11 @@ impl Notifications {
             self.unwritten.lock().extend(told);
             self.written_to.notify_one();
         }
+    }
+
+    /// Held events left with another frame.
+    pub(super) fn told_early(&self) {
+        self.early.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How long ago this moment was.

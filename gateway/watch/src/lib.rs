@@ -25,6 +25,6 @@ pub use event::Event;
 pub use index::{Fired, TooMany, WatchIndex, WatchLimits, WatchSummary};
 pub use kinds::{Slot, WatchKind};
 pub use missed::{Lasting, Missed};
-pub use outbox::{End, Outbox, Released, SlowReader};
+pub use outbox::{End, Holding, Outbox, Released, SlowReader};
 pub use pacer::{Pacer, Pacing, WAVE, WaveId};
 pub use recent::{Recent, RecentEvent};

@@ -24,6 +24,19 @@ pub enum End<R> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlowReader;
 
+/// What became of an event that was to be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// The connection ends.
+    Nothing,
+    /// No other is held.
+    First,
+    /// Others are.
+    More,
+    /// It took the place of another.
+    Merged,
+}
+
 /// Held events that were let go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Released {
@@ -31,6 +44,8 @@ pub struct Released {
     pub events: usize,
     /// Since when the eldest of them was held.
     pub since: Duration,
+    /// Whether another frame took them along before their time.
+    pub early: bool,
 }
 
 /// Held events among which a newer one of the same path is looked for, from the newest on.
@@ -92,7 +107,7 @@ impl<R: Copy> Outbox<R> {
             unsent: 0,
             held: VecDeque::new(),
             held_since: Duration::ZERO,
-            released: Released { events: 0, since: Duration::ZERO },
+            released: Released { events: 0, since: Duration::ZERO, early: false },
             events: 0,
             limit,
             last_event: Zxid(0),
@@ -107,14 +122,14 @@ impl<R: Copy> Outbox<R> {
     pub fn push_event(&mut self, event: &Arc<Event>) -> Result<(), SlowReader> {
         if self.end.is_none() {
             self.charge(event)?;
-            self.release();
+            self.release_early();
             self.queue(Arc::clone(event));
         }
         Ok(())
     }
 
-    /// Holds an event back until [`Self::release`] or until another frame is put here. Whether it is the first that is
-    /// held: then somebody must release it in time. If it may replace others, it takes the place of a held event of
+    /// Holds an event back until [`Self::release`] or until another frame is put here. If it is the first that is held,
+    /// somebody must release it in time. If it may replace others, it takes the place of a held event of
     /// the same path that told of changed data and may be replaced, unless something else happened to the path since.
     ///
     /// # Errors
@@ -124,23 +139,25 @@ impl<R: Copy> Outbox<R> {
         event: &Arc<Event>,
         replaceable: bool,
         now: Duration,
-    ) -> Result<bool, SlowReader> {
+    ) -> Result<Holding, SlowReader> {
         if self.end.is_some() {
-            return Ok(false);
+            return Ok(Holding::Nothing);
         }
-        if replaceable && event.kind() == EventType::NodeDataChanged {
-            self.drop_replaced(event);
-        }
-        self.charge(event)?;
         let first = self.held.is_empty();
+        let merged = replaceable && event.kind() == EventType::NodeDataChanged && self.drop_replaced(event);
+        self.charge(event)?;
         if first {
             self.held_since = now;
         }
         self.held.push_back(Held { event: Arc::clone(event), replaceable });
-        Ok(first)
+        Ok(match (first, merged) {
+            (true, _) => Holding::First,
+            (false, true) => Holding::Merged,
+            (false, false) => Holding::More,
+        })
     }
 
-    fn drop_replaced(&mut self, event: &Event) {
+    fn drop_replaced(&mut self, event: &Event) -> bool {
         let mut recent = self.held.iter().enumerate().rev().take(MERGE_DEPTH);
         let same = recent.find(|(_, held)| held.event.path() == event.path());
         if let Some((at, held)) = same
@@ -149,7 +166,9 @@ impl<R: Copy> Outbox<R> {
         {
             self.events -= held.event.frame().len();
             self.held.remove(at);
+            return true;
         }
+        false
     }
 
     fn charge(&mut self, event: &Event) -> Result<(), SlowReader> {
@@ -184,9 +203,14 @@ impl<R: Copy> Outbox<R> {
         true
     }
 
+    /// Before another frame.
+    fn release_early(&mut self) {
+        self.released.early |= self.release();
+    }
+
     /// What was released since this was last asked.
     pub const fn take_released(&mut self) -> Released {
-        std::mem::replace(&mut self.released, Released { events: 0, since: Duration::ZERO })
+        std::mem::replace(&mut self.released, Released { events: 0, since: Duration::ZERO, early: false })
     }
 
     /// Whether events are held.
@@ -196,7 +220,7 @@ impl<R: Copy> Outbox<R> {
 
     /// Queues the frames that `write` appends, behind what is held.
     pub fn reply(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        self.release();
+        self.release_early();
         let before = self.replies.len();
         write(&mut self.replies);
         self.queue_replies(self.replies.len() - before);
@@ -204,7 +228,7 @@ impl<R: Copy> Outbox<R> {
 
     /// Moves whole frames from `frames` to the end of the queue, behind what is held.
     pub fn append(&mut self, frames: &mut BytesMut) {
-        self.release();
+        self.release_early();
         let len = frames.len();
         if self.replies.is_empty() {
             std::mem::swap(&mut self.replies, frames);
@@ -307,7 +331,7 @@ impl<R: Copy> Outbox<R> {
     pub fn end(&mut self, end: End<R>) {
         match (self.end, end) {
             (None, End::AfterFlush(_)) => {
-                self.release();
+                self.release_early();
                 self.end = Some(end);
             }
             (None | Some(End::AfterFlush(_)), End::Now(_)) => {

@@ -53,8 +53,8 @@ fn what_is_held_leaves_before_any_other_frame() {
     let (a, b) = (changed(1, "/a"), changed(2, "/b"));
     let held = || {
         let mut outbox = Outbox::<u8>::new(1 << 10);
-        assert_eq!(outbox.hold_event(&a, false, NOW), Ok(true));
-        assert_eq!(outbox.hold_event(&b, false, 2 * NOW), Ok(false));
+        assert_eq!(outbox.hold_event(&a, false, NOW), Ok(Holding::First));
+        assert_eq!(outbox.hold_event(&b, false, 2 * NOW), Ok(Holding::More));
         assert_eq!(outbox.unsent(), 0);
         outbox
     };
@@ -62,8 +62,8 @@ fn what_is_held_leaves_before_any_other_frame() {
     let mut outbox = held();
     reply(&mut outbox, b"r");
     assert_eq!(bytes(&outbox), joined(&[&events, b"r"]));
-    assert_eq!(outbox.take_released(), Released { events: 2, since: NOW });
-    assert_eq!(outbox.take_released().events, 0);
+    assert_eq!(outbox.take_released(), Released { events: 2, since: NOW, early: true });
+    assert_eq!(outbox.take_released(), Released::default());
     let mut outbox = held();
     outbox.append(&mut BytesMut::from("r"));
     assert_eq!(bytes(&outbox), joined(&[&events, b"r"]));
@@ -77,6 +77,7 @@ fn what_is_held_leaves_before_any_other_frame() {
     let mut outbox = held();
     assert!(outbox.release() && !outbox.release());
     assert_eq!(bytes(&outbox), events);
+    assert!(!outbox.take_released().early);
 }
 
 #[test]
@@ -114,11 +115,10 @@ fn after_an_end_now_nothing_leaves() {
 fn only_changed_data_of_the_same_path_is_replaced() {
     let deleted = event(3, EventType::NodeDeleted, "/a");
     let mut outbox = Outbox::<u8>::new(1 << 10);
-    let mut hold =
-        |event: &Arc<Event>, replaceable| outbox.hold_event(event, replaceable, NOW).map(|_| ()).unwrap();
-    hold(&changed(1, "/a"), true);
-    hold(&changed(2, "/b"), true);
-    hold(&changed(3, "/a"), true);
+    let mut hold = |event: &Arc<Event>, replaceable| outbox.hold_event(event, replaceable, NOW).unwrap();
+    assert_eq!(hold(&changed(1, "/a"), true), Holding::First);
+    assert_eq!(hold(&changed(2, "/b"), true), Holding::More);
+    assert_eq!(hold(&changed(3, "/a"), true), Holding::Merged);
     hold(&deleted, true);
     hold(&changed(4, "/a"), false);
     hold(&changed(5, "/a"), true);

@@ -8,7 +8,7 @@ use crate::kinds::Slot;
 /// Time between two waves.
 pub const WAVE: Duration = Duration::from_millis(20);
 /// Waves that one may make up for if nobody looked in between.
-const LATE_WAVES: u32 = 5;
+const LATE_WAVES: u32 = 3;
 /// How long after its wave a client's read counts as one that the event caused.
 const REREAD: Duration = Duration::from_secs(1);
 /// One session's events, in the unit of the allowance.
@@ -70,6 +70,8 @@ pub struct Pacer {
     last: Option<Duration>,
     /// Unused part of the rate, in millionths.
     allowance: u64,
+    /// Part of the rate that was used in advance, in millionths.
+    debt: u64,
     cohorts: VecDeque<Cohort>,
     next_id: WaveId,
     /// Sessions that were told, and the reads that this caused; the eldest count less and less.
@@ -85,6 +87,7 @@ impl Pacer {
             waiting: BTreeMap::new(),
             last: None,
             allowance: 0,
+            debt: 0,
             cohorts: VecDeque::new(),
             next_id: 1,
             told: MEMORY / 8,
@@ -120,6 +123,12 @@ impl Pacer {
         (!self.waiting.is_empty()).then(|| self.last.map_or(Duration::ZERO, |last| last + WAVE))
     }
 
+    /// So many sessions were told before their wave, as another frame took their events along: the next waves are the
+    /// smaller for it, as far as those that wait have the time.
+    pub fn told_early(&mut self, sessions: u64) {
+        self.debt = self.debt.saturating_add(sessions.saturating_mul(ONE));
+    }
+
     /// Lets a wave go if it is time. `release` lets a connection's held events go and says whether there were any; they
     /// may have left already, before another frame or with the connection.
     pub fn poll(&mut self, now: Duration, mut release: impl FnMut(Slot, WaveId) -> bool) {
@@ -131,6 +140,11 @@ impl Pacer {
         let rate = self.rate();
         let fresh = rate.saturating_mul(elapsed.as_micros() as u64);
         self.allowance = self.allowance.saturating_add(fresh).min(fresh.max(ONE));
+        // Not more than a second's: what is long past hurts nobody now.
+        self.debt = self.debt.min(rate.saturating_mul(ONE));
+        let paid = self.debt.min(self.allowance);
+        self.debt -= paid;
+        self.allowance -= paid;
         let id = self.next_id;
         let mut told = 0;
         let mut size = (self.allowance / ONE).max(self.due(now));

@@ -64,6 +64,31 @@ fn waves_keep_the_rate_and_the_order() {
 }
 
 #[test]
+fn who_is_told_early_counts_in_the_rate() {
+    let mut pacer = Pacer::new(PACING);
+    (0..1_500).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));
+    let (mut told, mut all) = (0, 0);
+    // A third of the rate is taken by pings.
+    for wave in 0..50 {
+        pacer.told_early(7);
+        all += 7;
+        pacer.poll(ms(20 * wave), |_, _| {
+            told += 1;
+            true
+        });
+    }
+    assert_eq!((told, told + all), (650, 1_000));
+    pacer.told_early(1_000_000);
+    for wave in 50..=100 {
+        pacer.poll(ms(20 * wave), |_, _| {
+            told += 1;
+            true
+        });
+    }
+    assert_eq!((told, pacer.waiting()), (1_500, 0), "but nobody waits for longer than he may");
+}
+
+#[test]
 fn what_the_rate_cannot_do_in_time_is_spread_over_the_time() {
     let mut pacer = Pacer::new(PACING);
     (0..10_000).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));

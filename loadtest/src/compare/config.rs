@@ -59,6 +59,11 @@ pub(super) fn gateway(data: &Path, voters: &[Ports], client: u16, admin: u16) ->
     )
 }
 
+/// The same for a gateway that tells them in waves, at most so many a second, and lets them read as often.
+pub(super) fn paced(gateway: &str, rate: u32) -> String {
+    gateway.replace("\nrate = 0\n", &format!("\nrate = {rate}\nreread_rate = {rate}\n"))
+}
+
 fn member(text: &mut String, id: usize, ports: Ports, role: &str) {
     let Ports { quorum, election, .. } = ports;
     // Writing to a string cannot fail.
@@ -99,6 +104,7 @@ mod tests {
     fn a_gateway_follows_all_voters() {
         let text = gateway(Path::new("/g"), &ports(3), 7, 8);
         assert!(text.contains("voters = [\"127.0.0.1:100\", \"127.0.0.1:101\", \"127.0.0.1:102\"]\n"));
+        assert!(paced(&text, 7).contains("[notifications]\nrate = 7\nreread_rate = 7\n"));
         assert!(text.contains("address = \"127.0.0.1:7\"\n") && text.contains("data_dir = \"/g\"\n"));
     }
 }

@@ -201,6 +201,22 @@ fn many_sessions() -> Vec<Experiment> {
             targets: Vec::new(),
         },
         Experiment {
+            name: "fan-out-paced",
+            title: "the same, at 6,000 a second",
+            method: Method::Fresh(measure::fanout_paced),
+            shown: &["peak told", "peak read"],
+            targets: ["peak told", "peak read"]
+                .into_iter()
+                .flat_map(|metric| {
+                    let pace = f64::from(measure::PACE);
+                    [
+                        most(metric, Of::Itself, pace * 1.1, "≤ 6,600"),
+                        least(metric, Of::Itself, pace * 0.9, "≥ 5,400"),
+                    ]
+                })
+                .collect(),
+        },
+        Experiment {
             name: "storm",
             title: "5,000 sessions reconnect at once",
             method: Method::Fresh(measure::storm),

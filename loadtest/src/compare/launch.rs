@@ -149,6 +149,19 @@ impl Ensemble {
         Ok(())
     }
 
+    /// Starts Palisade's gateway again, so that it tells watchers in waves of this rate. Apache's servers have none.
+    pub(super) fn pace(&mut self, env: &Env, rate: u32) -> Result<(), Failure> {
+        if self.side == Side::Apache {
+            return Ok(());
+        }
+        let file =
+            self.servers.last().and_then(|gateway| gateway.arguments.last()).cloned().unwrap_or_default();
+        fs::write(&file, config::paced(&fs::read_to_string(&file)?, rate))?;
+        self.kill(VOTERS);
+        self.restart(VOTERS)?;
+        self.wait_until_serving(env)
+    }
+
     /// Where a voter's votes arrive: it listens there as soon as it can take part in an election.
     pub(super) fn election(&self, n: usize) -> SocketAddr {
         let port = self.servers.get(n).map_or(0, |server| server.ports.election);

@@ -82,6 +82,15 @@ pub(super) fn fanout_reread(env: &Env, scale: &Scale, ensemble: &mut Ensemble) -
     run_fanout(env, scale, ensemble, true)
 }
 
+/// The rate of the waves: slow enough for more than a second, fast enough for two (`notifications.window`).
+pub(super) const PACE: u32 = 6_000;
+
+/// The same in waves.
+pub(super) fn fanout_paced(env: &Env, scale: &Scale, ensemble: &mut Ensemble) -> Result<Outcome, Failure> {
+    ensemble.pace(env, PACE)?;
+    run_fanout(env, scale, ensemble, true)
+}
+
 fn run_fanout(env: &Env, scale: &Scale, ensemble: &Ensemble, reread: bool) -> Result<Outcome, Failure> {
     let (watchers, changes) = scale.fanout;
     let fanout = fanout::Fanout { watchers, changes, reread, persistent: false, size: 100 };

@@ -20,6 +20,7 @@ use crate::usage::Used;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server may come to rest after a change before its processor time is read.
 const SETTLE: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
 /// `AddWatch`'s mode for a watch that stays, on one znode.
 const PERSISTENT: i32 = 0;
 
@@ -74,8 +75,22 @@ struct Herd<'a> {
     read: Latency,
     /// For each change: when the writer had its answer, the last watcher its event, and the last one its answer.
     marks: Vec<[Duration; 3]>,
+    /// For each change: the most watchers that were told within a second, and that had their answers.
+    peaks: Vec<[usize; 2]>,
     used: Vec<Used>,
     curves: Vec<Series>,
+}
+
+/// The most times within any second; they are in order.
+fn peak(times: &[Duration]) -> usize {
+    let mut first = 0;
+    let within = times.iter().enumerate().map(|(last, time)| {
+        while times.get(first).is_some_and(|start| *start + SECOND <= *time) {
+            first += 1;
+        }
+        last + 1 - first
+    });
+    within.max().unwrap_or(0)
 }
 
 impl<'a> Herd<'a> {
@@ -87,6 +102,7 @@ impl<'a> Herd<'a> {
             told: Latency::new(),
             read: Latency::new(),
             marks: Vec::new(),
+            peaks: Vec::new(),
             used: Vec::new(),
             curves: Vec::new(),
         }
@@ -155,6 +171,7 @@ impl<'a> Herd<'a> {
         }
         let last = |times: &[Duration]| times.last().copied().unwrap_or_default();
         self.marks.push([acked.unwrap_or_default(), last(&arrivals), last(&read)]);
+        self.peaks.push([peak(&arrivals), peak(&read)]);
         let name = format!("change {}", self.curves.len() + 1);
         self.curves.push(Series::cumulative("watchers told over time", name, "watchers", &arrivals));
         arrivals.into_iter().for_each(|time| self.told.record(time));
@@ -176,6 +193,14 @@ impl<'a> Herd<'a> {
             outcome.metric("last read", mark(2), "ms");
         }
         outcome.metric("writer answered", mark(0), "ms");
+        outcome.metric("peak told", median(self.peaks.iter().map(|peaks| peaks[0] as f64).collect()), "1/s");
+        if reread {
+            outcome.metric(
+                "peak read",
+                median(self.peaks.iter().map(|peaks| peaks[1] as f64).collect()),
+                "1/s",
+            );
+        }
         let each = |time: fn(&Used) -> Duration| {
             let times = self.used.iter().map(|used| time(used).as_secs_f64() * 1e6 / watchers as f64);
             median(times.collect())
@@ -194,5 +219,19 @@ impl<'a> Herd<'a> {
         }
         outcome.series = self.curves;
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_is_of_any_second() {
+        let times =
+            |millis: &[u64]| -> Vec<Duration> { millis.iter().copied().map(Duration::from_millis).collect() };
+        assert_eq!(peak(&[]), 0);
+        assert_eq!(peak(&times(&[0, 1_000, 2_000])), 1);
+        assert_eq!(peak(&times(&[0, 900, 950, 1_100, 1_899, 1_900, 5_000])), 4);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use palisade_watch::check::{Change, Watch};
 use palisade_watch::{
-    End, Event, Fired, Lasting, Outbox, Pacer, Pacing, Recent, Slot, SlowReader, WatchIndex,
+    End, Event, Fired, Holding, Lasting, Outbox, Pacer, Pacing, Recent, Slot, SlowReader, WatchIndex,
 };
 use palisade_wire::reply::{EventType, ReplyHeader, WatchEvent};
 use palisade_wire::{ErrorCode, Zxid, frame};
@@ -68,8 +68,8 @@ impl Gateway {
         for Fired { slot, one_shot } in &fired {
             let Some(outbox) = self.connections[slot.index()].as_mut() else { continue };
             let queued = if paced {
-                outbox.hold_event(event, pacing.merge && !one_shot, self.now).map(|first| {
-                    if first {
+                outbox.hold_event(event, pacing.merge && !one_shot, self.now).map(|holding| {
+                    if holding == Holding::First {
                         self.pacer.hold(*slot, TIMEOUT, self.now);
                     }
                 })

@@ -38,6 +38,7 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
     storage(root.section("storage"), &mut config);
     timing(root.section("timing"), &mut config);
     sessions(root.section("sessions"), &mut config);
+    fairness(root.section("fairness"), &mut config);
     limits(root.section("limits"), &mut config);
     root.finish();
     Some(config)
@@ -103,6 +104,14 @@ fn sessions(mut section: Section<'_>, config: &mut Config) {
     section.integer("container_max_per_minute", &mut sessions.container_max_per_minute);
     section.boolean("extended_types", &mut sessions.extended_types);
     section.boolean("local", &mut sessions.local);
+    section.finish();
+}
+
+fn fairness(mut section: Section<'_>, config: &mut Config) {
+    let fairness = &mut config.fairness;
+    section.integer("in_flight", &mut fairness.in_flight);
+    section.size("in_flight_bytes", &mut fairness.in_flight_bytes);
+    section.numbered("weights", "{ 101 = 4, 102 = 1 }", &mut fairness.weights);
     section.finish();
 }
 

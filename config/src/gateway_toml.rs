@@ -99,6 +99,8 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.integer("total_watches", &mut limits.total_watches);
     section.integer("in_flight", &mut limits.in_flight);
     section.size("in_flight_bytes", &mut limits.in_flight_bytes);
+    section.integer("window", &mut limits.window);
+    section.size("window_bytes", &mut limits.window_bytes);
     section.finish();
 }
 

@@ -1,5 +1,6 @@
 //! Reads a TOML file table by table, noting every mistake instead of stopping at the first.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -186,6 +187,29 @@ impl<'a> Section<'a> {
             }
         }
         texts
+    }
+
+    /// Adds the pairs of whole numbers of the table `key` to `target`.
+    pub(crate) fn numbered<K: FromStr + Ord, V: FromStr>(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        target: &mut BTreeMap<K, V>,
+    ) {
+        let Some(value) = self.take(key) else { return };
+        let numbers = match value.get_ref() {
+            DeValue::Table(table) => table
+                .iter()
+                .map(|(key, value)| {
+                    Some((key.get_ref().parse().ok()?, scalar(value.get_ref())?.parse().ok()?))
+                })
+                .collect::<Option<Vec<_>>>(),
+            _ => None,
+        };
+        match numbers {
+            Some(numbers) => target.extend(numbers),
+            None => self.wrong(key, value, &format!("pairs of whole numbers, such as {example}")),
+        }
     }
 
     /// Reports every key that was never asked for.

@@ -76,6 +76,24 @@ fn the_gateway_example_shows_the_defaults() {
 }
 
 #[test]
+fn gateways_have_weights_and_what_is_none_is_refused() {
+    let folder = Folder::new();
+    let with = |weights: &str| {
+        let example = fs::read_to_string(example("voter.toml")).unwrap();
+        folder.write("voter.toml", example.replace("weights = {}", weights))
+    };
+    let voter = core(&with("weights = { 101 = 4, 102 = 2 }")).unwrap().config;
+    assert_eq!(voter.fairness.weights, [(101, 4), (102, 2)].into());
+    for (wrong, told) in [
+        ("weights = { discovery = 4 }", "[fairness] weights = { discovery = 4 }: must be pairs"),
+        ("weights = { 101 = 0 }", "[fairness] weights = { 101 = 0 }: 101 = 0: give a gateway's id"),
+    ] {
+        let messages = folder.messages(&core(&with(wrong)).unwrap_err());
+        assert!(messages.len() == 1 && messages[0].contains(told), "{messages:?}");
+    }
+}
+
+#[test]
 fn the_zoo_cfg_example_is_read_with_its_myid() {
     let folder = Folder::new();
     folder.write("myid", "3\n");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::link;
 use crate::tenancy::Root;
 use crate::throttle::config::{Limit, Throttle};
 use palisade_admin::words::Word;
@@ -199,11 +200,16 @@ pub struct Limits {
     pub watches: usize,
     /// Watches of all connections together: more are refused in the same way.
     pub total_watches: usize,
-    /// Requests forwarded to the core and not yet answered. A leader reads only so many of them ahead: beyond, the
-    /// pings that keep sessions alive would wait behind requests.
+    /// Requests for the core that are not yet answered.
     pub in_flight: usize,
-    /// Bytes of requests forwarded to the core and not yet answered.
+    /// Bytes of those.
     pub in_flight_bytes: usize,
+    /// Requests that the leader is given at a time; with more, sessions take turns. The fewer, the less stands before a
+    /// turn; a leader that is far away needs more of them to be kept busy.
+    pub window: usize,
+    /// Bytes of those. A leader reads only so much ahead: beyond, the pings that keep sessions alive would wait behind
+    /// requests.
+    pub window_bytes: usize,
 }
 
 impl Default for Notifications {
@@ -293,11 +299,22 @@ impl Default for Limits {
             total_watches: 20_000_000,
             in_flight: 4_000,
             in_flight_bytes: 64 << 20,
+            window: 1_000,
+            window_bytes: 4 << 20,
         }
     }
 }
 
 impl Limits {
+    pub(crate) const fn link_limits(&self) -> link::queue::Limits {
+        link::queue::Limits {
+            requests: self.in_flight,
+            bytes: self.in_flight_bytes,
+            window: self.window,
+            window_bytes: self.window_bytes,
+        }
+    }
+
     pub(crate) const fn watch_limits(&self) -> WatchLimits {
         WatchLimits { connection: self.watches, total: self.total_watches }
     }
@@ -447,6 +464,8 @@ impl Config {
         check.range("limits.total_watches", l.total_watches, 1, 1_000_000_000);
         check.range("limits.in_flight", l.in_flight, 1, 10_000_000);
         check.range("limits.in_flight_bytes", l.in_flight_bytes, 1 << 20, 16 << 30);
+        check.range("limits.window", l.window, 1, 10_000_000);
+        check.range("limits.window_bytes", l.window_bytes, 64 << 10, 64 << 20);
         if l.in_flight_bytes < l.max_frame {
             check.say(
                 "limits.in_flight_bytes",

@@ -37,21 +37,30 @@ const TOP_LEVEL: [&str; 15] = [
 ];
 
 /// What each package of the workspace may depend on within it.
-const DEPENDENCIES: [(&str, &[&str]); 13] = [
+const DEPENDENCIES: [(&str, &[&str]); 14] = [
     ("palisade-admin", &["palisade-wire", "palisade-store"]),
     ("palisade-wire", &[]),
+    ("palisade-fair", &[]),
     ("palisade-store", &["palisade-wire"]),
     ("palisade-disk", &["palisade-wire", "palisade-store"]),
     ("palisade-zab", &["palisade-wire", "palisade-store"]),
     (
         "palisade-server",
-        &["palisade-admin", "palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"],
+        &[
+            "palisade-admin",
+            "palisade-fair",
+            "palisade-wire",
+            "palisade-store",
+            "palisade-disk",
+            "palisade-zab",
+        ],
     ),
     ("palisade-watch", &["palisade-wire"]),
     (
         "palisade-gateway",
         &[
             "palisade-admin",
+            "palisade-fair",
             "palisade-wire",
             "palisade-watch",
             "palisade-store",

@@ -242,6 +242,7 @@ fn leading_config(config: &Config) -> LeadingConfig {
         local_sessions: config.sessions.local,
         reap_interval: config.sessions.container_check_interval,
         reap_per_minute: config.sessions.container_max_per_minute,
+        weights: config.fairness.weights.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a voter needs to know before it starts, with the defaults of Apache ZooKeeper.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct Config {
     pub timing: Timing,
     /// Bounds of session timeouts, and reaping of containers and TTL znodes.
     pub sessions: Sessions,
+    /// How gateways share the leader.
+    pub fairness: Fairness,
     /// Bounds of queues, sizes and sockets.
     pub limits: Limits,
 }
@@ -94,6 +97,19 @@ pub struct Sessions {
     pub extended_types: bool,
 }
 
+/// How learners share what their leader can propose: those who ask for more than there is get it by weight.
+#[derive(Clone, Debug)]
+pub struct Fairness {
+    /// Transactions proposed and not yet committed, at most. What comes beyond waits for its learner's turn: the fewer,
+    /// the less stands before it then, and the less a slow disk can do at once.
+    pub in_flight: usize,
+    /// Bytes of those transactions.
+    pub in_flight_bytes: usize,
+    /// Weights of learners by their id, 1 to [`MAX_WEIGHT`](palisade_fair::MAX_WEIGHT): gateways, and servers that
+    /// forward their clients' requests. All others have 1.
+    pub weights: BTreeMap<Sid, u32>,
+}
+
 /// Bounds.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -128,6 +144,7 @@ impl Config {
             storage: Storage { data_dir: data_dir.into(), ..Storage::default() },
             timing: Timing::default(),
             sessions: Sessions::default(),
+            fairness: Fairness::default(),
             limits: Limits::default(),
         }
     }
@@ -196,6 +213,12 @@ impl Default for Sessions {
             container_max_per_minute: 10_000,
             extended_types: false,
         }
+    }
+}
+
+impl Default for Fairness {
+    fn default() -> Self {
+        Self { in_flight: 1_000, in_flight_bytes: 4 << 20, weights: BTreeMap::new() }
     }
 }
 

@@ -15,7 +15,7 @@ mod status;
 mod validate;
 mod voter;
 
-pub use config::{Bind, Config, Limits, Sessions, Storage, Timing};
+pub use config::{Bind, Config, Fairness, Limits, Sessions, Storage, Timing};
 pub use driver::Fatal;
 pub use net::Reservation;
 pub use validate::Mistake;

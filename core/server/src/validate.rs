@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use palisade_fair::MAX_WEIGHT;
+
 use crate::config::Config;
 
 /// One setting that cannot be used.
@@ -30,6 +32,7 @@ impl Config {
         self.check_member(&mut found);
         self.check_storage(&mut found);
         self.check_timing(&mut found);
+        self.check_fairness(&mut found);
         self.check_limits(&mut found);
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }
@@ -78,6 +81,21 @@ impl Config {
         found.range("sessions.container_max_per_minute", self.sessions.container_max_per_minute, 1, u32::MAX);
     }
 
+    fn check_fairness(&self, found: &mut Found) {
+        let f = &self.fairness;
+        found.range("fairness.in_flight", f.in_flight, 1, 100_000);
+        found.range("fairness.in_flight_bytes", f.in_flight_bytes, 64 << 10, 1 << 30);
+        for (sid, weight) in &f.weights {
+            found.require(
+                "fairness.weights",
+                (1..=254).contains(sid) && (1..=MAX_WEIGHT).contains(weight),
+                format_args!(
+                    "{sid} = {weight}: give a gateway's id (1 to 254) and its weight (1 to {MAX_WEIGHT})"
+                ),
+            );
+        }
+    }
+
     fn check_limits(&self, found: &mut Found) {
         let l = &self.limits;
         found.range("limits.jute_max_buffer", l.jute_max_buffer, 1024, 256 << 20);
@@ -120,6 +138,16 @@ mod tests {
     fn config() -> Config {
         let ensemble = Ensemble::parse("server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer").unwrap();
         Config::new(1, ensemble, "/data")
+    }
+
+    #[test]
+    fn weights_are_checked_one_by_one() {
+        let mut config = config();
+        config.fairness.weights.extend([(101, 4), (0, 4), (102, 0), (103, 1_001), (104, 1_000)]);
+        let mistakes = config.validate().unwrap_err();
+        let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[1].starts_with("fairness.weights: 102 = 0: give"), "{told:?}");
     }
 
     #[test]

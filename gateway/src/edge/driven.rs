@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::core_link::{Answer, CoreLink, LinkState, Ticket};
 use crate::exec::remote_id;
 use crate::link::contact::Probe;
-use crate::link::queue::{Limits, Queue};
+use crate::link::queue::Queue;
 use crate::link::requests::{Requests, Resolved};
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
@@ -76,7 +76,7 @@ impl Gateway {
         let Restored { tree, snapshot, ended, replayed } = restored;
         let closed = ClosedSessions::restore(ended, snapshot, replayed);
         let replica = Replica::restored(tree, closed, Arc::clone(&hub) as _);
-        let limits = Limits { requests: config.limits.in_flight, bytes: config.limits.in_flight_bytes };
+        let limits = config.limits.link_limits();
         let queue = Arc::new(Queue::new(limits));
         let (state, watched) = watch::channel(LinkState::Searching);
         let link = CoreLink::new(Arc::clone(&queue), watched);

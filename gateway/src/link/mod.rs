@@ -3,6 +3,7 @@
 //! One task owns all of it but the disk's thread; the edge reaches it through the [`queue`].
 
 mod aside;
+mod backlog;
 mod connection;
 pub(crate) mod contact;
 mod dial;
@@ -81,8 +82,7 @@ pub(crate) fn start(
     tree.track(Root::new(&config.tenant.root).tracked());
     let replica = Replica::restored(tree, closed, observer);
     let disk = Disk::start(log, replica.clone()).map_err(GatewayError::Thread)?;
-    let limits = queue::Limits { requests: config.limits.in_flight, bytes: config.limits.in_flight_bytes };
-    let queue = Arc::new(Queue::new(limits));
+    let queue = Arc::new(Queue::new(config.limits.link_limits()));
     let (state, watched) = watch::channel(LinkState::Searching);
     let parts = Parts { replica: replica.clone(), disk, queue: Arc::clone(&queue), state, since_snapshot };
     let link = Link {

@@ -1,4 +1,7 @@
 //! What the edge hands to the link, behind one short lock: requests that wait to be sent, limits, touched sessions.
+//!
+//! The leader is given so many requests at a time. While there are fewer, each is sent as it comes; beyond, it waits in the
+//! [`Backlog`], where sessions take turns. No session may fill that: it may have as much there as is left for all others.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,6 +17,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use crate::core_link::{Refused, Ticket, is_forwarded};
+use crate::link::backlog::{Backlog, is_release};
 use crate::link::contact::Contact;
 
 /// Sessions told to the leader in one ping: 768 KiB, less than any peer's packet limit. The rest waits for the next.
@@ -48,13 +52,17 @@ impl Outgoing {
     }
 }
 
-/// Bounds on what was accepted and is not answered.
+/// Bounds on what was accepted and is not answered. What lets go of something may exceed the first two by an eighth.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// How many.
     pub requests: usize,
     /// The bytes of their bodies and identities.
     pub bytes: usize,
+    /// How many the leader is given at a time.
+    pub window: usize,
+    /// The bytes of those, about.
+    pub window_bytes: usize,
 }
 
 /// See the module.
@@ -72,8 +80,11 @@ pub struct Queue {
 #[derive(Default)]
 struct Inner {
     open: bool,
+    /// For the link to take.
     waiting: VecDeque<Outgoing>,
-    /// Accepted and not answered: `waiting` and what the link has taken.
+    /// What comes behind. Empty unless the leader has as much as it may.
+    backlog: Backlog,
+    /// Accepted and not answered: `waiting`, `backlog` and what the link has taken.
     requests: usize,
     bytes: usize,
     touched: FxHashMap<SessionId, i32>,
@@ -102,7 +113,7 @@ impl Queue {
             return Err(Refused::NotForwarded(op));
         }
         let expect = Expect::Txn { session, cxid, op };
-        self.accept(request_packet(&request, auth), expect, ticket)
+        self.accept(session, request_packet(&request, auth), expect, ticket)
     }
 
     /// See [`CoreLink::sync`](crate::core_link::CoreLink::sync).
@@ -113,7 +124,7 @@ impl Queue {
         let mut body = Vec::with_capacity(4 + path.len());
         Request::Sync(Some(path.into())).encode(&mut body);
         let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
-        self.accept(request_packet(&request, Vec::new()), Expect::Sync, ticket)
+        self.accept(session, request_packet(&request, Vec::new()), Expect::Sync, ticket)
     }
 
     pub(crate) fn revalidate(
@@ -124,30 +135,32 @@ impl Queue {
     ) -> Result<(), Refused> {
         let data = encode_revalidate(session, timeout_ms);
         let packet = QuorumPacket::new(PacketType::Revalidate, Zxid(-1), Some(data));
-        self.accept(packet, Expect::Revalidation(session), ticket)
+        self.accept(session, packet, Expect::Revalidation(session), ticket)
     }
 
-    fn accept(&self, packet: QuorumPacket, expect: Expect, ticket: Ticket) -> Result<(), Refused> {
+    fn accept(
+        &self,
+        session: SessionId,
+        packet: QuorumPacket,
+        expect: Expect,
+        ticket: Ticket,
+    ) -> Result<(), Refused> {
         let outgoing = Outgoing { packet, expect, ticket, again: false };
         let cost = outgoing.cost();
         let mut inner = self.inner.lock();
-        let refused = if !inner.open {
-            Some(Refused::NotConnected)
-        } else if inner.requests >= self.limits.requests {
-            Some(Refused::Busy("limits.in_flight"))
-        } else if inner.bytes + cost > self.limits.bytes {
-            Some(Refused::Busy("limits.in_flight_bytes"))
-        } else {
-            None
-        };
-        if let Some(refused) = refused {
+        if let Err(refused) = inner.admits(session, &outgoing.expect, cost, self.limits) {
             drop(inner);
             outgoing.ticket.void();
             return Err(refused);
         }
+        let at_once = inner.backlog.is_empty() && inner.window_is_open(self.limits);
         inner.requests += 1;
         inner.bytes += cost;
         self.requests.store(inner.requests, Ordering::Relaxed);
+        if !at_once {
+            inner.backlog.push(session, outgoing);
+            return Ok(());
+        }
         inner.waiting.push_back(outgoing);
         let first = inner.waiting.len() == 1;
         drop(inner);
@@ -178,7 +191,9 @@ impl Queue {
     pub fn close(&self) -> VecDeque<Outgoing> {
         let mut inner = self.inner.lock();
         inner.open = false;
-        std::mem::take(&mut inner.waiting)
+        let mut unsent = std::mem::take(&mut inner.waiting);
+        unsent.extend(std::iter::from_fn(|| inner.backlog.pop()));
+        unsent
     }
 
     /// Waits until something may have been accepted since the last [`Self::take`].
@@ -197,6 +212,20 @@ impl Queue {
         inner.requests = inner.requests.saturating_sub(requests);
         inner.bytes = inner.bytes.saturating_sub(bytes);
         self.requests.store(inner.requests, Ordering::Relaxed);
+        let had_none = inner.waiting.is_empty();
+        while inner.window_is_open(self.limits)
+            && let Some(next) = inner.backlog.pop()
+        {
+            inner.waiting.push_back(next);
+        }
+        if had_none && !inner.waiting.is_empty() {
+            self.accepted.notify_one();
+        }
+    }
+
+    /// Requests that wait for their session's turn.
+    pub fn backlog(&self) -> usize {
+        self.inner.lock().backlog.len()
     }
 
     /// Data of the answer to a ping: sessions touched since the last one.
@@ -210,6 +239,39 @@ impl Queue {
             inner.touched.remove(session);
         }
         encode_touched(some.into_iter())
+    }
+}
+
+impl Inner {
+    /// Whether one more request may be taken.
+    fn admits(
+        &self,
+        session: SessionId,
+        expect: &Expect,
+        cost: usize,
+        limits: Limits,
+    ) -> Result<(), Refused> {
+        if !self.open {
+            return Err(Refused::NotConnected);
+        }
+        let with_reserve = |limit: usize| if is_release(expect) { limit + limit / 8 } else { limit };
+        let requests = with_reserve(limits.requests).saturating_sub(self.requests);
+        let bytes = with_reserve(limits.bytes).saturating_sub(self.bytes);
+        let (own, own_bytes) =
+            if self.backlog.is_empty() { (0, 0) } else { self.backlog.waiting_of(session) };
+        if requests <= own || !self.backlog.takes(session, expect) {
+            Err(Refused::Busy("limits.in_flight"))
+        } else if bytes < own_bytes + cost {
+            Err(Refused::Busy("limits.in_flight_bytes"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the leader may be given one more.
+    const fn window_is_open(&self, limits: Limits) -> bool {
+        self.requests - self.backlog.len() < limits.window
+            && self.bytes - self.backlog.bytes() < limits.window_bytes
     }
 }
 
@@ -230,7 +292,7 @@ mod tests {
     use super::*;
     use crate::link::testing::Edge;
 
-    const LIMITS: Limits = Limits { requests: 2, bytes: 200 };
+    const LIMITS: Limits = Limits { requests: 2, bytes: 200, window: 2, window_bytes: 200 };
 
     fn request(cxid: i32, op: OpCode, len: usize) -> ForwardedRequest {
         ForwardedRequest { session: 5, cxid, op: op.as_i32(), body: vec![0; len].into() }
@@ -278,6 +340,75 @@ mod tests {
         queue.settle(1, first.cost());
         assert_eq!(queue.in_flight(), 1);
         assert_eq!(queue.forward(request(2, OpCode::Delete, 100), Vec::new(), edge.ticket(2)), Ok(()));
+    }
+
+    fn forward(queue: &Queue, edge: &Arc<Edge>, session: SessionId, tag: u64) -> bool {
+        let request =
+            ForwardedRequest { session, cxid: 1, op: OpCode::SetData.as_i32(), body: vec![0; 8].into() };
+        queue.forward(request, Vec::new(), edge.ticket(tag)).is_ok()
+    }
+
+    fn sessions(taken: &VecDeque<Outgoing>) -> Vec<SessionId> {
+        let session = |outgoing: &Outgoing| match outgoing.expect {
+            Expect::Txn { session, .. } | Expect::Revalidation(session) => session,
+            Expect::Sync => 0,
+        };
+        taken.iter().map(session).collect()
+    }
+
+    #[test]
+    fn beyond_the_window_sessions_take_turns_and_none_fills_the_queue() {
+        let limits = Limits { requests: 1_000, bytes: 1 << 20, window: 10, window_bytes: 1 << 20 };
+        let (edge, queue) = (Edge::new(), Queue::new(limits));
+        queue.open();
+        let greedy = (0..2_000).filter(|tag| forward(&queue, &edge, 1, *tag)).count();
+        assert!((500..=510).contains(&greedy), "as much as it leaves to others: {greedy}");
+        for session in 2..=5 {
+            assert!(forward(&queue, &edge, session, 5_000), "{session}");
+        }
+        let mut taken = VecDeque::new();
+        queue.take(&mut taken);
+        assert_eq!((sessions(&taken), queue.backlog()), (vec![1; 10], greedy - 10 + 4));
+        let sent: Vec<_> = taken.drain(..).collect();
+        queue.settle(sent.len(), sent.iter().map(Outgoing::cost).sum());
+        queue.take(&mut taken);
+        let mut next = sessions(&taken);
+        next.sort_unstable();
+        assert_eq!(next, [1, 1, 1, 1, 1, 1, 2, 3, 4, 5]);
+        assert_eq!(queue.close().len(), greedy + 4 - 20);
+    }
+
+    #[test]
+    fn the_window_is_one_of_bytes_too_and_takes_at_least_one() {
+        let limits = Limits { requests: 100, bytes: 1 << 20, window: 10, window_bytes: 20 };
+        let (edge, queue) = (Edge::new(), Queue::new(limits));
+        queue.open();
+        for tag in 0..5 {
+            assert!(forward(&queue, &edge, 1, tag));
+        }
+        let mut taken = VecDeque::new();
+        for _ in 0..5 {
+            queue.take(&mut taken);
+            assert_eq!(taken.len(), 1);
+            let cost = taken.pop_front().map_or(0, |outgoing| outgoing.cost());
+            queue.settle(1, cost);
+        }
+        queue.take(&mut taken);
+        assert!(taken.is_empty() && queue.in_flight() == 0);
+    }
+
+    #[test]
+    fn what_lets_go_is_taken_beyond_the_limit() {
+        let limits = Limits { requests: 16, bytes: 1 << 20, window: 1, window_bytes: 1 << 20 };
+        let (edge, queue) = (Edge::new(), Queue::new(limits));
+        queue.open();
+        assert!((0..16).all(|session| forward(&queue, &edge, session, 0)));
+        assert!(!forward(&queue, &edge, 100, 0));
+        let delete = |session| {
+            let request = ForwardedRequest { session, ..request(1, OpCode::Delete, 8) };
+            queue.forward(request, Vec::new(), edge.ticket(0)).is_ok()
+        };
+        assert_eq!((100..110).filter(|session| delete(*session)).count(), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod core_loss;
+mod fairness;
 mod limits;
 mod support;
 mod tenancy;

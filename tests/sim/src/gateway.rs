@@ -19,7 +19,7 @@ use crate::oracle::Violation;
 /// Sessions of clients begin here; those of plain requests are below.
 pub(crate) const FIRST_SESSION: SessionId = 1_000;
 /// Far more than is ever in flight here.
-const LIMITS: Limits = Limits { requests: 10_000, bytes: 1 << 30 };
+const LIMITS: Limits = Limits { requests: 10_000, bytes: 1 << 30, window: 10_000, window_bytes: 1 << 30 };
 /// Bytes that are written before the link is waited for.
 const BURST: usize = 4 << 10;
 const MAX_PACKET: usize = 1 << 20;

@@ -12,6 +12,7 @@ use palisade_wire::txn::{Txn, TxnRecord};
 use palisade_wire::{OpCode, Reader, SessionId, Sid, Zxid};
 use palisade_zab::LinkId;
 
+use super::intake::Intake;
 use crate::quorum::Admission;
 use crate::status::Shared;
 
@@ -30,6 +31,8 @@ pub(crate) struct LeadingConfig {
     pub(crate) local_sessions: bool,
     pub(crate) reap_interval: Duration,
     pub(crate) reap_per_minute: u32,
+    /// How the learners share what can be proposed.
+    pub(crate) weights: BTreeMap<Sid, u32>,
 }
 
 /// Something to become a transaction, or to wait behind those that do.
@@ -45,10 +48,17 @@ pub(super) enum Work {
 }
 
 impl Work {
-    fn unadmitted(&self) -> usize {
+    /// Of its body.
+    pub(super) fn bytes(&self) -> usize {
+        if let Self::Request { request, .. } = self { request.body.len() } else { 0 }
+    }
+
+    /// Bytes of memory for which the link is not held back.
+    pub(super) fn unadmitted(&self) -> usize {
         match self {
-            Self::Request { request, admission: None, .. } => REQUEST_OVERHEAD + request.body.len(),
-            Self::Sync { admission: None, .. } => REQUEST_OVERHEAD,
+            Self::Request { admission: None, .. } | Self::Sync { admission: None, .. } => {
+                REQUEST_OVERHEAD + self.bytes()
+            }
             _ => 0,
         }
     }
@@ -58,9 +68,7 @@ impl Work {
 pub(super) struct Leading {
     preparer: Preparer,
     sessions: LeaderSessions,
-    waiting: VecDeque<Work>,
-    /// Bytes of waiting requests that hold no admission.
-    unadmitted: usize,
+    waiting: Intake,
     /// Prepared and not yet applied, so that applying need not decode them again.
     proposed: VecDeque<Proposed>,
     /// Bytes of those.
@@ -94,12 +102,13 @@ impl Leading {
     pub(super) fn new(config: &LeadingConfig, tree: &DataTree, now: Timestamp) -> Self {
         let LeadingConfig { sid, tick, local_sessions, .. } = *config;
         let orphans = tree.ephemeral_owners().filter(|owner| tree.session_timeout(*owner).is_none());
+        let mut waiting = Intake::new(config.weights.clone());
+        waiting.push_own(orphans.map(Work::Expire));
         let reaps_per_minute = 60_000 / config.reap_interval.as_millis().max(1);
         Self {
             preparer: Preparer::new(config.prepare),
             sessions: LeaderSessions::new(sid, tick, local_sessions, tree.sessions(), now),
-            waiting: orphans.map(Work::Expire).collect(),
-            unadmitted: 0,
+            waiting,
             proposed: VecDeque::new(),
             proposed_bytes: 0,
             syncs: BTreeMap::new(),
@@ -110,14 +119,14 @@ impl Leading {
         }
     }
 
-    pub(super) fn push(&mut self, work: Work) {
-        self.unadmitted += work.unadmitted();
-        self.waiting.push_back(work);
+    /// Takes in what a learner asks.
+    pub(super) fn push(&mut self, learner: Sid, work: Work) {
+        self.waiting.push(learner, work);
     }
 
     /// Bytes of waiting requests that do not hold back the links on which they came.
     pub(super) const fn unadmitted(&self) -> usize {
-        self.unadmitted
+        self.waiting.unadmitted()
     }
 
     /// Bytes of transactions that are proposed and not yet applied.
@@ -133,8 +142,7 @@ impl Leading {
     /// Turns the next waiting thing into what the machine is to do. A proposal takes `zxid`; call again with
     /// another one only if it did.
     pub(super) fn next(&mut self, tree: &DataTree, zxid: Zxid, now: Timestamp, wall_ms: i64) -> Option<Next> {
-        let work = self.waiting.pop_front()?;
-        self.unadmitted -= work.unadmitted();
+        let work = self.waiting.pop()?;
         let (record, admission) = match work {
             Work::Sync { link, admission } => {
                 let token = self.next_token;
@@ -245,13 +253,13 @@ impl Leading {
         if !expired.is_empty() {
             tracing::info!(count = expired.len(), "sessions expired");
             shared.metrics.stale_sessions_expired.add(expired.len() as u64);
-            self.waiting.extend(expired.into_iter().map(Work::Expire));
+            self.waiting.push_own(expired.into_iter().map(Work::Expire));
         }
         if self.next_reap <= now {
             self.next_reap = now + self.reap_interval;
             let limit = self.reap_limit.min(MAX_REAPED);
             let reapable = shared.tree.read().reapable(wall_ms, 0, limit);
-            self.waiting.extend(reapable.into_iter().map(Work::Reap));
+            self.waiting.push_own(reapable.into_iter().map(Work::Reap));
         }
     }
 }

@@ -66,6 +66,11 @@ impl Learners {
         }
     }
 
+    /// Who is at the other end, if the link has not ended.
+    pub(super) fn sid(&self, link: LinkId) -> Option<Sid> {
+        self.by_link.get(&link).map(|learner| learner.sid)
+    }
+
     pub(super) fn is_observer(&self, link: LinkId) -> bool {
         self.by_link.get(&link).is_some_and(|learner| !learner.follower)
     }

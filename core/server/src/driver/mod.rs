@@ -13,6 +13,7 @@
 mod carry_out;
 mod clock;
 mod inputs;
+mod intake;
 mod leading;
 mod learners;
 mod read_ahead;

@@ -12,9 +12,6 @@ use super::Driver;
 use super::leading::{self, Next, Work};
 use crate::quorum::Outgoing;
 
-/// Transactions proposed and not yet committed, at most; more wait.
-const MAX_IN_FLIGHT: usize = 4096;
-
 /// Why a learner's link is closed.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
@@ -44,15 +41,16 @@ impl Driver {
         let forwarded = ForwardedRequest::decode(&data)?;
         let admission = self.links.admission.clone();
         let limit = self.shared.config.limits.learner_backlog_bytes;
+        let Some(learner) = self.links.learners.sid(link) else { return Ok(()) };
         let Some(leading) = &mut self.links.leading else { return Ok(()) };
         match OpCode::from_i32(forwarded.op) {
-            Some(OpCode::Sync) => leading.push(Work::Sync { link, admission }),
+            Some(OpCode::Sync) => leading.push(learner, Work::Sync { link, admission }),
             Some(op) if !becomes_txn(op) => {
                 tracing::debug!(?link, ?op, "ignored: not for the leader");
             }
             _ => {
                 let request = leading::request(forwarded, packet.auth.clone());
-                leading.push(Work::Request { link, request, admission });
+                leading.push(learner, Work::Request { link, request, admission });
             }
         }
         if leading.unadmitted() > limit { Err(Refused::TooManyRequests(limit)) } else { Ok(()) }
@@ -93,8 +91,9 @@ impl Driver {
     pub(super) fn next_proposal(&mut self, now: Timestamp, wall_ms: i64) -> Option<Input> {
         let leading = self.links.leading.as_mut()?;
         self.shared.metrics.outstanding_requests.set(leading.outstanding() as u64);
-        let full = self.peer.in_flight() >= MAX_IN_FLIGHT
-            || leading.proposed_bytes() >= self.shared.config.limits.learner_backlog_bytes / 2;
+        let fairness = &self.shared.config.fairness;
+        let full = self.peer.in_flight() >= fairness.in_flight
+            || leading.proposed_bytes() >= fairness.in_flight_bytes;
         if full || !self.jobs.has_room() {
             return None;
         }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::core_link::{Answer, CoreLink, LinkState, Ticket};
-use crate::link::queue::{Expect, Limits, Outgoing, Queue};
+use crate::link::queue::{Expect, Outgoing, Queue};
 use crate::replica::Replica;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,7 +49,7 @@ fn connected(epoch: u32) -> LinkState {
 
 impl Core {
     pub(super) fn new(replica: Replica, config: &Config) -> (Arc<Self>, CoreLink) {
-        let limits = Limits { requests: config.limits.in_flight, bytes: config.limits.in_flight_bytes };
+        let limits = config.limits.link_limits();
         let queue = Arc::new(Queue::new(limits));
         queue.open();
         let (state, watched) = watch::channel(connected(1));

@@ -139,6 +139,14 @@ impl Client {
     }
 
     /// Asks without waiting for the answer, and returns the xid.
+    pub(crate) async fn send_set(&mut self, path: &str, data: &[u8]) -> i32 {
+        let request = Request::SetData { path: path.into(), data: Some(data), version: -1 };
+        self.xid += 1;
+        self.send(self.xid, OpCode::SetData, &request).await.unwrap();
+        self.xid
+    }
+
+    /// Asks without waiting for the answer, and returns the xid.
     pub(crate) async fn send_children(&mut self, path: &str) -> i32 {
         let request = Request::GetChildren(PathWatch { path: path.into(), watch: false });
         self.xid += 1;

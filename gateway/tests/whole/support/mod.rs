@@ -27,7 +27,7 @@ pub(crate) struct Core {
     addresses: BTreeMap<Sid, Addresses>,
     folders: BTreeMap<Sid, TempDir>,
     ensemble: Ensemble,
-    commit_log_count: usize,
+    adjust: Box<dyn Fn(&mut Config) + Send + Sync>,
 }
 
 fn reserve(address: Option<SocketAddr>) -> Option<Reservation> {
@@ -36,11 +36,16 @@ fn reserve(address: Option<SocketAddr>) -> Option<Reservation> {
 
 impl Core {
     pub(crate) async fn start() -> Self {
-        Self::remembering(10_000).await
+        Self::with(|_| ()).await
     }
 
     /// Learners that miss more than so many transactions are sent a snapshot.
     pub(crate) async fn remembering(commit_log_count: usize) -> Self {
+        Self::with(move |config| config.limits.commit_log_count = commit_log_count).await
+    }
+
+    /// Voters with other settings.
+    pub(crate) async fn with(adjust: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
         let ports: BTreeMap<Sid, Ports> = (1..=3)
             .map(|sid| (sid, Ports { quorum: reserve(None), election: reserve(None), admin: None }))
             .collect();
@@ -53,7 +58,7 @@ impl Core {
             addresses: BTreeMap::new(),
             folders: (1..=3).map(|sid| (sid, TempDir::new().unwrap())).collect(),
             ensemble: Ensemble::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap(),
-            commit_log_count,
+            adjust: Box::new(adjust),
         };
         for (sid, ports) in ports {
             core.launch(sid, ports).await;
@@ -67,7 +72,7 @@ impl Core {
         config.timing.init_limit = 20;
         config.timing.sync_limit = 10;
         config.storage.log_preallocation = 1 << 16;
-        config.limits.commit_log_count = self.commit_log_count;
+        (self.adjust)(&mut config);
         let voter = Voter::start(config, ports).await.unwrap();
         self.addresses.insert(sid, voter.addresses());
         self.voters.insert(sid, voter);

@@ -26,5 +26,6 @@ pub mod survivors;
 pub mod target;
 pub mod tools;
 pub mod wait;
+pub mod watchers;
 pub mod zkcli;
 pub mod zoo_cfg;

@@ -75,7 +75,10 @@ const DEPENDENCIES: [(&str, &[&str]); 14] = [
     ),
     ("palisade-loadtest", &["palisade-wire"]),
     ("palisade-sim", &["palisade-gateway", "palisade-store", "palisade-wire", "palisade-zab"]),
-    ("palisade-tests", &["palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"]),
+    (
+        "palisade-tests",
+        &["palisade-watch", "palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"],
+    ),
 ];
 
 /// Words that may not be in Rust code, tests included. Split so that this file does not contain them.

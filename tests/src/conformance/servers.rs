@@ -42,6 +42,8 @@ impl Servers {
             ("sessions.min_timeout", &*min),
             ("sessions.max_timeout", &*max),
             ("auth.super_digest", &*digest),
+            // Apache's servers do not tell persistent watches what they missed.
+            ("notifications.replay", "false"),
         ];
         let before_palisade = core.gateway_with(101, "gateway", &settings);
         let members = [apache_core.member().clone()];

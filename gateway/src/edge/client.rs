@@ -27,6 +27,8 @@ use crate::tenancy::Root;
 /// Tag of the one request about the session itself that may be on its way: createSession or revalidate. Requests
 /// of the client are tagged by their place in the pipeline, which counts up from 0.
 pub(super) const SESSION_TAG: u64 = u64::MAX;
+/// Tag of the sync behind a revalidation that nobody but this gateway knows to be in order.
+pub(super) const FENCE_TAG: u64 = u64::MAX - 1;
 
 /// While this many bytes are unsent, no more requests are read.
 pub(super) const HIGH_WATER: usize = 1 << 20;
@@ -59,6 +61,8 @@ pub(crate) struct Client {
     state: Mutex<State>,
     /// Whether the core does not know the session.
     local: AtomicBool,
+    /// Whether the session wrote by way of another gateway since this one last heard its client.
+    elsewhere: AtomicBool,
     /// Whether the session was born with this connection and nobody was asked to make it global.
     sole: AtomicBool,
     pub(crate) stats: ClientStats,
@@ -83,6 +87,8 @@ pub(super) struct State {
     pub(super) session: SessionId,
     /// The zxid of the last answer from the core.
     last_zxid: Zxid,
+    /// Syncs on their way that shall show what the session did elsewhere.
+    pub(super) fences: u32,
     /// What the core said about the session, not yet looked at.
     pub(super) verdict: Option<Verdict>,
     /// Whether the handshake is over: events and endings of the session concern this connection.
@@ -120,6 +126,7 @@ impl Client {
             ids,
             session: 0,
             last_zxid: Zxid::ZERO,
+            fences: 0,
             verdict: None,
             established: false,
             gone: false,
@@ -131,6 +138,7 @@ impl Client {
             wake: Notify::new(),
             state: Mutex::new(state),
             local: AtomicBool::new(false),
+            elsewhere: AtomicBool::new(false),
             sole: AtomicBool::new(false),
             stats: ClientStats::default(),
             wave: AtomicU64::new(0),
@@ -236,6 +244,24 @@ impl Client {
     pub(super) fn begin_local(&self) {
         self.sole.store(true, Ordering::Release);
         self.set_local(true);
+    }
+
+    /// The session wrote by way of another gateway. Either its client has moved there, and this connection is half dead;
+    /// or it came from there, and will be heard.
+    pub(super) fn was_seen_elsewhere(&self) {
+        self.elsewhere.store(true, Ordering::Release);
+    }
+
+    /// The client said something on this connection.
+    pub(super) fn was_heard(&self) {
+        if self.is_elsewhere() {
+            self.elsewhere.store(false, Ordering::Release);
+        }
+    }
+
+    /// Whether the client seems to have moved to another gateway: nothing that it asked for before may take effect now.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.elsewhere.load(Ordering::Acquire)
     }
 
     /// Whether the session certainly is unknown to the core, whatever the replica missed.
@@ -486,6 +512,7 @@ impl Client {
 impl Requester for Client {
     fn answered(&self, tag: u64, answer: Answer<'_>) {
         match answer {
+            Answer::Synced { .. } | Answer::Lost if tag == FENCE_TAG => self.lock().fences -= 1,
             Answer::Applied { outcome, .. } if tag == SESSION_TAG => {
                 self.judged(if outcome.error.is_ok() { Verdict::Lives } else { Verdict::Ended });
             }
@@ -503,8 +530,10 @@ impl Requester for Client {
         let state = self.lock();
         match (state.outbox.ending(), tag) {
             (Some(_), _) => false,
-            (None, SESSION_TAG) => !state.gone,
-            (None, tag) => state.pipeline.sent(tag).is_some(),
+            // An established session is introduced to each leader anew.
+            (None, SESSION_TAG) => !state.gone && !state.established,
+            (None, FENCE_TAG) => false,
+            (None, tag) => !self.is_elsewhere() && state.pipeline.sent(tag).is_some(),
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Edge;
 use super::buffers;
-use super::client::{Client, HIGH_WATER, SESSION_TAG};
+use super::client::{Client, FENCE_TAG, HIGH_WATER, SESSION_TAG};
 use super::outbox::{CloseReason, End};
 use super::pipeline::{Answered, Job};
 use crate::config::Owners;
@@ -65,6 +65,8 @@ pub(super) struct Connection {
     link_state: watch::Receiver<LinkState>,
     /// Whether the leader of the present link was told that this gateway has the session.
     owner_known: bool,
+    /// Whether the client was heard since the present link came up.
+    heard: bool,
     /// Whether the client was told that nothing is written here.
     pub(super) only_reads: bool,
     /// Whether the session was local when last looked at.
@@ -125,6 +127,7 @@ impl Connection {
             scratch: BytesMut::new(),
             link_state: established.link_state,
             owner_known: established.introduced,
+            heard: true,
             only_reads: established.only_reads,
             active: Instant::now(),
             waiting: None,
@@ -181,7 +184,7 @@ impl Connection {
                 }
                 changed = self.link_state.changed() => {
                     changed.map_err(|_| CloseReason::Stopping)?;
-                    self.owner_known = false;
+                    self.forget_link();
                 }
                 () = &mut timer => self.check_time()?,
             }
@@ -243,6 +246,8 @@ impl Connection {
     pub(super) fn received(&mut self, count: usize) -> Result<(), CloseReason> {
         if count > 0 {
             self.active = Instant::now();
+            self.heard = true;
+            self.client.was_heard();
             self.edge.hub.metrics().bytes_received_count.add(count as u64);
             return Ok(());
         }
@@ -255,7 +260,7 @@ impl Connection {
     fn forward(&mut self) -> Result<(), CloseReason> {
         if self.link_state.has_changed().map_err(|_| CloseReason::Stopping)? {
             self.link_state.mark_unchanged();
-            self.owner_known = false;
+            self.forget_link();
         }
         if self.only_reads && self.link_state.borrow().is_connected() {
             return Err(CloseReason::Writable);
@@ -309,18 +314,46 @@ impl Connection {
         }
     }
 
-    /// Tells a new leader that this gateway has the session, before anything else of the session; whether it knows.
+    /// The link is another one now, or none.
+    fn forget_link(&mut self) {
+        (self.owner_known, self.heard) = (false, false);
+    }
+
+    /// Tells a new leader that this gateway has the session, before anything else of the session; whether it knows, and
+    /// requests may be sent.
+    ///
+    /// The client may have moved to another gateway without this one noticing that its connection is dead. To claim the
+    /// session for such a connection would take it from its client; and a write that waits here, sent behind what the
+    /// client wrote there, would undo that. So a session is claimed for a client that was heard since the link came up.
+    /// What waits from before is sent, too, after a sync has shown that the session wrote nothing elsewhere: behind the
+    /// claim, the leader takes nothing more from there.
     fn introduce(&mut self) -> bool {
         if self.local && !self.client.is_local() {
             // It became global, perhaps by way of an earlier link.
             (self.local, self.owner_known) = (false, false);
         }
-        if !self.owner_known && !self.local {
-            let ticket = Ticket::new(Arc::clone(&self.client) as _, SESSION_TAG);
-            let told = self.edge.link.revalidate(self.session, self.timeout_ms(), ticket);
-            self.owner_known = told.is_ok();
+        if self.local {
+            return true;
         }
-        self.owner_known || self.local
+        if self.client.is_elsewhere() {
+            return false;
+        }
+        if !self.owner_known && (self.heard || self.client.lock().pipeline.is_stalled()) {
+            self.owner_known = self.claim().is_ok();
+        }
+        self.owner_known && (self.heard || self.client.lock().fences == 0)
+    }
+
+    fn claim(&self) -> Result<(), Refused> {
+        let ticket = |tag| Ticket::new(Arc::clone(&self.client) as _, tag);
+        self.edge.link.revalidate(self.session, self.timeout_ms(), ticket(SESSION_TAG))?;
+        if self.heard {
+            return Ok(());
+        }
+        // Counted first: the answer may come at once. If there is none to come, all is asked again.
+        self.client.lock().fences += 1;
+        let asked = self.edge.link.sync(self.session, 0, "/", ticket(FENCE_TAG));
+        asked.inspect_err(|_| self.client.lock().fences -= 1)
     }
 
     fn send(&self, tag: u64, job: &Job) -> Result<(), Refused> {
@@ -332,7 +365,8 @@ impl Connection {
             };
             return self.edge.link.sync(self.session, job.xid, &path, ticket);
         }
-        self.edge.forward((self.session, job.xid, job.op), job.body.clone(), job.ids.to_vec(), ticket)
+        let cxid = if job.internal { job.xid } else { self.edge.hub.cxids().issue() };
+        self.edge.forward((self.session, cxid, job.op), job.body.clone(), job.ids.to_vec(), ticket)
     }
 
     /// Writes as much as the socket takes.
@@ -388,7 +422,11 @@ impl Connection {
     }
 
     fn wants_link(&self) -> bool {
-        self.client.lock().pipeline.is_stalled() || !(self.owner_known || self.local)
+        if self.client.is_elsewhere() {
+            return false;
+        }
+        let state = self.client.lock();
+        (state.pipeline.is_stalled() && state.fences == 0) || (self.heard && !self.owner_known && !self.local)
     }
 
     pub(super) fn check_time(&mut self) -> Result<(), CloseReason> {

@@ -25,7 +25,7 @@ use crate::config::{self, Config};
 use crate::exec::status;
 use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
-use crate::session::{LocalSessions, upgrade_xid};
+use crate::session::{Cxids, LocalSessions, upgrade_xid};
 use crate::tenancy::Root;
 
 /// The shortest interval at which local sessions are looked at.
@@ -42,6 +42,7 @@ pub(crate) struct Hub {
     stats: Arc<ServerStats>,
     local: LocalSessions,
     upgrade_xid: i32,
+    cxids: Cxids,
     root: Arc<Root>,
     outbox_limit: usize,
     notifications: Notifications,
@@ -69,6 +70,7 @@ impl Hub {
                 config.sessions.max_local,
             ),
             upgrade_xid: upgrade_xid(config.id),
+            cxids: Cxids::new(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
             outbox_limit: config.limits.outbox_bytes,
             notifications: Notifications::new(config.notifications.pacing),
@@ -87,6 +89,11 @@ impl Hub {
     /// What of the tree clients see.
     pub(crate) const fn root(&self) -> &Arc<Root> {
         &self.root
+    }
+
+    /// The xids under which writes are forwarded.
+    pub(super) const fn cxids(&self) -> &Cxids {
+        &self.cxids
     }
 
     /// How events reach very many clients.
@@ -336,7 +343,13 @@ impl ReplicaObserver for Hub {
         }
     }
 
-    fn applied(&self, header: &TxnHeader, _txn: &Txn, _outcome: &TxnOutcome<'_>) {
+    fn applied(&self, header: &TxnHeader, txn: &Txn, _outcome: &TxnOutcome<'_>) {
+        if self.cxids.is_foreign(header.cxid)
+            && !matches!(txn, Txn::CreateSession(_))
+            && let Some(owner) = self.owner(header.session)
+        {
+            owner.was_seen_elsewhere();
+        }
         let metrics = self.metrics();
         metrics.learner_commit_received_count.inc();
         let made = u64::try_from(header.time).unwrap_or(0);

@@ -2,11 +2,13 @@
 //! lives in its gateway, and is adopted by another when its client moves.
 
 pub(crate) mod adoption;
+mod cxids;
 mod ids;
 mod local;
 mod password;
 mod refusals;
 
+pub(crate) use cxids::Cxids;
 pub(crate) use ids::SessionIds;
 pub(crate) use local::LocalSessions;
 pub(crate) use password::{Passwords, Proof};

@@ -120,6 +120,16 @@ impl Core {
         self.inner.lock().waiting.iter().filter_map(op).collect()
     }
 
+    /// The xids of these writes.
+    pub(super) fn cxids(&self) -> Vec<i32> {
+        self.take();
+        let cxid = |outgoing: &Outgoing| match outgoing.expect {
+            Expect::Txn { cxid, .. } => Some(cxid),
+            Expect::Sync | Expect::Revalidation(_) => None,
+        };
+        self.inner.lock().waiting.iter().filter_map(cxid).collect()
+    }
+
     /// Answers the next request.
     pub(super) async fn step(&self) {
         self.arrived(1).await;
@@ -152,9 +162,14 @@ impl Core {
 
     /// A write of somebody else.
     pub(super) fn write(&self, op: OpCode, request: &Request<'_>) {
+        self.write_elsewhere(7, op, request);
+    }
+
+    /// A write of this session by way of another server.
+    pub(super) fn write_elsewhere(&self, session: SessionId, op: OpCode, request: &Request<'_>) {
         let mut body = Vec::new();
         request.encode(&mut body);
-        let request = ForwardedRequest { session: 7, cxid: 1, op: op.as_i32(), body: body.into() };
+        let request = ForwardedRequest { session, cxid: 1, op: op.as_i32(), body: body.into() };
         self.commit(&request, Some(vec![Id::new("super", "")]), None);
     }
 

@@ -83,11 +83,88 @@ async fn writes_wait_for_a_leader_and_tell_it_first_whose_session_it_is() {
     session.send_as(-2, 11, &Request::Ping).await;
     assert_eq!(session.reply().await.0.xid, -2);
     bench.core.reconnect();
+    // Whose session it is, and what the session did elsewhere.
     bench.core.arrived(2).await;
-    bench.core.step().await;
-    bench.core.step().await;
+    assert!(bench.core.forwarded().is_empty());
+    for _ in 0..3 {
+        bench.core.step().await;
+    }
     assert_eq!(session.reply().await.0.err, ErrorCode::OK);
     assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+}
+
+/// A client that moved, and whose old connection nobody has ended.
+#[tokio::test]
+async fn a_half_dead_connection_does_not_take_its_session_back() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    bench.core.disconnect();
+    session.send_as(-2, 11, &Request::Ping).await;
+    assert_eq!(session.reply().await.0.xid, -2);
+    bench.core.reconnect();
+    let mut other = bench.session_by_hand().await;
+    assert_eq!(bench.core.waiting(), 0, "who was not heard is not spoken for");
+    // It is not dead after all.
+    session.send_as(-2, 11, &Request::Ping).await;
+    bench.core.arrived(1).await;
+    bench.core.step().await;
+    other.send(OpCode::Create, &create("/a", 0)).await;
+    bench.core.arrived(1).await;
+    assert_eq!(bench.core.forwarded().len(), 1);
+}
+
+#[tokio::test]
+async fn a_write_that_waited_is_not_sent_behind_what_its_session_wrote_elsewhere() {
+    let mut config = config();
+    config.sessions.write_wait = Duration::from_secs(1);
+    for before_the_leader in [true, false] {
+        let bench = Bench::with(config.clone()).await;
+        let mut session = bench.session_by_hand().await;
+        bench.core.write(OpCode::Create, &create("/a", 0));
+        bench.core.disconnect();
+        session.send(OpCode::SetData, &set_data("/a", b"old")).await;
+        session.send_as(-2, 11, &Request::Ping).await;
+        assert_eq!(session.reply().await.0.xid, -2);
+        let new = set_data("/a", b"new");
+        if before_the_leader {
+            bench.core.write_elsewhere(session.id, OpCode::SetData, &new);
+            bench.core.reconnect();
+        } else {
+            bench.core.reconnect();
+            bench.core.arrived(2).await;
+            bench.core.write_elsewhere(session.id, OpCode::SetData, &new);
+            bench.core.step().await;
+            bench.core.step().await;
+        }
+        assert_eq!(session.reply().await.0.err, ErrorCode::CONNECTION_LOSS);
+        assert!(bench.core.forwarded().is_empty());
+        // Who is heard has come back.
+        bench.core.answer_all();
+        session.ok(OpCode::SetData, &set_data("/a", b"newer")).await;
+    }
+}
+
+/// kazoo counts from one again with each connection.
+#[tokio::test]
+async fn writes_of_two_connections_are_told_apart_though_their_xids_are_alike() {
+    let bench = Bench::with(config()).await;
+    let mut session = bench.session_by_hand().await;
+    session.send(OpCode::Create, &create("/a", 0)).await;
+    bench.core.arrived(1).await;
+    let raw = bench.raw().await;
+    let (again, ()) = tokio::join!(session.again(raw), async {
+        bench.core.arrived(2).await;
+        bench.core.step().await;
+        bench.core.step().await;
+    });
+    let mut again = again.unwrap();
+    again.send(OpCode::Create, &create("/b", 0)).await;
+    bench.core.arrived(1).await;
+    session.send(OpCode::Create, &create("/c", 0)).await;
+    let cxids = bench.core.cxids();
+    assert!(cxids.iter().all(|cxid| !(1..=3).contains(cxid)), "{cxids:?}");
+    bench.core.step().await;
+    assert_eq!(string(&again.reply().await.1), "/b");
 }
 
 #[tokio::test]
@@ -98,8 +175,7 @@ async fn a_sync_without_effect_is_asked_again() {
     bench.core.arrived(1).await;
     bench.core.disconnect();
     bench.core.reconnect();
-    bench.core.arrived(2).await;
-    bench.core.step().await;
+    bench.core.arrived(1).await;
     bench.core.step().await;
     assert_eq!(string(&session.reply().await.1), "/");
 }
@@ -146,6 +222,8 @@ async fn a_session_that_the_new_leader_does_not_know_is_ended() {
     bench.core.disconnect();
     bench.core.forget(session.id);
     bench.core.reconnect();
+    session.send_as(-2, 11, &Request::Ping).await;
+    assert_eq!(session.reply().await.0.xid, -2);
     bench.core.step().await;
     assert!(session.is_closed().await);
 }

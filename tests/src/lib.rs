@@ -21,6 +21,7 @@ pub mod ports;
 pub mod process;
 pub mod procfs;
 pub mod proxy;
+pub mod raw;
 pub mod recorder;
 pub mod survivors;
 pub mod target;

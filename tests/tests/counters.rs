@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use palisade_tests::apache::ApacheServer;
-use palisade_tests::conformance::{Call, Sessions, Step, Target, Targets, Version};
+use palisade_tests::conformance::{Call, Kind, Sessions, Step, Target, Targets, Version, View};
 use palisade_tests::folder::Folder;
 use palisade_tests::palisade::Core;
 use palisade_tests::ports::Ports;
@@ -49,7 +49,8 @@ fn sequential_counters_end_alike() {
     let target = |name, address| Target { name, address, counts_late: false };
     let reference = target("Apache", format!("127.0.0.1:{}", apache.client_port()));
     let palisade = target("Palisade", gateway.address());
-    let targets = Targets::new((version, Sessions::Local), reference, vec![palisade]);
+    let kind = Kind { version, sessions: Sessions::Local, view: View::Whole };
+    let targets = Targets::new(kind, reference, vec![palisade]);
     targets.assert_alike("the end of a counter", &steps());
     assert!(!gateway.process().log().contains("digests disagree"));
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use palisade_tests::conformance::{Bytes, Call, ROOT, Relative, Servers, Sessions, Step};
+use palisade_tests::conformance::{Bytes, Call, ROOT, Relative, Servers, Sessions, Step, View};
 use palisade_wire::request::{Create, PathWatch, Request, SetWatches};
 use palisade_wire::{Acl, Id, OpCode, Perms, Zxid};
 
@@ -12,8 +12,8 @@ const MAX_FRAME: usize = 0xf_ffff;
 
 #[test]
 fn large_things_are_answered_alike() {
-    let mut servers = Servers::start(Sessions::Global);
-    let targets = servers.targets(Sessions::Global);
+    let mut servers = Servers::start(Sessions::Global, View::Whole);
+    let targets = servers.targets();
     targets.assert_alike("the largest request", &largest_request());
     targets.assert_alike("a request that is too large", &too_large_request());
     let children = std::env::var("LARGE_CHILDREN").map_or(CHILDREN, |value| value.parse().unwrap());

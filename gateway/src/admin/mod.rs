@@ -188,7 +188,7 @@ impl Edge {
             return Err("draining".to_owned());
         }
         if !self.is_rooted() {
-            return Err("the tenant's root does not exist yet".to_owned());
+            return Err("the tenant has no root yet; the log tells why".to_owned());
         }
         Ok(())
     }

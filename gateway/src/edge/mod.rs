@@ -148,9 +148,11 @@ async fn tidy_limits(edge: Arc<Edge>) {
 /// Makes the tenant's root if need be, and then lets clients in.
 async fn establish_root(edge: Arc<Edge>) {
     if edge.hub.root().is_confined() {
-        let established = establish(edge.hub.root(), &edge.replica, &edge.link, || edge.session_ids.issue());
-        if edge.stop.run_until_cancelled(established).await.is_none() {
-            return;
+        let tenant = (&*edge.config.tenant.name, &**edge.hub.root());
+        let established = establish(tenant, &edge.replica, &edge.link, || edge.session_ids.issue());
+        match edge.stop.run_until_cancelled(established).await {
+            Some(Some(secret)) => edge.passwords.learn(&secret),
+            Some(None) | None => return,
         }
     }
     edge.rooted.send_replace(true);

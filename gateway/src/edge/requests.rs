@@ -16,7 +16,7 @@ use super::pipeline::Job;
 use crate::config::Limits;
 use crate::exec::{CatchUp, Local, Past, reply_zxid, status, write_header, write_reply};
 use crate::session::upgrade_xid;
-use crate::tenancy::{Root, confine};
+use crate::tenancy::{Root, Unnamable, confine};
 use crate::throttle::Work;
 use crate::top::Tally;
 
@@ -206,12 +206,19 @@ impl Intake<'_> {
             Plan::Forward(op, work) => {
                 // What was answered before must leave before.
                 self.answers.publish();
+                let Edge { hub, config, .. } = self.answers.edge;
+                let body = match confine(hub.root(), op, split_body(inbox, len), config.limits.max_frame) {
+                    Ok(body) => body,
+                    Err(Unnamable::Malformed(_)) => return Err(CloseReason::Malformed),
+                    Err(Unnamable::TooLarge(_)) => {
+                        let zxid = self.answers.edge.replica.last_zxid();
+                        self.reply(xid, zxid, ErrorCode::BAD_ARGUMENTS, false);
+                        return Ok(());
+                    }
+                };
                 if self.is_local() && op != OpCode::Sync {
                     self.upgrade();
                 }
-                let body = split_body(inbox, len);
-                let body =
-                    confine(self.answers.edge.hub.root(), op, body).map_err(|_| CloseReason::Malformed)?;
                 let job = Job { work, ..Job::free(xid, op, body, Arc::clone(self.ids)) };
                 self.answers.client.lock().pipeline.push_forward(job);
                 self.idle = false;

@@ -1,5 +1,7 @@
 //! Passwords of sessions: Apache's, or this tenant's own.
 
+use std::sync::OnceLock;
+
 use hmac::{Hmac, Mac};
 use palisade_wire::connect::session_password;
 use palisade_wire::{SessionId, Zxid};
@@ -27,10 +29,14 @@ pub(crate) enum Proof {
 /// handshake may issue a new one; clients present the last. Apache's is a function of the session's id that everybody can
 /// compute: sessions that an Apache server or a gateway without local sessions created have it. It is not accepted
 /// where tenants are kept apart, by a secret or by a sub-tree.
+///
+/// A tenant that is confined to a sub-tree always has a secret, be it that of the settings or one that its root was
+/// made with: whoever could compute passwords would come to another tenant's sessions through its own gateway.
 #[derive(Debug)]
 pub(crate) struct Passwords {
-    /// Keyed, and has taken in the tenant.
-    mac: Hmac<Sha1>,
+    tenant: String,
+    /// Keyed, and has taken in the tenant. Without it nothing is issued or accepted.
+    mac: OnceLock<Hmac<Sha1>>,
     apache: bool,
     local: bool,
 }
@@ -38,17 +44,35 @@ pub(crate) struct Passwords {
 impl Passwords {
     pub(crate) fn new(config: &Config) -> Self {
         let secret = config.sessions.secret.as_ref();
-        let key = secret.map_or(NO_SECRET, |secret| secret.as_bytes());
-        // A key is hashed first if it is longer than a block, as HMAC does anyway.
-        let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes keys of any length");
-        mac.update(&[config.tenant.name.len() as u8]);
-        mac.update(config.tenant.name.as_bytes());
-        let apache = secret.is_none() && config.tenant.root == "/";
-        Self { mac, apache, local: config.sessions.local }
+        let is_confined = config.tenant.root != "/";
+        let passwords = Self {
+            tenant: config.tenant.name.clone(),
+            mac: OnceLock::new(),
+            apache: secret.is_none() && !is_confined,
+            local: config.sessions.local,
+        };
+        match secret {
+            Some(secret) => passwords.learn(secret.as_bytes()),
+            None if is_confined => {}
+            None => passwords.learn(NO_SECRET),
+        }
+        passwords
     }
 
+    /// The secret that the tenant's root was made with. That of the settings goes before it.
+    pub(crate) fn learn(&self, secret: &[u8]) {
+        self.mac.get_or_init(|| {
+            // A key is hashed first if it is longer than a block, as HMAC does anyway.
+            let mut mac = Hmac::<Sha1>::new_from_slice(secret).expect("HMAC takes keys of any length");
+            mac.update(&[self.tenant.len() as u8]);
+            mac.update(self.tenant.as_bytes());
+            mac
+        });
+    }
+
+    /// All zeros, which is no password, without a secret.
     fn vouch(&self, session: SessionId, at: Zxid) -> [u8; 16] {
-        let mut mac = self.mac.clone();
+        let Some(mut mac) = self.mac.get().cloned() else { return [0; 16] };
         mac.update(&session.to_be_bytes());
         mac.update(&at.0.to_be_bytes());
         let mut password = [0; 16];
@@ -81,7 +105,7 @@ impl Passwords {
         let at = Zxid(i64::from_be_bytes(zxid.try_into().unwrap_or_default()));
         // Every byte is looked at: how long it takes must not tell how many are right.
         let differences = self.vouch(session, at).iter().zip(password).fold(0, |d, (a, b)| d | (a ^ b));
-        if differences == 0 { Proof::Vouched(at) } else { Proof::Wrong }
+        if differences == 0 && self.mac.get().is_some() { Proof::Vouched(at) } else { Proof::Wrong }
     }
 }
 
@@ -138,8 +162,28 @@ mod tests {
             config.tenant.root = root.to_owned();
             config.sessions.secret = secret.map(str::to_owned);
             let passwords = Passwords::new(&config);
+            passwords.learn(b"that of the root");
             assert_eq!(passwords.check(SESSION, &apache), Proof::Wrong);
             assert_eq!(passwords.check(SESSION, &passwords.issue(SESSION, Zxid(9))), Proof::Vouched(Zxid(9)));
         }
+    }
+
+    #[test]
+    fn a_confined_tenants_passwords_cannot_be_computed_by_others() {
+        let mut config = config("a");
+        config.tenant.root = "/a".to_owned();
+        let open = Passwords::new(&self::config("a")).issue(SESSION, Zxid(7));
+        let (confined, other) = (Passwords::new(&config), Passwords::new(&config));
+        for password in [open, [0; 16], confined.issue(SESSION, Zxid(7))] {
+            assert_eq!(confined.check(SESSION, &password), Proof::Wrong, "nobody has a password yet");
+        }
+        confined.learn(b"one secret");
+        other.learn(b"another");
+        assert_eq!(confined.check(SESSION, &open), Proof::Wrong);
+        let password = confined.issue(SESSION, Zxid(7));
+        assert_eq!(confined.check(SESSION, &password), Proof::Vouched(Zxid(7)));
+        assert_eq!(other.check(SESSION, &password), Proof::Wrong);
+        other.learn(b"one secret");
+        assert_eq!(other.check(SESSION, &password), Proof::Wrong, "what is learned stays");
     }
 }

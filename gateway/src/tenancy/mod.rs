@@ -12,7 +12,8 @@
 //!   by a server where it is switched off.
 //! * The root itself can no more be deleted than `/` can.
 //!
-//! `establish` makes the root, and the znodes that every tree is born with, at the first start.
+//! `establish` makes the root, and the znodes that every tree is born with, at the first start. With them it makes a
+//! secret, by which the tenant's gateways, and no others, issue and know the passwords of its sessions.
 
 mod establish;
 mod rewrite;
@@ -20,5 +21,5 @@ mod root;
 mod usage;
 
 pub(crate) use establish::establish;
-pub(crate) use rewrite::confine;
+pub(crate) use rewrite::{Unnamable, confine};
 pub(crate) use root::Root;

@@ -7,15 +7,28 @@ use palisade_wire::request::{Create, Request};
 use palisade_wire::{CreateMode, DecodeError, OpCode};
 
 use super::Root;
+use super::root::QUOTA;
 
 /// Znodes that every tree keeps (Apache `ZKDatabase.isSpecialPath`).
 const UNDELETABLE: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
 
-/// The body of a write with the core's names in it.
+/// Why a write cannot be named as the core wants it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unnamable {
+    /// The body is not that of a request of this type.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// It names very many znodes: with the core's names, the request is larger than voters take.
+    #[error("with the root before its paths, the request has {0} bytes, more than voters take")]
+    TooLarge(usize),
+}
+
+/// The body of a write with the core's names in it. Clients may send `max_frame` bytes; voters take twice that of a
+/// learner, and close the connection of one that sends more.
 ///
 /// # Errors
-/// The body is not that of a request of this type.
-pub(crate) fn confine(root: &Root, op: OpCode, body: Bytes) -> Result<Bytes, DecodeError> {
+/// See [`Unnamable`].
+pub(crate) fn confine(root: &Root, op: OpCode, body: Bytes, max_frame: usize) -> Result<Bytes, Unnamable> {
     if !root.is_confined() {
         return Ok(body);
     }
@@ -23,6 +36,10 @@ pub(crate) fn confine(root: &Root, op: OpCode, body: Bytes) -> Result<Bytes, Dec
     rename(root, &mut request);
     let mut renamed = BytesMut::with_capacity(body.len() + root.quota_path().len());
     request.encode(&mut renamed);
+    // What a learner wraps it in is small.
+    if renamed.len() > max_frame.saturating_mul(3) / 2 {
+        return Err(Unnamable::TooLarge(renamed.len()));
+    }
     Ok(renamed.freeze())
 }
 
@@ -43,11 +60,11 @@ fn rename(root: &Root, request: &mut Request<'_>) {
 
 fn rename_create(root: &Root, create: &mut Create<'_>) {
     let sequential = CreateMode::from_flags(create.flags).is_some_and(CreateMode::is_sequential);
-    if create.path == "/" && sequential {
-        // The number is appended to the name: it must be that of a child.
-        create.path = Cow::Owned(format!("{}/", root.path()));
-    } else {
-        enter(root, &mut create.path);
+    // The number is appended to the name, so it must be that of a child, or of a sibling, as the client has it.
+    match &*create.path {
+        "/" if sequential => create.path = Cow::Owned(format!("{}/", root.path())),
+        QUOTA if sequential => create.path = Cow::Owned(root.stand_in()),
+        _ => enter(root, &mut create.path),
     }
 }
 
@@ -64,6 +81,8 @@ mod tests {
 
     use super::*;
 
+    const MAX_FRAME: usize = 1_024;
+
     fn encoded(request: &Request<'_>) -> Bytes {
         let mut body = BytesMut::new();
         request.encode(&mut body);
@@ -79,8 +98,12 @@ mod tests {
         Request::Delete { path: path.into(), version: 3 }
     }
 
+    fn confined_body(op: OpCode, body: Bytes) -> Result<Bytes, Unnamable> {
+        confine(&Root::new("/t/a"), op, body, MAX_FRAME)
+    }
+
     fn confined(op: OpCode, request: &Request<'_>) -> Bytes {
-        confine(&Root::new("/t/a"), op, encoded(request)).unwrap()
+        confine(&Root::new("/t/a"), op, encoded(request), MAX_FRAME).unwrap()
     }
 
     #[test]
@@ -105,13 +128,17 @@ mod tests {
                 (OpCode::SetData, Request::SetData { path: path("s"), data: Some(b""), version: 0 }),
             ]))
         };
-        assert_eq!(confine(&Root::new("/t/a"), OpCode::Multi, multi("")).unwrap(), multi("/t/a"));
+        assert_eq!(confined_body(OpCode::Multi, multi("")).unwrap(), multi("/t/a"));
     }
 
     #[test]
-    fn a_numbered_child_of_the_root_stays_inside() {
+    fn what_is_numbered_stays_inside() {
         let mode = CreateMode::PersistentSequential;
         assert_eq!(confined(OpCode::Create, &create("/", mode)), encoded(&create("/t/a/", mode)));
+        let beside_quotas = encoded(&create("/t/a/zookeeper/quota", mode));
+        assert_eq!(confined(OpCode::Create, &create(QUOTA, mode)), beside_quotas);
+        let quota = encoded(&create("/zookeeper/quota/t/a/", mode));
+        assert_eq!(confined(OpCode::Create, &create("/zookeeper/quota/", mode)), quota);
         let mode = CreateMode::Persistent;
         assert_eq!(confined(OpCode::Create, &create("/", mode)), encoded(&create("/t/a", mode)));
     }
@@ -126,7 +153,25 @@ mod tests {
     #[test]
     fn bodies_pass_untouched_without_a_root() {
         let body = Bytes::from_static(b"not even a request");
-        assert_eq!(confine(&Root::new("/"), OpCode::Create, body.clone()), Ok(body.clone()));
-        assert!(confine(&Root::new("/t/a"), OpCode::Create, body).is_err());
+        assert_eq!(confine(&Root::new("/"), OpCode::Create, body.clone(), 0), Ok(body.clone()));
+        assert!(matches!(confined_body(OpCode::Create, body), Err(Unnamable::Malformed(_))));
+    }
+
+    #[test]
+    fn what_grows_beyond_what_voters_take_is_refused() {
+        let multi = |parts| {
+            let part = || (OpCode::Delete, Request::Delete { path: "/x".into(), version: -1 });
+            encoded(&Request::Multi((0..parts).map(|_| part()).collect()))
+        };
+        let root = Root::new("/tenants/of/a/long/name");
+        let (mut last, mut refused) = (0, None);
+        for parts in 0..60 {
+            match confine(&root, OpCode::Multi, multi(parts), MAX_FRAME) {
+                Ok(body) => last = body.len(),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        assert!((MAX_FRAME..=MAX_FRAME * 3 / 2).contains(&last), "{last}");
+        assert!(matches!(refused, Some(Unnamable::TooLarge(_))));
     }
 }

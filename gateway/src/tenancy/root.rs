@@ -97,7 +97,8 @@ fn strip<'a>(path: &'a str, parent: &str) -> Option<&'a str> {
     path.strip_prefix(parent).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn is_below(path: &str, parent: &str) -> bool {
+/// Whether `path` is `parent` or below it.
+pub(super) fn is_below(path: &str, parent: &str) -> bool {
     strip(path, parent).is_some()
 }
 

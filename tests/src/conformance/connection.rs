@@ -13,18 +13,18 @@ const MAX_REPLY: usize = 64 << 20;
 
 /// A connection; none of its methods waits longer than [`PATIENCE`].
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buf: BytesMut,
 }
 
 /// The server says nothing although it should.
 #[derive(Debug)]
-pub(super) struct Silence;
+pub(crate) struct Silence;
 
 impl Connection {
     /// Connects, and sends nothing.
-    pub(super) fn dial(address: &str) -> Self {
+    pub(crate) fn dial(address: &str) -> Self {
         let stream = TcpStream::connect(address).expect("a server that accepts connections");
         stream.set_nodelay(true).expect("a socket option of every TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option of every TCP socket");
@@ -32,7 +32,7 @@ impl Connection {
     }
 
     /// Connects, and sends the first frame.
-    pub(super) fn open(address: &str, request: &ConnectRequest<'_>) -> Self {
+    pub(crate) fn open(address: &str, request: &ConnectRequest<'_>) -> Self {
         let mut connection = Self::dial(address);
         let mut out = BytesMut::new();
         frame::write(&mut out, |buf| request.encode(buf));
@@ -41,19 +41,19 @@ impl Connection {
     }
 
     /// Sends bytes. That the server has gone shows when its answer is read.
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// The answer to the first frame; none if the server closes the connection, which it also does after having
     /// refused the session.
-    pub(super) fn connected(&mut self) -> Result<Option<(usize, ConnectResponse)>, Silence> {
+    pub(crate) fn connected(&mut self) -> Result<Option<(usize, ConnectResponse)>, Silence> {
         let frame = self.frame()?;
         Ok(frame.and_then(|frame| Some((frame.len(), ConnectResponse::decode(&frame).ok()?))))
     }
 
     /// The next frame; none at the end of the connection.
-    pub(super) fn frame(&mut self) -> Result<Option<Bytes>, Silence> {
+    pub(crate) fn frame(&mut self) -> Result<Option<Bytes>, Silence> {
         let mut chunk = [0; 8192];
         loop {
             match frame::split(&mut self.buf, MAX_REPLY) {

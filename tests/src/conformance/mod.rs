@@ -23,10 +23,11 @@ mod targets;
 mod text;
 mod watches;
 
-pub use generate::generate;
+pub(crate) use connection::Connection;
+pub use generate::{generate, sparing_reconfigs};
 pub use servers::Servers;
 pub use step::{Bytes, Call, Connect, How, ROOT, Relative, Step};
-pub use targets::{Difference, Target, Targets};
+pub use targets::{Difference, Kind, Target, Targets};
 
 /// Everybody's password of `super`, of which the servers know this digest.
 pub const SUPER_DIGEST: &str = "super:xQJmxLMiHGwaqBvst5y6rkB6HQs=";
@@ -41,6 +42,15 @@ pub enum Sessions {
     Global,
     /// None in the others, which keep a session from the core until its first write.
     Local,
+}
+
+/// What the clients of the others see as the whole tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The whole tree.
+    Whole,
+    /// A sub-tree, which was made before the sequence.
+    Part,
 }
 
 /// The version of Apache ZooKeeper that the others are compared with.

@@ -7,9 +7,9 @@ use palisade_wire::{Acl, OpCode, Reader, Zxid};
 use super::connect::{Session, Slot};
 use super::connection::{Connection, Silence};
 use super::step::{Call, Connect, ROOT, Relative, SLOTS, Step};
-use super::targets::Target;
+use super::targets::{Kind, Target};
 use super::text::{EVENT, Names};
-use super::{Sessions, TIMEOUTS_MS, Version};
+use super::{Sessions, TIMEOUTS_MS};
 
 /// What the clients were told in one step, line by line.
 pub(super) type Told = Vec<String>;
@@ -17,7 +17,7 @@ pub(super) type Told = Vec<String>;
 /// Runs `steps` in a folder of its own, `root`, which must not be there yet; it is as long as [`ROOT`]. The first
 /// element is what happened before the first step, the last what came behind the last. The run ends early when the
 /// server does not answer.
-pub(super) fn run(target: &Target, kind: (Version, Sessions), root: &str, steps: &[Step]) -> Vec<Told> {
+pub(super) fn run(target: &Target, kind: Kind, root: &str, steps: &[Step]) -> Vec<Told> {
     let mut run = Run::new(&target.address, kind, root);
     let mut told = vec![run.begin()];
     for step in steps {
@@ -35,7 +35,7 @@ pub(super) fn run(target: &Target, kind: (Version, Sessions), root: &str, steps:
 pub(super) struct Run<'a> {
     pub(super) address: &'a str,
     pub(super) root: &'a str,
-    sessions: Sessions,
+    kind: Kind,
     pub(super) slots: [Slot; SLOTS],
     /// A client that is not part of the sequence.
     bystander: Option<(Connection, Session)>,
@@ -49,15 +49,15 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(address: &'a str, (version, sessions): (Version, Sessions), root: &'a str) -> Self {
+    fn new(address: &'a str, kind: Kind, root: &'a str) -> Self {
         Self {
             address,
             root,
-            sessions,
+            kind,
             bystander: None,
             slots: Default::default(),
             left: Vec::new(),
-            names: Names::new(version, root),
+            names: Names::new(kind, root),
             start: 0,
             told: Told::new(),
             silent: false,
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
             }
             self.told.push(format!("{pongs} pings answered"));
         }
-        if calls.iter().any(Call::is_malformed_write) {
+        if calls.iter().any(|call| self.kind.may_spare_its_zxid(call)) {
             self.level();
         }
     }
@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
 
     /// The rule on local sessions: their beginning and end are no transactions.
     pub(super) fn level_sessions(&mut self) {
-        if self.sessions == Sessions::Local {
+        if self.kind.sessions == Sessions::Local {
             self.level();
         }
     }
@@ -182,7 +182,7 @@ impl<'a> Run<'a> {
             let last_seen = &mut self.slots[slot].last_seen;
             let went_back = (1..*last_seen).contains(&header.zxid.0);
             *last_seen = header.zxid.0.max(*last_seen);
-            let any_zxid = expected.call.is(OpCode::CloseSession) && self.sessions == Sessions::Local;
+            let any_zxid = expected.call.is(OpCode::CloseSession) && self.kind.sessions == Sessions::Local;
             let mut text = self.names.reply(expected.call, any_zxid, &header, &body);
             if header.xid != expected.xid {
                 text += &format!(", as xid {} instead of {}", header.xid, expected.xid);

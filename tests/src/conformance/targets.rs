@@ -4,14 +4,35 @@ use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use palisade_wire::OpCode;
+
 use super::rules;
 use super::run::{Told, run};
 use super::shrink::shrink;
 use super::step::{Call, Step};
-use super::{Sessions, Version};
+use super::{Sessions, Version, View};
 
 /// Runs of a sequence in search of a shorter one.
 const ATTEMPTS: usize = 150;
+
+/// What is compared with what.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Of the reference.
+    pub version: Version,
+    /// Of the others.
+    pub sessions: Sessions,
+    /// Of the others.
+    pub view: View,
+}
+
+impl Kind {
+    /// Whether some servers answer this without asking the leader, and so use no zxid: the rules on malformed writes and
+    /// on reconfigurations.
+    pub(super) fn may_spare_its_zxid(self, call: &Call) -> bool {
+        call.is_malformed_write() || self.view == View::Part && call.is(OpCode::Reconfig)
+    }
+}
 
 /// A server of which nobody else makes use.
 #[derive(Clone, Debug)]
@@ -28,7 +49,7 @@ pub struct Target {
 /// The servers that are to tell the same.
 #[derive(Debug)]
 pub struct Targets {
-    kind: (Version, Sessions),
+    kind: Kind,
     reference: Target,
     others: Vec<Target>,
     /// Sequences run so far; each has a folder of its own.
@@ -46,14 +67,14 @@ pub struct Difference {
 }
 
 impl Targets {
-    /// `others`, with such sessions, are to tell what `reference` does, an Apache server of this version.
-    pub const fn new(kind: (Version, Sessions), reference: Target, others: Vec<Target>) -> Self {
+    /// `others` are to tell what `reference` does, an Apache server.
+    pub const fn new(kind: Kind, reference: Target, others: Vec<Target>) -> Self {
         Self { kind, reference, others, runs: AtomicU32::new(0) }
     }
 
-    /// The version of the reference.
-    pub const fn version(&self) -> Version {
-        self.kind.0
+    /// What is compared.
+    pub const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Fails if the servers do not tell the same. What they are told is large, so only the first difference is shown.
@@ -81,7 +102,8 @@ impl Targets {
         let is_counted = steps.iter().any(Step::is_about_quotas);
         let others = self.others.iter().zip(others).filter(|(target, _)| !(is_counted && target.counts_late));
         let others = others.map(|(_, told)| told).collect();
-        let mut difference = Difference { version: self.kind.0, steps: steps.to_vec(), reference, others };
+        let mut difference =
+            Difference { version: self.kind.version, steps: steps.to_vec(), reference, others };
         difference.forget_the_same();
         (!difference.others.is_empty()).then_some(difference)
     }

@@ -11,11 +11,14 @@ use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::Request;
 use palisade_wire::{Acl, DecodeError, Id, OpCode, Reader, SessionId, Stat, Zxid};
 
-use super::Version;
 use super::step::{Call, ROOT};
+use super::targets::Kind;
+use super::{Version, View};
 
 /// Data of more bytes is not shown.
 const LARGE: usize = 1000;
+/// In place of a time before the sequence: long ago.
+const SOME_TIME_MS: i64 = 1;
 /// How the line of an event begins.
 pub(super) const EVENT: &str = "event";
 
@@ -24,7 +27,7 @@ type Result<T> = std::result::Result<T, DecodeError>;
 /// What appeared so far in one run.
 #[derive(Debug)]
 pub(super) struct Names {
-    version: Version,
+    kind: Kind,
     root: String,
     /// The zxid with which the sequence begins. What is older may be seen by one server's client only: the rule on
     /// exists.
@@ -35,8 +38,8 @@ pub(super) struct Names {
 
 impl Names {
     /// Of a run in the folder `root`.
-    pub(super) fn new(version: Version, root: &str) -> Self {
-        Self { version, root: root.to_owned(), start: 0, zxids: HashMap::new(), sessions: HashMap::new() }
+    pub(super) fn new(kind: Kind, root: &str) -> Self {
+        Self { kind, root: root.to_owned(), start: 0, zxids: HashMap::new(), sessions: HashMap::new() }
     }
 
     /// From now on, what is older than `zxid` has no number.
@@ -75,7 +78,7 @@ impl Names {
     /// An event.
     pub(super) fn event(&mut self, header: &ReplyHeader, body: &[u8]) -> String {
         // The rule on event zxids.
-        let zxid = match self.version {
+        let zxid = match self.kind.version {
             Version::V38 => "a zxid".to_owned(),
             Version::V39 => self.zxid(header.zxid),
         };
@@ -88,8 +91,8 @@ impl Names {
 
     /// The reply to `call`, whose zxid does not matter if there may be `any`.
     pub(super) fn reply(&mut self, call: &Call, any: bool, header: &ReplyHeader, body: &[u8]) -> String {
-        // The rule on malformed writes.
-        let any = any || call.is_malformed_write();
+        // The rules on malformed writes and on reconfigurations.
+        let any = any || self.kind.may_spare_its_zxid(call);
         let zxid = if any { "a zxid".to_owned() } else { self.zxid(header.zxid) };
         let text = self.body(call, header, body).unwrap_or_else(|error| {
             let body = body.escape_ascii();
@@ -123,7 +126,7 @@ impl Names {
             OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
                 format!("{:?} {}", r.opt_string("path")?, self.stat(r)?)
             }
-            OpCode::Exists if self.version == Version::V38 => self.stat_of_any(r)?,
+            OpCode::Exists if self.kind.version == Version::V38 => self.stat_of_any(r)?,
             OpCode::Exists | OpCode::SetData | OpCode::SetAcl => self.stat(r)?,
             OpCode::GetData => format!("{} {}", data(r)?, self.stat(r)?),
             OpCode::GetAcl => format!("{:?} {}", r.vec("acl", Acl::decode)?, self.stat(r)?),
@@ -165,7 +168,7 @@ impl Names {
                 let path = format!("{:?}", r.opt_string("path")?);
                 let stat = self.stat(r)?;
                 // The rule on create2 within a multi.
-                if asked == Some(OpCode::Create2) && self.version == Version::V38 {
+                if asked == Some(OpCode::Create2) && self.kind.version == Version::V38 {
                     return Ok(format!("Create {} {path}", header.err));
                 }
                 format!("{path} {stat}")
@@ -187,8 +190,21 @@ impl Names {
         Ok("[of a transaction that was not seen]".to_owned())
     }
 
+    /// The rule on znodes that are there from the beginning: what was made at no time was made before the sequence.
+    fn bear(&self, stat: &mut Stat) {
+        for (zxid, time) in [(&mut stat.czxid, &mut stat.ctime), (&mut stat.mzxid, &mut stat.mtime)] {
+            if zxid.0 < self.start {
+                (*zxid, *time) = (Zxid(self.start - 1), SOME_TIME_MS);
+            }
+        }
+        stat.pzxid = stat.pzxid.max(Zxid(self.start - 1));
+    }
+
     fn stat(&mut self, r: &mut Reader<'_>) -> Result<String> {
-        let stat = Stat::decode(r)?;
+        let mut stat = Stat::decode(r)?;
+        if self.kind.view == View::Part {
+            self.bear(&mut stat);
+        }
         Ok(format!(
             "[c {} {} m {} {} p {} v {} cv {} av {} owner {} bytes {} children {}]",
             self.zxid(stat.czxid),

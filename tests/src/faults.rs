@@ -48,7 +48,8 @@ pub fn curator_tour(target: &mut Target) {
     let jars = ["curator-recipes", "curator-x-discovery", "zookeeper", "slf4j-nop"];
     let (folder, proxy) = (Folder::new(), Proxy::start(&target.address()));
     let mut arguments = compiled_java("CuratorTour", &jars, &folder);
-    arguments.extend([proxy.address(), target.address()].map(OsString::from));
+    let missed = if target.tells_what_was_missed() { "told" } else { "lost" };
+    arguments.extend([proxy.address(), target.address(), missed.to_owned()].map(OsString::from));
     run(&folder, "java".as_ref(), &arguments, &proxy, target);
 }
 

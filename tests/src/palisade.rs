@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::folder::Folder;
 use crate::four_letter;
+use crate::http;
 use crate::ports::Ports;
 use crate::process::Process;
 use crate::tools;
@@ -257,6 +258,15 @@ impl Gateway {
     /// Where clients connect.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.client_port)
+    }
+
+    /// A number out of its metrics.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let page = http::get(self.admin_port, "/metrics").expect("a gateway tells its metrics").body;
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = line.and_then(|value| value.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in {page}")) as u64
     }
 
     /// Ports: client, admin.

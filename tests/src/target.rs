@@ -40,6 +40,19 @@ impl Target {
         Self(Front::Gateway { gateway, _behind: Box::new(core) })
     }
 
+    /// The same for a gateway that holds back every event, for as long as it may: few clients are told at a time.
+    #[track_caller]
+    pub fn palisade_that_paces() -> Self {
+        let mut core = Core::start_with(zoo_cfg::ALL_TYPES);
+        let settings = [
+            ("notifications.pace_above", "0"),
+            ("notifications.rate", "5"),
+            ("notifications.window", "\"300ms\""),
+        ];
+        let gateway = core.gateway_with(101, "gateway", &settings);
+        Self(Front::Gateway { gateway, _behind: Box::new(core) })
+    }
+
     /// A gateway before three Apache servers.
     #[track_caller]
     pub fn gateway_before_apache() -> Self {
@@ -54,6 +67,20 @@ impl Target {
         match &self.0 {
             Front::Apache(ensemble) => ensemble.hosts(),
             Front::Gateway { gateway, .. } => gateway.address(),
+        }
+    }
+
+    /// Whether persistent watches are told what they missed while their client was away.
+    pub const fn tells_what_was_missed(&self) -> bool {
+        matches!(self.0, Front::Gateway { .. })
+    }
+
+    /// Events that were held back so far.
+    #[track_caller]
+    pub fn held_events(&self) -> u64 {
+        match &self.0 {
+            Front::Apache(_) => 0,
+            Front::Gateway { gateway, .. } => gateway.counter("palisade_events_held"),
         }
     }
 

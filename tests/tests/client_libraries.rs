@@ -26,6 +26,22 @@ fn curators_recipes_before_a_gateway() {
     faults::curator_tour(&mut Target::palisade());
 }
 
+/// Nobody can tell but by the clock.
+#[test]
+fn curators_recipes_before_a_gateway_that_paces() {
+    let mut target = Target::palisade_that_paces();
+    faults::curator_tour(&mut target);
+    assert!(target.held_events() > 0, "since the gateway was started again");
+}
+
+#[test]
+fn kazoos_tour_before_a_gateway_that_paces() {
+    let target = Target::palisade_that_paces();
+    clients::kazoo_tour(&target.address());
+    let held = target.held_events();
+    assert!(held > 50, "{held} events were held");
+}
+
 #[test]
 fn curators_recipes_before_a_gateway_before_apache() {
     faults::curator_tour(&mut Target::gateway_before_apache());

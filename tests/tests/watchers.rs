@@ -2,18 +2,11 @@
 //!
 //! By hand: `WATCHERS=5000 WATCHED_CHANGES=2000 cargo test -p palisade-tests --test watchers`.
 
-use palisade_tests::http;
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::watchers::{self, Size};
 
 fn from_environment(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-fn counter(gateway: &Gateway, name: &str) -> u64 {
-    let page = http::get(gateway.ports()[1], "/metrics").expect("the gateway's metrics").body;
-    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{name} is not in {page}")).parse::<f64>().expect("a number") as u64
 }
 
 /// Sessions move between two gateways of a tenant, too: what they miss meanwhile, persistent watches are told there.
@@ -41,7 +34,7 @@ fn nobody_is_told_wrongly_or_not_at_all() {
             "palisade_events_replayed",
             "palisade_replays_incomplete",
         ]
-        .map(|name| counter(gateway, name));
+        .map(|name| gateway.counter(name));
         println!("{held} held, {released} of them released, {replayed} replayed");
         assert!(held > 0 && released > 0 && replayed > 0);
         assert_eq!(incomplete, 0);

@@ -120,4 +120,35 @@ final class CuratorCaches {
             }
         }
     }
+
+    /** What happens while its client is away is lost before Apache's servers only; what comes later comes later. */
+    static void persistentWatcherOverACut(Site site) throws Exception {
+        CuratorFramework client = site.client();
+        BlockingQueue<String> events = new LinkedBlockingQueue<>();
+        site.observer.create().forPath("/lasting", new byte[0]);
+        try (PersistentWatcher watcher = new PersistentWatcher(client, "/lasting", true)) {
+            watcher.getListenable().addListener(event -> {
+                if (event.getPath() != null) events.add(event.getType() + " " + event.getPath());
+            });
+            watcher.start();
+            client.checkExists().forPath("/");
+            for (int round = 0; round < 3; round++) {
+                site.cut(client);
+                site.observer.create().forPath("/lasting/a", new byte[0]);
+                site.observer.setData().forPath("/lasting/a", new byte[1]);
+                site.observer.delete().forPath("/lasting/a");
+                site.restore(client);
+                client.checkExists().forPath("/");
+                site.observer.setData().forPath("/lasting", new byte[1]);
+                List<String> wanted = new ArrayList<>();
+                if (site.missedIsTold) {
+                    wanted.addAll(List.of("NodeCreated /lasting/a", "NodeDataChanged /lasting/a", "NodeDeleted /lasting/a"));
+                }
+                wanted.add("NodeDataChanged /lasting");
+                for (String event : wanted) Site.expect("event", Site.next(event, events), event);
+                client.checkExists().forPath("/");
+            }
+            Site.expect("events", events.size(), 0);
+        }
+    }
 }

@@ -3,9 +3,9 @@ import java.util.List;
 /**
  * Curator's recipes, as applications use them, against any ZooKeeper-compatible server.
  *
- * <p>Usage: CuratorTour PROXY SERVER. All clients but the observing one connect through the proxy, whose connections
+ * <p>Usage: CuratorTour PROXY SERVER told|lost. All clients but the observing one connect through the proxy, whose connections
  * are cut, and the server is restarted, where a recipe promises to live with that. Exits with 1 at the first wrong
- * observation.
+ * observation. The last argument says what becomes of events that persistent watches miss during a cut.
  */
 public final class CuratorTour {
     private CuratorTour() {}
@@ -27,6 +27,7 @@ public final class CuratorTour {
         new Named("leader selector", CuratorLeaders::selector),
         new Named("caches over a cut", CuratorCaches::cachesOverACut),
         new Named("persistent watcher", CuratorCaches::persistentWatcher),
+        new Named("persistent watcher over a cut", CuratorCaches::persistentWatcherOverACut),
         new Named("barriers", CuratorValues::barriers),
         new Named("atomic long", CuratorValues::atomicLong),
         new Named("shared count", CuratorValues::sharedCount),
@@ -39,7 +40,7 @@ public final class CuratorTour {
 
     public static void main(String[] arguments) throws Exception {
         String at = "start";
-        try (Site site = new Site(arguments[0], arguments[1])) {
+        try (Site site = new Site(arguments[0], arguments[1], arguments[2].equals("told"))) {
             for (Named named : STOPS) {
                 at = named.name();
                 long begin = System.nanoTime();

@@ -22,13 +22,17 @@ final class Site implements AutoCloseable {
     /** An observer that no fault but a restart meets. */
     final CuratorFramework observer;
 
+    /** Whether persistent watches are told what they missed. */
+    final boolean missedIsTold;
+
     private final String proxy;
     private final String root = "curator-tour-" + Long.toHexString(System.nanoTime());
     private final List<CuratorFramework> clients = new ArrayList<>();
     private final ExecutorService threads = Executors.newCachedThreadPool();
 
-    Site(String proxy, String server) throws InterruptedException {
+    Site(String proxy, String server, boolean missedIsTold) throws InterruptedException {
         this.proxy = proxy;
+        this.missedIsTold = missedIsTold;
         observer = connect(server);
     }
 

@@ -27,7 +27,6 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
 
     let mut section = root.section("client");
     section.string("address", &mut config.client.address);
-    section.integer("max_per_address", &mut config.client.max_per_address);
     if section.has("four_letter_words") {
         let words = section.strings("four_letter_words");
         config.client.four_letter_words = words.into_iter().map(|(word, _)| word.to_owned()).collect();
@@ -58,7 +57,6 @@ pub(crate) fn read(text: &str, report: &Report) -> Option<Config> {
     section.secret("secret", &mut config.sessions.secret);
     section.integer("max_local", &mut config.sessions.max_local);
     section.integer("renewals_per_second", &mut config.sessions.renewals_per_second);
-    section.integer("new_per_second", &mut config.sessions.new_per_second);
     section.duration("min_timeout", &mut config.sessions.min_timeout);
     section.duration("max_timeout", &mut config.sessions.max_timeout);
     section.duration("write_wait", &mut config.sessions.write_wait);
@@ -119,16 +117,22 @@ fn notifications(mut section: Section<'_>, notifications: &mut Notifications) {
 fn throttle(mut section: Section<'_>, throttle: &mut Throttle) {
     section.choice("refusal", &Refusal::NAMES, &mut throttle.refusal);
     section.duration("max_delay", &mut throttle.max_delay);
-    rates(section.section("writes"), Section::integer, &mut throttle.writes);
-    rates(section.section("write_bytes"), Section::size, &mut throttle.write_bytes);
-    rates(section.section("locks"), Section::integer, &mut throttle.locks);
-    rates(section.section("lock_parents"), Section::integer, &mut throttle.lock_parents);
+    limit(section.section("writes"), Section::integer, &mut throttle.writes);
+    limit(section.section("write_bytes"), Section::size, &mut throttle.write_bytes);
+    limit(section.section("locks"), Section::integer, &mut throttle.locks);
+    limit(section.section("lock_parents"), Section::integer, &mut throttle.lock_parents);
+    limit(section.section("in_flight"), Section::integer, &mut throttle.in_flight);
+    limit(section.section("sessions"), Section::integer, &mut throttle.sessions);
+    limit(section.section("connections"), Section::integer, &mut throttle.connections);
+    limit(section.section("watches"), Section::integer, &mut throttle.watches);
+    limit(section.section("znodes"), Section::integer, &mut throttle.znodes);
+    limit(section.section("bytes"), Section::size, &mut throttle.bytes);
     section.finish();
 }
 
-fn rates<'a>(
+fn limit<'a>(
     mut section: Section<'a>,
-    read: impl Fn(&mut Section<'a>, &'static str, &mut u32),
+    read: impl Fn(&mut Section<'a>, &'static str, &mut u64),
     limit: &mut Limit,
 ) {
     section.choice("mode", &Mode::NAMES, &mut limit.mode);

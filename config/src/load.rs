@@ -38,9 +38,9 @@ const VOTERS: &str = "--voters (PALISADE_VOTERS)";
 #[derive(Clone, Debug)]
 pub enum Any {
     /// A voter's.
-    Core(Loaded<palisade_server::Config>),
+    Core(Box<Loaded<palisade_server::Config>>),
     /// A gateway's.
-    Gateway(Loaded<palisade_gateway::Config>),
+    Gateway(Box<Loaded<palisade_gateway::Config>>),
 }
 
 /// Reads a file of either tier: one that is not TOML, or that has a section `[ensemble]`, is a voter's.
@@ -52,9 +52,9 @@ pub fn load(path: &Path) -> Result<Any, ConfigError> {
     let names_members =
         String::from_utf8_lossy(&bytes).lines().any(|line| line.trim_start().starts_with("[ensemble]"));
     if is_toml(path) && !names_members {
-        gateway(path, &bytes, &GatewayOverrides::default()).map(Any::Gateway)
+        gateway(path, &bytes, &GatewayOverrides::default()).map(|loaded| Any::Gateway(Box::new(loaded)))
     } else {
-        core(path, &bytes, &CoreOverrides::default()).map(Any::Core)
+        core(path, &bytes, &CoreOverrides::default()).map(|loaded| Any::Core(Box::new(loaded)))
     }
 }
 

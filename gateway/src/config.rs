@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::link;
 use crate::tenancy::Root;
-use crate::throttle::config::{Limit, Throttle};
+use crate::throttle::config::Throttle;
 use palisade_admin::words::Word;
 pub use palisade_watch::Pacing;
 use palisade_watch::WatchLimits;
@@ -78,9 +78,6 @@ pub struct Tenant {
 pub struct Client {
     /// `host:port` to listen on; port 0 takes a free one.
     pub address: String,
-    /// Connections from one address (`maxClientCnxns`); 0 for no limit. Half of all, so that no address takes all
-    /// places; Apache's 60 is too few where containers share an address.
-    pub max_per_address: usize,
     /// Four-letter words that this port answers, `*` for all; `srvr` always. The admin port answers all.
     pub four_letter_words: Vec<String>,
 }
@@ -123,8 +120,6 @@ pub struct Sessions {
     pub max_local: usize,
     /// Clients that come back with a session, a second; the others wait for their turn.
     pub renewals_per_second: u32,
-    /// New sessions a second; behind those who come back.
-    pub new_per_second: u32,
     /// The shortest timeout that a client may negotiate.
     pub min_timeout: Duration,
     /// The longest timeout that a client may negotiate.
@@ -177,7 +172,8 @@ pub struct Admin {
     pub address: Option<String>,
 }
 
-/// `[limits]`: what one gateway will hold at most. Whatever goes beyond is refused, by name.
+/// `[limits]`: what one gateway can bear at all. Whatever goes beyond is refused, by name. How much of it clients may take
+/// is said by [`Throttle`], and can be changed while the gateway runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The largest request frame, bytes (`jute.maxbuffer`).
@@ -195,8 +191,8 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
     pub pipelined_requests: usize,
-    /// Watches of one connection: more are refused with BADARGUMENTS. Who registers more at once after a reconnect
-    /// is closed. A persistent watch counts twice, here and in [`Self::total_watches`].
+    /// Watches of one connection: more are refused with BADARGUMENTS. Who registers more than this again after a
+    /// reconnect is closed. A persistent watch counts twice, here and in [`Self::total_watches`].
     pub watches: usize,
     /// Watches of all connections together: more are refused in the same way.
     pub total_watches: usize,
@@ -239,11 +235,7 @@ impl Default for Tenant {
 impl Default for Client {
     fn default() -> Self {
         let words = ["conf", "envi", "isro", "mntr", "ruok", "srvr", "stat", "wchs"];
-        Self {
-            address: "0.0.0.0:2181".to_owned(),
-            max_per_address: 10_000,
-            four_letter_words: words.map(str::to_owned).to_vec(),
-        }
+        Self { address: "0.0.0.0:2181".to_owned(), four_letter_words: words.map(str::to_owned).to_vec() }
     }
 }
 
@@ -271,7 +263,6 @@ impl Default for Sessions {
             secret: None,
             max_local: 100_000,
             renewals_per_second: 20_000,
-            new_per_second: 10_000,
             min_timeout: Duration::from_secs(4),
             max_timeout: Duration::from_secs(40),
             write_wait: Duration::from_secs(5),
@@ -367,7 +358,7 @@ impl Config {
             check.address("admin.address", address, 0);
         }
         self.validate_limits(&mut check);
-        self.validate_throttle(&mut check);
+        check.0.extend(self.throttle.mistakes());
         self.validate_notifications(&mut check);
         check.0
     }
@@ -384,9 +375,8 @@ impl Config {
     }
 
     fn validate_client(&self, check: &mut Check) {
-        let Client { address, max_per_address, four_letter_words } = &self.client;
+        let Client { address, four_letter_words } = &self.client;
         check.address("client.address", address, 0);
-        check.range("client.max_per_address", *max_per_address, 0, 10_000_000);
         for word in four_letter_words {
             if word != "*" && !is_four_letter_word(word) {
                 check.say("client.four_letter_words", format!("{word:?} is not a known four-letter word"));
@@ -428,7 +418,6 @@ impl Config {
             secret,
             max_local,
             renewals_per_second,
-            new_per_second,
             min_timeout,
             max_timeout,
             write_wait,
@@ -439,7 +428,6 @@ impl Config {
         }
         check.range("sessions.max_local", *max_local, 1, 10_000_000);
         check.range("sessions.renewals_per_second", *renewals_per_second, 1, 10_000_000);
-        check.range("sessions.new_per_second", *new_per_second, 1, 10_000_000);
         check.span("sessions.min_timeout", min_timeout, MILLI, SESSION_TIMEOUT_MAX);
         check.span("sessions.max_timeout", max_timeout, MILLI, SESSION_TIMEOUT_MAX);
         if min_timeout > max_timeout {
@@ -482,15 +470,6 @@ impl Config {
         check.range("notifications.reread_rate", reread_rate, 0, 10_000_000);
         check.range("notifications.replay_bytes", replay_bytes, 64 << 10, 1 << 30);
     }
-
-    fn validate_throttle(&self, check: &mut Check) {
-        let t = &self.throttle;
-        check.span("throttle.max_delay", t.max_delay, MILLI, MINUTE);
-        check.limit("throttle.writes", &t.writes);
-        check.limit("throttle.write_bytes", &t.write_bytes);
-        check.limit("throttle.locks", &t.locks);
-        check.limit("throttle.lock_parents", &t.lock_parents);
-    }
 }
 
 fn is_four_letter_word(text: &str) -> bool {
@@ -513,20 +492,6 @@ impl Check {
     fn span(&mut self, key: &'static str, value: Duration, min: Duration, max: Duration) {
         if value < min || value > max {
             self.say(key, format!("{value:?} is not within {min:?} to {max:?}"));
-        }
-    }
-
-    /// What is shared is no less than one's own part of it.
-    fn limit(&mut self, key: &'static str, limit: &Limit) {
-        let Limit { tenant, address, session, .. } = *limit;
-        let rates = [("session", session), ("address", address), ("tenant", tenant)];
-        let given: Vec<_> = rates.into_iter().filter(|(_, rate)| *rate > 0).collect();
-        for pair in given.windows(2) {
-            if let [(own, less), (shared, more)] = pair
-                && less > more
-            {
-                self.say(key, format!("{own} = {less} is more than {shared} = {more}"));
-            }
         }
     }
 

@@ -56,5 +56,27 @@ palisade_admin::metrics! {
         palisade_throttle_delayed: Counter,
         /// Requests that a limit refused.
         palisade_throttle_refused: Counter,
+        /// Limits that were reached within the last seconds, one for each address that reached them.
+        palisade_limits_reached: Gauge,
+        /// How often the limit of writes was reached, whatever followed; of the other limits below likewise.
+        palisade_limit_writes: Counter,
+        /// Of their bytes.
+        palisade_limit_write_bytes: Counter,
+        /// Of acquisitions of locks.
+        palisade_limit_locks: Counter,
+        /// Of new parents of fine-grained locks.
+        palisade_limit_lock_parents: Counter,
+        /// Of unanswered requests.
+        palisade_limit_in_flight: Counter,
+        /// Of new sessions.
+        palisade_limit_sessions: Counter,
+        /// Of connections.
+        palisade_limit_connections: Counter,
+        /// Of watches.
+        palisade_limit_watches: Counter,
+        /// Of znodes.
+        palisade_limit_znodes: Counter,
+        /// Of their bytes.
+        palisade_limit_bytes: Counter,
     }
 }

@@ -95,7 +95,8 @@ impl Source for Edge {
             log_dir: dir.clone(),
             data_dir: dir,
             tick_ms: millis(tick),
-            max_client_connections: config.client.max_per_address,
+            max_client_connections: usize::try_from(self.throttle.connections().address)
+                .unwrap_or(usize::MAX),
             min_session_timeout_ms: millis(config.sessions.min_timeout),
             max_session_timeout_ms: millis(config.sessions.max_timeout),
             server_id: config.id,

@@ -24,7 +24,7 @@ use super::pipeline::{Answered, Job};
 use crate::config::Owners;
 use crate::core_link::{LinkState, Refused, Ticket};
 use crate::exec::write_header;
-use crate::throttle::{Gate, Verdict};
+use crate::throttle::{Brought, Gate, Verdict};
 use crate::top::Tally;
 
 /// Room that a read is given.
@@ -117,7 +117,7 @@ impl Connection {
         let Established { edge, client, session, timeout, ids, inbox, .. } = established;
         Self {
             local: client.is_local(),
-            gate: edge.throttle.gate(client.peer().ip().to_canonical()),
+            gate: edge.throttle.gate(client.peer().ip().to_canonical(), session),
             edge,
             client,
             session,
@@ -278,7 +278,11 @@ impl Connection {
                 Err(Refused::NotForwarded(_)) => return Err(CloseReason::Malformed),
             }
         }
-        let waits = self.client.lock().pipeline.waits_for_core();
+        let (waits, in_flight) = {
+            let state = self.client.lock();
+            (state.pipeline.waits_for_core(), state.pipeline.in_flight())
+        };
+        self.gate.occupy(in_flight);
         // A limit has a patience of its own.
         let waits = waits.filter(|(_, sent)| *sent || self.throttled.is_none());
         self.waiting = waits.map(|(tag, sent)| {
@@ -291,11 +295,17 @@ impl Connection {
     /// Whether limits let the next request pass. Those that are refused are answered here.
     fn admit(&mut self) -> Result<bool, CloseReason> {
         let patience = self.edge.patience(self.timeout);
+        if self.edge.throttle.is_nearly_full() {
+            // Not while the client is locked: the applier locks them the other way round.
+            self.edge.measure();
+        }
         let mut guard = self.client.lock();
         let state = &mut *guard;
         loop {
+            let in_flight = state.pipeline.in_flight();
             let Some((tag, job)) = state.pipeline.peek_unsent() else { return Ok(true) };
-            match self.gate.check(&job.work, job.body.len(), &mut job.progress, patience) {
+            let brought = Brought { work: &job.work, bytes: job.body.len(), in_flight, patience };
+            match self.gate.check(brought, &mut job.progress) {
                 Verdict::Pass => return Ok(true),
                 Verdict::Wait(time) => {
                     self.throttled = Some(Instant::now() + time);
@@ -314,9 +324,12 @@ impl Connection {
         }
     }
 
-    /// The link is another one now, or none.
+    /// The link is another one now, or none. That the core was away is no waiting for a limit.
     fn forget_link(&mut self) {
         (self.owner_known, self.heard) = (false, false);
+        if let Some((_, job)) = self.client.lock().pipeline.peek_unsent() {
+            job.progress.rest();
+        }
     }
 
     /// Tells a new leader that this gateway has the session, before anything else of the session; whether it knows, and

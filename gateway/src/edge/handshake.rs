@@ -170,7 +170,7 @@ impl Greeting {
             return Greeted::Over(CloseReason::NoLeader);
         }
         let now = Instant::now();
-        let Some(turn) = self.edge.pace.turn(wanted.session == 0, now, deadline) else {
+        let Some(turn) = self.turn(wanted.session == 0, now, deadline) else {
             return Greeted::Over(CloseReason::Refused);
         };
         if turn > now {
@@ -219,6 +219,16 @@ impl Greeting {
                 })
             }
         }
+    }
+
+    /// When it is this client's turn, unless that is after `deadline`.
+    fn turn(&self, is_new: bool, now: Instant, deadline: Instant) -> Option<Instant> {
+        let turn = self.edge.pace.turn(is_new, now, deadline)?;
+        if !is_new {
+            return Some(turn);
+        }
+        let address = self.client.peer().ip().to_canonical();
+        Some(self.edge.throttle.new_session(address, now, deadline)?.max(turn))
     }
 
     /// Waits a little for the replica if the client has seen more than it: with several gateways, one may lag behind

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use palisade_admin::port;
 use palisade_wire::Id;
-use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -18,33 +16,33 @@ use super::Edge;
 use super::connection::Connection;
 use super::handshake::{Greeting, Opened, Opening};
 use super::outbox::CloseReason;
-use crate::config::Config;
 use crate::exec::remote_id;
+use crate::throttle;
 
 /// Pause after a failed accept: the process is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Connections of the admin port at a time.
 const MAX_ADMIN: usize = 64;
 
-/// Counts connections, all and by address.
-#[derive(Debug)]
+/// Counts connections of each kind.
+#[derive(Debug, Default)]
 pub(super) struct Admission {
-    by_address: Mutex<FxHashMap<IpAddr, usize>>,
     connections: AtomicUsize,
     handshakes: AtomicUsize,
     admins: AtomicUsize,
-    max_connections: usize,
-    max_handshakes: usize,
-    /// 0 is unlimited.
-    max_per_address: usize,
 }
 
 /// One connection's place; given back when dropped.
 #[derive(Debug)]
 struct Place {
     edge: Arc<Edge>,
-    address: IpAddr,
+    _counted: Connected,
+    _counted_by_address: throttle::Place,
 }
+
+/// One connection among all; given back when dropped.
+#[derive(Debug)]
+struct Connected(Arc<Edge>);
 
 /// One place of a plain counter; given back when dropped.
 struct Counted<'a>(&'a AtomicUsize);
@@ -62,49 +60,22 @@ impl Drop for Counted<'_> {
     }
 }
 
-impl Admission {
-    pub(super) fn new(config: &Config) -> Self {
-        Self {
-            by_address: Mutex::default(),
-            connections: AtomicUsize::new(0),
-            handshakes: AtomicUsize::new(0),
-            admins: AtomicUsize::new(0),
-            max_connections: config.limits.max_connections,
-            max_handshakes: config.limits.max_handshakes,
-            max_per_address: config.client.max_per_address,
-        }
-    }
-
+impl Place {
     /// Takes a place, or says which limit is reached.
-    fn enter(&self, address: IpAddr) -> Result<(), &'static str> {
-        let mut by_address = self.by_address.lock();
-        let here = by_address.get(&address).copied().unwrap_or(0);
-        if self.connections.load(Ordering::Relaxed) >= self.max_connections {
+    fn take(edge: &Arc<Edge>, address: IpAddr) -> Result<Self, &'static str> {
+        let counted = Connected(Arc::clone(edge));
+        let connected = edge.admission.connections.fetch_add(1, Ordering::Relaxed);
+        if connected >= edge.config.limits.max_connections {
             return Err("limits.max_connections");
         }
-        if self.max_per_address > 0 && here >= self.max_per_address {
-            return Err("client.max_per_address");
-        }
-        by_address.insert(address, here + 1);
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn leave(&self, address: IpAddr) {
-        let mut by_address = self.by_address.lock();
-        if let Some(here) = by_address.get_mut(&address) {
-            *here -= 1;
-            if *here == 0 {
-                by_address.remove(&address);
-            }
-        }
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+        let counted_by_address = edge.throttle.enter(address).map_err(|_| "throttle.connections")?;
+        Ok(Self { edge: Arc::clone(edge), _counted: counted, _counted_by_address: counted_by_address })
     }
 }
 
-impl Drop for Place {
+impl Drop for Connected {
     fn drop(&mut self) {
-        self.edge.admission.leave(self.address);
+        self.0.admission.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -115,14 +86,14 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
         loop {
             let Some((stream, peer)) = accept(&listener, "client").await else { continue };
             let address = peer.ip().to_canonical();
-            if let Err(limit) = edge.admission.enter(address) {
-                edge.hub.metrics().connection_rejected.inc();
-                debug!(%peer, limit, "connection refused: the limit is reached");
-                reset(&stream);
-                continue;
+            match Place::take(&edge, address) {
+                Ok(place) => drop(edge.tasks.spawn(serve_client(place, stream, peer))),
+                Err(limit) => {
+                    edge.hub.metrics().connection_rejected.inc();
+                    debug!(%peer, limit, "connection refused: the limit is reached");
+                    reset(&stream);
+                }
             }
-            let place = Place { edge: Arc::clone(&edge), address };
-            edge.tasks.spawn(serve_client(place, stream, peer));
         }
     };
     tokio::select! {
@@ -183,7 +154,7 @@ async fn serve_client(place: Place, stream: TcpStream, peer: SocketAddr) {
 }
 
 async fn serve_session(edge: &Edge, opening: Opening) -> CloseReason {
-    let Some(counted) = Counted::take(&edge.admission.handshakes, edge.admission.max_handshakes) else {
+    let Some(counted) = Counted::take(&edge.admission.handshakes, edge.config.limits.max_handshakes) else {
         edge.hub.metrics().connection_rejected.inc();
         reset(&opening.stream);
         return CloseReason::Refused;

@@ -142,6 +142,7 @@ async fn tidy_limits(edge: Arc<Edge>) {
     let mut ticks = tokio::time::interval(TIDY);
     while edge.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         edge.throttle.tidy();
+        edge.measure();
     }
 }
 
@@ -231,13 +232,13 @@ impl Edge {
         let proofs = link.clone();
         let age = move || Some(Instant::from_std(proofs.proven()?).elapsed());
         Self {
-            pace: Pace::new(config.sessions.renewals_per_second, config.sessions.new_per_second),
+            pace: Pace::new(config.sessions.renewals_per_second),
             status: Status::new(&config.tenant.name, config.id, age),
             session_ids,
             passwords: Passwords::new(&config),
             refusals: Refusals::default(),
             auth: Authenticator::new(config.auth.super_digest.clone()),
-            admission: Admission::new(&config),
+            admission: Admission::default(),
             throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
             client_address,
             rooted: watch::Sender::new(false),
@@ -250,6 +251,12 @@ impl Edge {
             replica,
             link,
         }
+    }
+
+    /// Sees how much the tenant has.
+    fn measure(&self) {
+        let usage = self.hub.root().usage(&self.replica.read());
+        self.throttle.measured(usage);
     }
 
     /// How long a request of a session with this timeout may wait while the core does not answer: clients give up on a

@@ -79,6 +79,8 @@ pub(super) struct Pipeline {
     last_sync: Option<u64>,
     /// Bytes of bodies held here.
     held: usize,
+    /// Requests that the link has.
+    in_flight: usize,
 }
 
 impl Pipeline {
@@ -93,6 +95,11 @@ impl Pipeline {
     /// Bytes of requests that wait here.
     pub(super) const fn held(&self) -> usize {
         self.held
+    }
+
+    /// Requests that the link has and has not answered.
+    pub(super) const fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     /// Adds a request for the replica.
@@ -166,6 +173,7 @@ impl Pipeline {
             return None;
         };
         self.held -= job.body.len();
+        self.in_flight += 1;
         if is_sync {
             self.last_sync = Some(tag);
         }
@@ -185,6 +193,7 @@ impl Pipeline {
     pub(super) fn unsend(&mut self, tag: u64, job: Job) {
         let Some(entry) = self.position(tag).and_then(|at| self.entries.get_mut(at)) else { return };
         self.held += job.body.len();
+        self.in_flight -= usize::from(matches!(entry, Entry::Sent(..)));
         *entry = Entry::Unsent(job);
         self.cursor = self.cursor.min(tag);
     }
@@ -203,13 +212,15 @@ impl Pipeline {
     pub(super) fn answered(&mut self, tag: u64, last: bool, reply: impl FnOnce() -> Bytes) -> Answered {
         match self.position(tag) {
             Some(0) => {
-                self.entries.pop_front();
+                let entry = self.entries.pop_front();
+                self.in_flight -= usize::from(matches!(entry, Some(Entry::Sent(..))));
                 self.first += 1;
                 self.cursor = self.cursor.max(self.first);
                 Answered::First
             }
             Some(at) => {
                 if let Some(entry) = self.entries.get_mut(at) {
+                    self.in_flight -= usize::from(matches!(entry, Entry::Sent(..)));
                     *entry = Entry::Done { reply: reply(), last };
                 }
                 Answered::Kept
@@ -251,7 +262,10 @@ impl Pipeline {
                     self.held -= job.body.len();
                     job
                 }
-                Entry::Sent(job, _) => job,
+                Entry::Sent(job, _) => {
+                    self.in_flight -= 1;
+                    job
+                }
                 Entry::Local(_) | Entry::Done { .. } => continue,
             };
             let (reply, last) = (reply(job), job.op == OpCode::CloseSession);
@@ -270,6 +284,7 @@ impl Pipeline {
         self.first += self.entries.len() as u64;
         self.cursor = self.first;
         self.held = 0;
+        self.in_flight = 0;
         self.entries.clear();
     }
 }
@@ -383,6 +398,26 @@ mod tests {
         assert_eq!((pipeline.held(), send(&mut pipeline)), (0, None));
         assert_eq!(answer(&mut pipeline, 0), Answered::First);
         assert!(matches!(pipeline.pop(), Some(Front::Done { reply, last: false }) if reply == "no"));
+    }
+
+    #[test]
+    fn what_the_link_has_is_counted() {
+        let mut pipeline = Pipeline::default();
+        (1..=5).for_each(|xid| pipeline.push_forward(job(xid, OpCode::Create)));
+        let (tag, first) = pipeline.send_next(Instant::now()).unwrap();
+        pipeline.unsend(tag, first);
+        assert_eq!(pipeline.in_flight(), 0);
+        assert_eq!((0..4).filter_map(|_| send(&mut pipeline)).count(), 4);
+        answer(&mut pipeline, 2);
+        answer(&mut pipeline, 0);
+        assert_eq!(pipeline.in_flight(), 2);
+        pipeline.refuse(4, Bytes::new);
+        pipeline.fail(|_| Bytes::new());
+        assert_eq!(pipeline.in_flight(), 0);
+        pipeline.push_forward(job(6, OpCode::Create));
+        send(&mut pipeline);
+        pipeline.clear();
+        assert_eq!(pipeline.in_flight(), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use palisade_store::DataTree;
 use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
-use palisade_wire::{ErrorCode, Id, OpCode, Reader, SessionId, Writer, Zxid, frame};
+use palisade_wire::{DecodeError, ErrorCode, Id, OpCode, Reader, SessionId, Writer, Zxid, frame};
 use parking_lot::RwLockReadGuard;
 
 use super::Edge;
@@ -14,10 +14,11 @@ use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::config::Limits;
-use crate::exec::{CatchUp, Local, Past, reply_zxid, status, write_header, write_reply};
+use crate::exec::{CatchUp, Local, Past, reply_zxid, status, watched_path, write_header, write_reply};
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, Unnamable, confine};
-use crate::throttle::Work;
+use crate::throttle::config::Refusal;
+use crate::throttle::{Asking, Work};
 use crate::top::Tally;
 
 /// Xid and type.
@@ -97,7 +98,10 @@ impl<'a> Answers<'a> {
             Ok(Request::SetWatches(watches)) => self.set_watches(xid, &watches, ids),
             request => {
                 self.edge.hub.notifications().reread(self.client);
-                self.with_tree(ids, |local, out| local.answer(xid, request, out));
+                match self.refuses(&request) {
+                    Some(refusal) => self.refuse(xid, refusal),
+                    None => self.with_tree(ids, |local, out| local.answer(xid, request, out)),
+                }
             }
         }
         self.count += 1;
@@ -105,6 +109,30 @@ impl<'a> Answers<'a> {
         if self.out.len() >= CHUNK {
             self.publish();
         }
+    }
+
+    /// Whether a limit refuses the watch that the request asks for, if it does.
+    fn refuses(&self, request: &Result<Request<'_>, DecodeError>) -> Option<Refusal> {
+        let path = watched_path(request.as_ref().ok()?)?;
+        let (own, all) = {
+            let watches = self.edge.hub.watches().lock();
+            (watches.count_of(self.client.slot()), watches.len())
+        };
+        let address = self.client.peer().ip().to_canonical();
+        self.edge.throttle.watch(own, all, Asking { address, session: self.session, path })
+    }
+
+    fn refuse(&mut self, xid: i32, refusal: Refusal) {
+        let zxid = self.zxid();
+        match refusal.code() {
+            Some(code) => write_header(self.out, xid, zxid, code),
+            None => self.client.close(CloseReason::Refused),
+        }
+    }
+
+    /// The state that is told.
+    fn zxid(&self) -> Zxid {
+        self.tree.as_ref().map_or_else(|| self.edge.replica.last_zxid(), |tree| tree.last_zxid())
     }
 
     /// In steps, between which the replica may change, so that nobody waits for a client that has very many.
@@ -137,10 +165,7 @@ impl<'a> Answers<'a> {
     }
 
     fn ping(&mut self) {
-        let zxid = match &self.tree {
-            Some(tree) => tree.last_zxid(),
-            None => self.edge.replica.last_zxid(),
-        };
+        let zxid = self.zxid();
         write_header(self.out, xid::PING, zxid, ErrorCode::OK);
         self.count += 1;
         self.last = (OpCode::Ping, xid::PING, zxid);

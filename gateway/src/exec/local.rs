@@ -43,7 +43,7 @@ impl Local<'_> {
         let zxid = self.tree.last_zxid();
         match request {
             Ok(request)
-                if asks_to_watch(&request)
+                if watched_path(&request).is_some()
                     && self.watches.lock().has_room(self.slot, 1, self.limits).is_err() =>
             {
                 write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
@@ -98,13 +98,14 @@ impl Local<'_> {
     }
 }
 
-fn asks_to_watch(request: &Request<'_>) -> bool {
+/// What the request asks to watch, if anything.
+pub(crate) fn watched_path<'a>(request: &'a Request<'_>) -> Option<&'a str> {
     match request {
         Request::Exists(p) | Request::GetData(p) | Request::GetChildren(p) | Request::GetChildren2(p) => {
-            p.watch
+            p.watch.then_some(&p.path)
         }
-        Request::AddWatch { .. } => true,
-        _ => false,
+        Request::AddWatch { path, .. } => Some(path),
+        _ => None,
     }
 }
 

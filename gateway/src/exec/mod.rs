@@ -12,7 +12,7 @@ mod set_watches;
 pub(crate) mod status;
 
 pub(crate) use auth::{Authenticator, remote_id};
-pub(crate) use local::Local;
+pub(crate) use local::{Local, watched_path};
 pub(crate) use outcome::write_outcome;
 pub(crate) use set_watches::{CatchUp, Past, reply_zxid};
 

@@ -6,82 +6,19 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
 
-use super::config::{Limit, Mode, Throttle};
-
-/// What is limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    /// Writes.
-    Writes,
-    /// Their bytes.
-    WriteBytes,
-    /// Acquisitions of locks.
-    Locks,
-    /// Parents of fine-grained locks.
-    LockParents,
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Writes, Self::WriteBytes, Self::Locks, Self::LockParents];
-
-    pub(super) const fn limit(self, config: &Throttle) -> &Limit {
-        match self {
-            Self::Writes => &config.writes,
-            Self::WriteBytes => &config.write_bytes,
-            Self::Locks => &config.locks,
-            Self::LockParents => &config.lock_parents,
-        }
-    }
-
-    pub(super) const fn key(self) -> &'static str {
-        match self {
-            Self::Writes => "throttle.writes",
-            Self::WriteBytes => "throttle.write_bytes",
-            Self::Locks => "throttle.locks",
-            Self::LockParents => "throttle.lock_parents",
-        }
-    }
-}
-
-/// Whose part of a limit, the most specific first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Scope {
-    /// One session.
-    Session,
-    /// All of one address.
-    Address,
-    /// All below one path.
-    Prefix,
-    /// All.
-    Tenant,
-}
-
-impl Scope {
-    pub(super) const ALL: [Self; 4] = [Self::Session, Self::Address, Self::Prefix, Self::Tenant];
-
-    pub(super) const fn of(self, limit: &Limit) -> u32 {
-        match self {
-            Self::Session => limit.session,
-            Self::Address => limit.address,
-            Self::Prefix => limit.prefix,
-            Self::Tenant => limit.tenant,
-        }
-    }
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Address => "address",
-            Self::Prefix => "prefix",
-            Self::Tenant => "tenant",
-        }
-    }
-}
+use super::config::{Mode, Throttle};
+use super::kind::{Kind, Scope};
 
 fn quota(kind: Kind, scope: Scope, config: &Throttle) -> Option<Quota> {
     let limit = kind.limit(config);
-    let rate = NonZeroU32::new(scope.of(limit)).filter(|_| limit.mode != Mode::Off)?;
+    let rate = u32::try_from(scope.of(limit)).unwrap_or(u32::MAX);
+    let rate = NonZeroU32::new(rate).filter(|_| limit.mode != Mode::Off)?;
     Some(Quota::per_second(rate))
+}
+
+/// The kinds that have buckets, each at its own place.
+fn kinds() -> [Kind; Kind::BUCKETS] {
+    std::array::from_fn(|at| Kind::ALL[at])
 }
 
 /// How long to wait, if the limit is reached now.
@@ -93,7 +30,7 @@ fn wait(not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Duration {
 
 /// The buckets of one key of one scope.
 #[derive(Debug)]
-pub(super) struct Buckets([Option<Bucket>; 4]);
+pub(super) struct Buckets([Option<Bucket>; Kind::BUCKETS]);
 
 #[derive(Debug)]
 struct Bucket {
@@ -104,7 +41,7 @@ struct Bucket {
 
 impl Buckets {
     pub(super) fn new(scope: Scope, config: &Throttle) -> Self {
-        Self(Kind::ALL.map(|kind| {
+        Self(kinds().map(|kind| {
             let quota = quota(kind, scope, config)?;
             Some(Bucket { limiter: RateLimiter::direct(quota), burst: quota.burst_size() })
         }))
@@ -112,7 +49,7 @@ impl Buckets {
 
     /// Takes `n` tokens, or none.
     pub(super) fn take(&self, kind: Kind, n: NonZeroU32) -> Taken {
-        let Some(Bucket { limiter, burst }) = &self.0[kind as usize] else { return Ok(()) };
+        let Some(Some(Bucket { limiter, burst })) = self.0.get(kind as usize) else { return Ok(()) };
         match limiter.check_n(n.min(*burst)) {
             Ok(Err(not_until)) => Err(wait(&not_until)),
             Ok(Ok(())) | Err(_) => Ok(()),
@@ -122,14 +59,14 @@ impl Buckets {
 
 /// Buckets for every path, made when they are needed.
 #[derive(Debug)]
-pub(super) struct PrefixBuckets([Option<(DefaultKeyedRateLimiter<u64>, NonZeroU32)>; 4]);
+pub(super) struct PrefixBuckets([Option<(DefaultKeyedRateLimiter<u64>, NonZeroU32)>; Kind::BUCKETS]);
 
 /// Paths with a bucket, beyond which those that are full again are forgotten.
 const MAX_PREFIXES: usize = 10_000;
 
 impl PrefixBuckets {
     pub(super) fn new(config: &Throttle) -> Self {
-        Self(Kind::ALL.map(|kind| {
+        Self(kinds().map(|kind| {
             let quota = quota(kind, Scope::Prefix, config)?;
             Some((RateLimiter::dashmap(quota), quota.burst_size()))
         }))
@@ -137,7 +74,7 @@ impl PrefixBuckets {
 
     /// Takes `n` tokens of the path that hashes to `prefix`, or none.
     pub(super) fn take(&self, kind: Kind, prefix: u64, n: NonZeroU32) -> Taken {
-        let Some((limiter, burst)) = &self.0[kind as usize] else { return Ok(()) };
+        let Some(Some((limiter, burst))) = self.0.get(kind as usize) else { return Ok(()) };
         match limiter.check_key_n(&prefix, n.min(*burst)) {
             Ok(Err(not_until)) => Err(wait(&not_until)),
             Ok(Ok(())) | Err(_) => Ok(()),
@@ -157,13 +94,14 @@ impl PrefixBuckets {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::Limit;
     use super::*;
 
     fn n(n: u32) -> NonZeroU32 {
         NonZeroU32::new(n).unwrap()
     }
 
-    fn limited(session: u32, prefix: u32) -> Throttle {
+    fn limited(session: u64, prefix: u64) -> Throttle {
         let limit = Limit { mode: Mode::Delay, tenant: 0, address: 0, session, prefix };
         Throttle { writes: limit, write_bytes: limit, ..Throttle::default() }
     }

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use palisade_wire::ErrorCode;
 
+use super::kind::{Kind, Scope};
+use crate::config::ConfigMistake;
+
 /// `[throttle]`: how much clients may ask of the core. Can be changed while the gateway runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// What a refused request is answered with.
     pub refusal: Refusal,
-    /// How long a request is held back at most before it is refused; a third of the session's timeout if that is
-    /// less.
+    /// How long a request is held back at most before it is refused; a third of the session's timeout, or
+    /// `sessions.write_wait`, if that is less.
     pub max_delay: Duration,
     /// Creates, sets and multis.
     pub writes: Limit,
@@ -20,21 +23,34 @@ pub struct Throttle {
     pub locks: Limit,
     /// New parents of such creates, below prefixes whose locks are held for a short time only.
     pub lock_parents: Limit,
+    /// Requests for the core that are not answered; a write that exceeds them is held up.
+    pub in_flight: Limit,
+    /// New sessions a second.
+    pub sessions: Limit,
+    /// Connections.
+    pub connections: Limit,
+    /// Watches. Those that are registered again after a reconnect count, and are never refused.
+    pub watches: Limit,
+    /// Znodes under the tenant's root, about: creates beyond are refused.
+    pub znodes: Limit,
+    /// Bytes of their paths and data: writes beyond are refused.
+    pub bytes: Limit,
 }
 
-/// One limit: so much per second and key, 0 for no limit.
+/// One limit: so much - of what has a rate, so much a second - for each key; 0 for no limit. Keys that make no sense for
+/// it must be 0: a connection has no path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// What happens to what exceeds it.
     pub mode: Mode,
     /// Of all clients together.
-    pub tenant: u32,
+    pub tenant: u64,
     /// Of one client address.
-    pub address: u32,
+    pub address: u64,
     /// Of one session.
-    pub session: u32,
+    pub session: u64,
     /// Of one path: the parent of what is written, or the parent of a lock's parent.
-    pub prefix: u32,
+    pub prefix: u64,
 }
 
 /// What happens to what exceeds a limit.
@@ -91,12 +107,17 @@ impl Refusal {
     }
 }
 
+impl Limit {
+    /// No limit.
+    pub const NONE: Self = Self { mode: Mode::Off, tenant: 0, address: 0, session: 0, prefix: 0 };
+}
+
 /// Nothing that a healthy tenant does is held back; what only a runaway client does is told; a storm of fine-grained
 /// locks is slowed down to what a core can bear beside everything else.
 impl Default for Throttle {
     fn default() -> Self {
         let reported =
-            |tenant, address, session| Limit { mode: Mode::Report, tenant, address, session, prefix: 0 };
+            |tenant, address, session| Limit { mode: Mode::Report, tenant, address, session, ..Limit::NONE };
         Self {
             refusal: Refusal::default(),
             max_delay: Duration::from_secs(2),
@@ -104,6 +125,115 @@ impl Default for Throttle {
             write_bytes: reported(64 << 20, 64 << 20, 32 << 20),
             locks: reported(20_000, 20_000, 5_000),
             lock_parents: Limit { mode: Mode::Delay, tenant: 500, address: 250, session: 50, prefix: 250 },
+            in_flight: Limit { mode: Mode::Delay, address: 2_000, session: 500, ..Limit::NONE },
+            sessions: Limit { mode: Mode::Delay, tenant: 10_000, address: 10_000, ..Limit::NONE },
+            // Half of all, so that no address takes all places; Apache's 60 is too few where containers share one.
+            connections: Limit { mode: Mode::Refuse, tenant: 20_000, address: 10_000, ..Limit::NONE },
+            watches: reported(10_000_000, 0, 250_000),
+            znodes: reported(5_000_000, 0, 0),
+            bytes: reported(4 << 30, 0, 0),
         }
+    }
+}
+
+const MIN_DELAY: Duration = Duration::from_millis(1);
+const MAX_DELAY: Duration = Duration::from_secs(60);
+/// More than anybody has of anything, and little enough to be reckoned with.
+const MOST: u64 = 1 << 50;
+
+impl Throttle {
+    /// All that makes no sense, each with a reason.
+    pub fn mistakes(&self) -> Vec<ConfigMistake> {
+        let mut mistakes = Vec::new();
+        if !(MIN_DELAY..=MAX_DELAY).contains(&self.max_delay) {
+            let message = format!("{:?} is not within {MIN_DELAY:?} to {MAX_DELAY:?}", self.max_delay);
+            mistakes.push(ConfigMistake { key: "throttle.max_delay", message });
+        }
+        for kind in Kind::ALL {
+            let messages = kind.limit(self).mistakes(kind);
+            mistakes.extend(messages.into_iter().map(|message| ConfigMistake { key: kind.key(), message }));
+        }
+        mistakes
+    }
+}
+
+impl Limit {
+    fn mistakes(&self, kind: Kind) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if self.mode == Mode::Delay
+            && let Some(why) = kind.why_no_delay()
+        {
+            mistakes.push(format!("mode = \"delay\" makes no sense: {why}; use \"report\" or \"refuse\""));
+        }
+        let most = if (kind as usize) < Kind::BUCKETS { u32::MAX.into() } else { MOST };
+        for scope in Scope::ALL {
+            let (name, value) = (scope.name(), scope.of(self));
+            if value > 0 && !kind.scopes().contains(&scope) {
+                let known: Vec<_> = kind.scopes().iter().map(|scope| scope.name()).collect();
+                let known = known.join(", ");
+                mistakes.push(format!("{name} = {value}: this is not counted by {name}, only by {known}"));
+            } else if value > most {
+                mistakes.push(format!("{name} = {value} is more than {most}"));
+            }
+        }
+        if self.mode != Mode::Off && Scope::ALL.iter().all(|scope| scope.of(self) == 0) {
+            mistakes.push("limits nothing: give a number, or mode = \"off\"".to_owned());
+        }
+        mistakes.extend(self.disorder());
+        mistakes
+    }
+
+    /// What is shared is no less than one's own part of it.
+    fn disorder(&self) -> Vec<String> {
+        let shared = [Scope::Session, Scope::Address, Scope::Tenant];
+        let given: Vec<_> = shared.into_iter().filter(|scope| scope.of(self) > 0).collect();
+        let pairs = given.windows(2).filter_map(|pair| {
+            let [own, shared] = pair else { return None };
+            let (less, more) = (own.of(self), shared.of(self));
+            let (own, shared) = (own.name(), shared.name());
+            (less > more).then(|| format!("{own} = {less} is more than {shared} = {more}"))
+        });
+        pairs.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_make_sense_and_are_on() {
+        let config = Throttle::default();
+        assert_eq!(config.mistakes(), []);
+        assert!(Kind::ALL.iter().all(|kind| kind.limit(&config).mode != Mode::Off));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_all_at_once_with_the_reason() {
+        let limit = Limit { mode: Mode::Delay, tenant: 7, ..Limit::NONE };
+        let config = Throttle {
+            max_delay: Duration::from_secs(61),
+            writes: Limit { session: 9, address: 8, ..limit },
+            locks: Limit { tenant: 1 << 40, ..limit },
+            lock_parents: Limit { tenant: 0, ..limit },
+            connections: Limit { prefix: 5, ..limit },
+            znodes: Limit { session: 5, ..limit },
+            ..Throttle::default()
+        };
+        let told: Vec<_> = config.mistakes().iter().map(ToString::to_string).collect();
+        let expected = [
+            "throttle.max_delay: 61s is not within 1ms to 60s",
+            "throttle.writes: session = 9 is more than address = 8",
+            "throttle.writes: address = 8 is more than tenant = 7",
+            "throttle.locks: tenant = 1099511627776 is more than 4294967295",
+            "throttle.lock_parents: limits nothing: give a number, or mode = \"off\"",
+            "throttle.connections: mode = \"delay\" makes no sense: a connection does not wait for another to end; \
+             use \"report\" or \"refuse\"",
+            "throttle.connections: prefix = 5: this is not counted by prefix, only by address, tenant",
+            "throttle.znodes: mode = \"delay\" makes no sense: what is full does not become empty by waiting; use \
+             \"report\" or \"refuse\"",
+            "throttle.znodes: session = 5: this is not counted by session, only by tenant",
+        ];
+        assert_eq!(told, expected);
     }
 }

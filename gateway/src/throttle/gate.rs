@@ -1,21 +1,21 @@
-//! The limits on the way of one connection's requests.
+//! The limits on the way of one connection's writes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
+use palisade_wire::SessionId;
 
 use super::Work;
-use super::bites::{Bites, Bitten};
-use super::buckets::{Buckets, Kind, PrefixBuckets, Scope};
-use super::config::{self, Mode, Refusal};
-use super::lock_table::{LockTable, LockUse};
+use super::buckets::Buckets;
+use super::config::{Mode, Refusal};
+use super::kind::{Kind, Scope};
+use super::limits::{Asking, Rates, Throttle};
+use super::presence::Presence;
 use super::work::prefix;
-use crate::metrics::Metrics;
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,136 +31,93 @@ pub(crate) enum Verdict {
 /// How far a request has come: what it took from one limit it need not take again while it waits for another.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
-    stage: u8,
+    pub(super) stage: u8,
     waits_since: Option<Instant>,
 }
 
-/// The limits of one gateway.
-#[derive(Debug)]
-pub(crate) struct Throttle {
-    rates: RwLock<Arc<Rates>>,
-    locks: Mutex<LockTable>,
-    bites: Mutex<Bites>,
-    metrics: Arc<Metrics>,
+impl Progress {
+    /// The core was away: that does not count as waiting.
+    pub(crate) const fn rest(&mut self) {
+        self.waits_since = None;
+    }
 }
 
-/// What a change of the settings makes anew.
-#[derive(Debug)]
-struct Rates {
-    config: config::Throttle,
-    tenant: Buckets,
-    prefixes: PrefixBuckets,
-    addresses: Mutex<FxHashMap<IpAddr, Weak<Buckets>>>,
-}
-
-/// One connection's way through them.
+/// One connection's way through the limits.
 #[derive(Debug)]
 pub(crate) struct Gate {
     throttle: Arc<Throttle>,
     rates: Arc<Rates>,
-    session: Buckets,
-    address: Arc<Buckets>,
-    peer: IpAddr,
-}
-
-impl Rates {
-    fn new(config: config::Throttle) -> Arc<Self> {
-        let (tenant, prefixes) = (Buckets::new(Scope::Tenant, &config), PrefixBuckets::new(&config));
-        Arc::new(Self { config, tenant, prefixes, addresses: Mutex::default() })
-    }
-
-    /// The buckets that all connections of an address share.
-    fn address(&self, address: IpAddr) -> Arc<Buckets> {
-        let mut addresses = self.addresses.lock();
-        if let Some(buckets) = addresses.get(&address).and_then(Weak::upgrade) {
-            return buckets;
-        }
-        if addresses.len() == addresses.capacity() {
-            addresses.retain(|_, buckets| buckets.strong_count() > 0);
-        }
-        let buckets = Arc::new(Buckets::new(Scope::Address, &self.config));
-        addresses.insert(address, Arc::downgrade(&buckets));
-        buckets
-    }
+    /// Made with the first write: many sessions never write.
+    session_buckets: Option<Box<Buckets>>,
+    address_buckets: Arc<Buckets>,
+    presence: Arc<Presence>,
+    /// What of this connection counts there.
+    in_flight: usize,
+    address: IpAddr,
+    session: SessionId,
 }
 
 impl Throttle {
-    /// With these limits.
-    pub(crate) fn new(config: config::Throttle, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self {
-            rates: RwLock::new(Rates::new(config)),
-            locks: Mutex::default(),
-            bites: Mutex::default(),
-            metrics,
-        })
-    }
-
-    /// Other limits, from the next request on. Nobody is disconnected.
-    pub(crate) fn set(&self, config: config::Throttle) {
-        *self.rates.write() = Rates::new(config);
-    }
-
-    /// A connection from this address. Its session's limits start anew.
-    pub(crate) fn gate(self: &Arc<Self>, peer: IpAddr) -> Gate {
+    /// A connection from this address, which [`Throttle::enter`] let in. Its session's limits start anew.
+    pub(crate) fn gate(self: &Arc<Self>, address: IpAddr, session: SessionId) -> Gate {
         let rates = Arc::clone(&self.rates.read());
-        let (session, address) = (Buckets::new(Scope::Session, &rates.config), rates.address(peer));
-        Gate { throttle: Arc::clone(self), rates, session, address, peer }
-    }
-
-    /// Tells of limits that ceased to bite, and forgets what need not be remembered. To be called about every second.
-    pub(crate) fn tidy(&self) {
-        self.bites.lock().sweep(Instant::now());
-        let rates = Arc::clone(&self.rates.read());
-        rates.prefixes.tidy();
-    }
-
-    /// The paths with the most acquisitions of locks, at most `limit`.
-    pub(crate) fn busiest_locks(&self, limit: usize) -> Vec<LockUse> {
-        self.locks.lock().busiest(limit, Instant::now())
-    }
-
-    /// The locks with the longest queues, holders included, at most `limit`.
-    pub(crate) fn longest_queues(&self, limit: usize) -> Vec<(String, u32)> {
-        self.locks.lock().longest_queues(limit)
+        Gate {
+            throttle: Arc::clone(self),
+            session_buckets: None,
+            address_buckets: rates.address(address),
+            rates,
+            presence: self.presences.of(address),
+            in_flight: 0,
+            address,
+            session,
+        }
     }
 }
 
+/// A request that is to pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Brought<'a> {
+    pub(crate) work: &'a Work,
+    /// Of its body.
+    pub(crate) bytes: usize,
+    /// Requests of its session that the core has and has not answered.
+    pub(crate) in_flight: usize,
+    /// How long its session may be held back.
+    pub(crate) patience: Duration,
+}
+
 /// Stages of one kind of limit.
-const SCOPES: u8 = Scope::ALL.len() as u8;
-const STAGES: u8 = Kind::ALL.len() as u8 * SCOPES;
+pub(super) const SCOPES: u8 = Scope::ALL.len() as u8;
+const STAGES: u8 = Kind::OF_WRITES.len() as u8 * SCOPES;
+/// When a request that waits for others' answers is brought again. Those of its own session bring it at once.
+const ANSWERS: Duration = Duration::from_millis(10);
 
 impl Gate {
-    /// Takes a request of `bytes` through the limits. `patience` is how long its session may be held back.
-    pub(crate) fn check(
-        &mut self,
-        work: &Work,
-        bytes: usize,
-        progress: &mut Progress,
-        patience: Duration,
-    ) -> Verdict {
+    /// Takes a request through the limits.
+    pub(crate) fn check(&mut self, brought: Brought<'_>, progress: &mut Progress) -> Verdict {
         if progress.stage == STAGES {
             return Verdict::Pass;
         }
-        let (parent, is_lock) = match work {
+        let (parent, is_lock) = match brought.work {
             Work::Free => return Verdict::Pass,
             Work::Release { parent } => {
                 self.throttle.locks.lock().released(parent, Instant::now());
                 progress.stage = STAGES;
                 return Verdict::Pass;
             }
-            Work::Write { parent } => (&**parent, false),
+            Work::Write { parent, .. } => (&**parent, false),
             Work::Lock { parent } => (&**parent, true),
         };
         self.refresh();
         while progress.stage < STAGES {
-            let kind = Kind::ALL[usize::from(progress.stage / SCOPES)];
+            let kind = Kind::OF_WRITES[usize::from(progress.stage / SCOPES)];
             let scope = Scope::ALL[usize::from(progress.stage % SCOPES)];
-            if !self.concerns(kind, parent, is_lock) {
+            if !self.concerns(kind, parent, brought.work) {
                 progress.stage = (progress.stage / SCOPES + 1) * SCOPES;
                 continue;
             }
-            if let Err(wait) = self.take(kind, scope, parent, is_lock, bytes) {
-                let verdict = self.bite((kind, scope), parent, wait, progress, patience);
+            if let Err(wait) = self.take(kind, scope, parent, &brought) {
+                let verdict = self.bite((kind, scope), parent, wait, progress, brought.patience);
                 if verdict != Verdict::Pass {
                     return verdict;
                 }
@@ -173,42 +130,71 @@ impl Gate {
         Verdict::Pass
     }
 
+    /// So many requests of this connection are unanswered now.
+    pub(crate) fn occupy(&mut self, in_flight: usize) {
+        let tenant = &self.throttle.presences.tenant;
+        for count in [&self.presence.in_flight, &tenant.in_flight] {
+            if in_flight > self.in_flight {
+                count.fetch_add(in_flight - self.in_flight, Ordering::Relaxed);
+            } else if in_flight < self.in_flight {
+                count.fetch_sub(self.in_flight - in_flight, Ordering::Relaxed);
+            }
+        }
+        self.in_flight = in_flight;
+    }
+
     /// Takes over settings that have changed.
     fn refresh(&mut self) {
         let rates = self.throttle.rates.read();
         if !Arc::ptr_eq(&rates, &self.rates) {
             self.rates = Arc::clone(&rates);
-            self.session = Buckets::new(Scope::Session, &self.rates.config);
-            self.address = self.rates.address(self.peer);
+            self.session_buckets = None;
+            self.address_buckets = self.rates.address(self.address);
         }
     }
 
-    fn concerns(&self, kind: Kind, parent: &str, is_lock: bool) -> bool {
+    fn concerns(&self, kind: Kind, parent: &str, work: &Work) -> bool {
+        let is_lock = matches!(work, Work::Lock { .. });
         kind.limit(&self.rates.config).mode != Mode::Off
             && match kind {
-                Kind::Writes | Kind::WriteBytes => true,
                 Kind::Locks => is_lock,
                 Kind::LockParents => {
                     is_lock && self.throttle.locks.lock().is_fine_grained(parent, Instant::now())
                 }
+                Kind::Znodes => work.creates(),
+                _ => true,
             }
     }
 
     fn take(
-        &self,
+        &mut self,
         kind: Kind,
         scope: Scope,
         parent: &str,
-        is_lock: bool,
-        bytes: usize,
+        brought: &Brought<'_>,
     ) -> Result<(), Duration> {
-        let n = if kind == Kind::WriteBytes { u32::try_from(bytes).unwrap_or(u32::MAX) } else { 1 };
+        let most = scope.of(kind.limit(&self.rates.config));
+        if most == 0 {
+            return Ok(());
+        }
+        let usage = &self.throttle.usage;
+        let full = |count: u64| if count < most { Ok(()) } else { Err(ANSWERS) };
+        let n = match kind {
+            Kind::Znodes => return full(usage.znodes.load(Ordering::Relaxed)),
+            Kind::Bytes => return full(usage.bytes.load(Ordering::Relaxed)),
+            Kind::InFlight => return full(self.in_flight(scope, brought.in_flight)),
+            Kind::WriteBytes => u32::try_from(brought.bytes).unwrap_or(u32::MAX),
+            _ => 1,
+        };
         let Some(n) = NonZeroU32::new(n) else { return Ok(()) };
         match scope {
-            Scope::Session => self.session.take(kind, n),
-            Scope::Address => self.address.take(kind, n),
-            Scope::Prefix if scope.of(kind.limit(&self.rates.config)) == 0 => Ok(()),
+            Scope::Session => {
+                let new = || Box::new(Buckets::new(Scope::Session, &self.rates.config));
+                self.session_buckets.get_or_insert_with(new).take(kind, n)
+            }
+            Scope::Address => self.address_buckets.take(kind, n),
             Scope::Prefix => {
+                let is_lock = matches!(brought.work, Work::Lock { .. });
                 let path = if is_lock { prefix(parent) } else { parent };
                 let mut hasher = DefaultHasher::new();
                 path.hash(&mut hasher);
@@ -216,6 +202,16 @@ impl Gate {
             }
             Scope::Tenant => self.rates.tenant.take(kind, n),
         }
+    }
+
+    /// Unanswered requests, `own` of which are this connection's.
+    fn in_flight(&self, scope: Scope, own: usize) -> u64 {
+        let all = match scope {
+            Scope::Session | Scope::Prefix => return own as u64,
+            Scope::Address => &self.presence.in_flight,
+            Scope::Tenant => &self.throttle.presences.tenant.in_flight,
+        };
+        (all.load(Ordering::Relaxed) + own).saturating_sub(self.in_flight) as u64
     }
 
     /// A limit is reached.
@@ -232,8 +228,8 @@ impl Gate {
         let mode = kind.limit(config).mode;
         let first = progress.waits_since.is_none();
         if first || mode != Mode::Delay {
-            let bitten = Bitten { kind, scope, mode, address: self.peer, path };
-            self.throttle.bites.lock().note(bitten, now);
+            let asking = Asking { address: self.address, session: self.session, path };
+            self.throttle.note((kind, scope), mode, asking);
         }
         let metrics = &self.throttle.metrics;
         match mode {
@@ -259,6 +255,12 @@ impl Gate {
                 Verdict::Refuse(config.refusal)
             }
         }
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.occupy(0);
     }
 }
 

@@ -1,23 +1,32 @@
-use super::config::Limit;
+use std::collections::VecDeque;
+
+use palisade_store::Usage;
+
+use super::super::config::{self, Limit};
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn nothing() -> Limit {
-    Limit { mode: Mode::Off, tenant: 0, address: 0, session: 0, prefix: 0 }
+const fn nothing() -> Limit {
+    Limit::NONE
 }
 
 /// No limit but those that the test sets.
 fn unlimited() -> config::Throttle {
-    let off = nothing();
-    let (writes, write_bytes, locks, lock_parents) = (off, off, off, off);
+    let off = Limit::NONE;
     config::Throttle {
         refusal: Refusal::Throttled,
         max_delay: MINUTE,
-        writes,
-        write_bytes,
-        locks,
-        lock_parents,
+        writes: off,
+        write_bytes: off,
+        locks: off,
+        lock_parents: off,
+        in_flight: off,
+        sessions: off,
+        connections: off,
+        watches: off,
+        znodes: off,
+        bytes: off,
     }
 }
 
@@ -30,11 +39,21 @@ fn address(last: u8) -> IpAddr {
 }
 
 fn write() -> Work {
-    Work::Write { parent: "/app".into() }
+    Work::Write { parent: "/app".into(), creates: true }
 }
 
 fn check(gate: &mut Gate, work: &Work) -> Verdict {
-    gate.check(work, 100, &mut Progress::default(), MINUTE)
+    bring(gate, work, 0, &mut Progress::default(), MINUTE)
+}
+
+fn bring(
+    gate: &mut Gate,
+    work: &Work,
+    in_flight: usize,
+    progress: &mut Progress,
+    patience: Duration,
+) -> Verdict {
+    gate.check(Brought { work, bytes: 100, in_flight, patience }, progress)
 }
 
 fn passed(gate: &mut Gate, work: &Work, times: usize) -> usize {
@@ -45,7 +64,7 @@ fn passed(gate: &mut Gate, work: &Work, times: usize) -> usize {
 fn a_session_that_exceeds_its_limit_leaves_the_tenants_to_others() {
     let limit = Limit { mode: Mode::Refuse, tenant: 100, session: 5, ..nothing() };
     let limits = throttle(config::Throttle { writes: limit, ..unlimited() });
-    let (mut greedy, mut modest) = (limits.gate(address(1)), limits.gate(address(1)));
+    let (mut greedy, mut modest) = (limits.gate(address(1), 7), limits.gate(address(1), 7));
     assert_eq!(passed(&mut greedy, &write(), 1_000), 5);
     assert_eq!(check(&mut greedy, &write()), Verdict::Refuse(Refusal::Throttled));
     assert_eq!(passed(&mut modest, &write(), 5), 5);
@@ -57,16 +76,16 @@ fn a_session_that_exceeds_its_limit_leaves_the_tenants_to_others() {
 fn connections_of_an_address_share_its_limit() {
     let limit = Limit { mode: Mode::Refuse, address: 5, ..nothing() };
     let limits = throttle(config::Throttle { writes: limit, ..unlimited() });
-    let mut two = [limits.gate(address(1)), limits.gate(address(1))];
+    let mut two = [limits.gate(address(1), 7), limits.gate(address(1), 7)];
     assert_eq!(two.iter_mut().map(|gate| passed(gate, &write(), 10)).sum::<usize>(), 5);
-    assert_eq!(passed(&mut limits.gate(address(2)), &write(), 10), 5);
+    assert_eq!(passed(&mut limits.gate(address(2), 8), &write(), 10), 5);
 }
 
 #[test]
 fn what_only_reports_lets_pass() {
     let limit = Limit { mode: Mode::Report, tenant: 1, ..nothing() };
     let limits = throttle(config::Throttle { writes: limit, ..unlimited() });
-    assert_eq!(passed(&mut limits.gate(address(1)), &write(), 10), 10);
+    assert_eq!(passed(&mut limits.gate(address(1), 7), &write(), 10), 10);
     assert_eq!(limits.metrics.palisade_throttle_reported.get(), 9);
 }
 
@@ -74,13 +93,13 @@ fn what_only_reports_lets_pass() {
 fn a_delayed_request_waits_and_is_refused_when_its_session_cannot_wait_any_longer() {
     let limit = Limit { mode: Mode::Delay, session: 1, ..nothing() };
     let limits = throttle(config::Throttle { writes: limit, ..unlimited() });
-    let mut gate = limits.gate(address(1));
+    let mut gate = limits.gate(address(1), 7);
     assert_eq!(check(&mut gate, &write()), Verdict::Pass);
     let mut progress = Progress::default();
-    assert!(matches!(gate.check(&write(), 1, &mut progress, MINUTE), Verdict::Wait(_)));
-    assert!(matches!(gate.check(&write(), 1, &mut progress, MINUTE), Verdict::Wait(_)));
+    assert!(matches!(bring(&mut gate, &write(), 0, &mut progress, MINUTE), Verdict::Wait(_)));
+    assert!(matches!(bring(&mut gate, &write(), 0, &mut progress, MINUTE), Verdict::Wait(_)));
     assert_eq!(limits.metrics.palisade_throttle_delayed.get(), 1, "one request, however often it is brought");
-    let verdict = gate.check(&write(), 1, &mut progress, Duration::ZERO);
+    let verdict = bring(&mut gate, &write(), 0, &mut progress, Duration::ZERO);
     assert_eq!(verdict, Verdict::Refuse(Refusal::Throttled));
 }
 
@@ -88,15 +107,15 @@ fn a_delayed_request_waits_and_is_refused_when_its_session_cannot_wait_any_longe
 fn what_was_taken_is_not_taken_again_while_another_limit_makes_wait() {
     let limit = Limit { mode: Mode::Delay, tenant: 1, session: 3, ..nothing() };
     let limits = throttle(config::Throttle { writes: limit, ..unlimited() });
-    let mut gate = limits.gate(address(1));
+    let mut gate = limits.gate(address(1), 7);
     assert_eq!(check(&mut gate, &write()), Verdict::Pass);
     let mut progress = Progress::default();
     for _ in 0..10 {
-        gate.check(&write(), 1, &mut progress, MINUTE);
+        bring(&mut gate, &write(), 0, &mut progress, MINUTE);
     }
     // One token of the session is left: the tenant's limit, not the session's, stops it.
     let mut other = Progress::default();
-    gate.check(&write(), 1, &mut other, MINUTE);
+    bring(&mut gate, &write(), 0, &mut other, MINUTE);
     assert_eq!(other.stage % SCOPES, Scope::Tenant as u8);
 }
 
@@ -104,14 +123,14 @@ fn what_was_taken_is_not_taken_again_while_another_limit_makes_wait() {
 fn bytes_are_counted() {
     let limit = Limit { mode: Mode::Refuse, tenant: 1_000, ..nothing() };
     let limits = throttle(config::Throttle { write_bytes: limit, ..unlimited() });
-    assert_eq!(passed(&mut limits.gate(address(1)), &write(), 100), 10);
+    assert_eq!(passed(&mut limits.gate(address(1), 7), &write(), 100), 10);
 }
 
 #[test]
 fn only_new_parents_of_fine_grained_locks_are_limited_as_such() {
     let limit = Limit { mode: Mode::Refuse, tenant: 10, ..nothing() };
     let limits = throttle(config::Throttle { lock_parents: limit, ..unlimited() });
-    let mut gate = limits.gate(address(1));
+    let mut gate = limits.gate(address(1), 7);
     let lock = |parent: String| Work::Lock { parent: parent.into() };
     let mut held = 0;
     for n in 0..1_000 {
@@ -134,11 +153,122 @@ fn only_new_parents_of_fine_grained_locks_are_limited_as_such() {
 #[test]
 fn what_lets_go_is_never_limited() {
     let none = Limit { mode: Mode::Refuse, tenant: 1, address: 1, session: 1, prefix: 1 };
-    let all = config::Throttle { writes: none, write_bytes: none, locks: none, ..unlimited() };
+    let all = config::Throttle {
+        writes: none,
+        write_bytes: none,
+        locks: none,
+        lock_parents: none,
+        in_flight: none,
+        znodes: none,
+        bytes: none,
+        ..unlimited()
+    };
     let limits = throttle(all);
-    let mut gate = limits.gate(address(1));
+    limits.measured(Usage { znodes: 1_000, ephemerals: 0, bytes: 1_000 });
+    let mut gate = limits.gate(address(1), 7);
+    gate.occupy(1_000);
+    assert!(matches!(check(&mut gate, &write()), Verdict::Refuse(_)));
     for work in [Work::Free, Work::Release { parent: "/a".into() }] {
         assert_eq!(passed(&mut gate, &work, 100), 100);
+    }
+}
+
+#[test]
+fn unanswered_requests_are_counted_by_session_address_and_tenant() {
+    let limit = |tenant, address, session| Limit { mode: Mode::Delay, tenant, address, session, prefix: 0 };
+    for (limit, scope) in
+        [(limit(0, 0, 5), Scope::Session), (limit(0, 8, 0), Scope::Address), (limit(11, 0, 0), Scope::Tenant)]
+    {
+        let limits = throttle(config::Throttle { in_flight: limit, ..unlimited() });
+        let seats = [1, 1, 2].map(|last| limits.enter(address(last)).unwrap());
+        let mut gates: VecDeque<_> = [1, 1, 2].map(|last| limits.gate(address(last), 7)).into();
+        let (mut other, mut stranger) = (gates.remove(1).unwrap(), gates.remove(1).unwrap());
+        other.occupy(4);
+        stranger.occupy(3);
+        let mut own = 0;
+        while bring(&mut gates[0], &write(), own, &mut Progress::default(), MINUTE) == Verdict::Pass {
+            own += 1;
+        }
+        assert_eq!(
+            own,
+            [5, 4, 4]
+                [[Scope::Session, Scope::Address, Scope::Tenant].iter().position(|s| *s == scope).unwrap()]
+        );
+        gates[0].occupy(own);
+        drop(other);
+        let verdict = bring(&mut gates[0], &write(), own, &mut Progress::default(), MINUTE);
+        assert_eq!(verdict == Verdict::Pass, scope != Scope::Session, "{scope:?}");
+        drop((gates, stranger, seats));
+        assert_eq!(limits.presences.tenant.in_flight.load(Ordering::Relaxed), 0);
+    }
+}
+
+#[test]
+fn a_full_tenant_can_change_but_not_add() {
+    let limit = |tenant| Limit { mode: Mode::Refuse, tenant, ..nothing() };
+    let limits = throttle(config::Throttle { znodes: limit(100), bytes: limit(10_000), ..unlimited() });
+    let mut gate = limits.gate(address(1), 7);
+    let set = Work::Write { parent: "/app".into(), creates: false };
+    let lock = Work::Lock { parent: "/app".into() };
+    let passes =
+        |gate: &mut Gate| [write(), lock.clone(), set.clone()].map(|work| passed(gate, &work, 1) == 1);
+    assert_eq!(passes(&mut gate), [true, true, true]);
+    limits.measured(Usage { znodes: 99, ephemerals: 0, bytes: 9_999 });
+    assert!(limits.is_nearly_full());
+    assert_eq!(passes(&mut gate), [true, true, true]);
+    limits.measured(Usage { znodes: 100, ephemerals: 0, bytes: 9_999 });
+    assert_eq!(passes(&mut gate), [false, false, true]);
+    limits.measured(Usage { znodes: 50, ephemerals: 0, bytes: 10_000 });
+    assert_eq!(passes(&mut gate), [false, false, false]);
+    assert_eq!(limits.metrics.palisade_limit_bytes.get(), 3);
+}
+
+#[test]
+fn places_are_limited_by_address_and_altogether_and_given_back() {
+    let limit = Limit { mode: Mode::Refuse, tenant: 3, address: 2, ..nothing() };
+    let limits = throttle(config::Throttle { connections: limit, ..unlimited() });
+    let mut places: Vec<_> = [1, 1, 2].map(|last| limits.enter(address(last)).unwrap()).into();
+    assert!(limits.enter(address(1)).is_err());
+    assert!(limits.enter(address(3)).is_err());
+    limits.set(config::Throttle { connections: Limit { tenant: 4, ..limit }, ..unlimited() });
+    assert!(limits.enter(address(1)).is_err());
+    places.push(limits.enter(address(3)).unwrap());
+    limits.set(config::Throttle { connections: Limit { mode: Mode::Report, ..limit }, ..unlimited() });
+    places.extend((0..10).map(|_| limits.enter(address(1)).unwrap()));
+    assert_eq!(limits.metrics.palisade_throttle_refused.get(), 3);
+    places.clear();
+    assert_eq!(limits.presences.addresses(), 0);
+}
+
+#[test]
+fn new_sessions_wait_pass_or_are_refused() {
+    let with = |mode| {
+        let sessions = Limit { mode, tenant: 100, address: 1, ..nothing() };
+        throttle(config::Throttle { sessions, ..unlimited() })
+    };
+    let now = tokio::time::Instant::now();
+    let begin = |limits: &Throttle| {
+        let turn = limits.new_session(address(1), now, now + Duration::from_secs(2));
+        turn.map(|turn| (turn - now).as_secs())
+    };
+    let delays = with(Mode::Delay);
+    let turns: Vec<_> = (0..4).map(|_| begin(&delays)).collect();
+    assert_eq!(turns, [Some(0), Some(1), Some(2), None]);
+    let refuses = with(Mode::Refuse);
+    let turns: Vec<_> = (0..4).map(|_| begin(&refuses)).collect();
+    assert_eq!(turns, [Some(0), Some(0), None, None]);
+    let reports = with(Mode::Report);
+    assert!((0..100).all(|_| begin(&reports) == Some(0)));
+    assert_eq!(reports.metrics.palisade_throttle_reported.get(), 98);
+}
+
+#[test]
+fn watches_are_refused_with_the_tenants_answer() {
+    let watches = Limit { mode: Mode::Refuse, tenant: 10, session: 5, ..nothing() };
+    let limits = throttle(config::Throttle { watches, ..unlimited() });
+    let asking = Asking { address: address(1), session: 7, path: "/a" };
+    for (own, all, refused) in [(4, 9, false), (5, 9, true), (0, 10, true)] {
+        assert_eq!(limits.watch(own, all, asking), refused.then_some(Refusal::Throttled), "{own} {all}");
     }
 }
 
@@ -146,7 +276,7 @@ fn what_lets_go_is_never_limited() {
 fn new_limits_hold_from_the_next_request_on() {
     let refuse = |session| Limit { mode: Mode::Refuse, session, ..nothing() };
     let limits = throttle(config::Throttle { writes: refuse(5), ..unlimited() });
-    let mut gate = limits.gate(address(1));
+    let mut gate = limits.gate(address(1), 7);
     assert_eq!(passed(&mut gate, &write(), 10), 5);
     limits.set(config::Throttle { writes: refuse(20), ..unlimited() });
     assert_eq!(passed(&mut gate, &write(), 100), 20);
@@ -158,7 +288,7 @@ fn new_limits_hold_from_the_next_request_on() {
 fn addresses_without_connections_are_forgotten() {
     let limits = throttle(unlimited());
     for n in 0..10_000_u32 {
-        limits.gate(IpAddr::from(n.to_be_bytes()));
+        limits.gate(IpAddr::from(n.to_be_bytes()), 7);
     }
-    assert!(limits.rates.read().addresses.lock().len() < 100);
+    assert!(limits.rates.read().addresses() < 100);
 }

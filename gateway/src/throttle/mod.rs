@@ -7,6 +7,11 @@
 //! What is never held up: deletes, closes, pings, syncs, and watches that are registered again. All of these let go of
 //! something, or keep a session alive; to slow them down would make holds longer.
 //!
+//! Besides writes, `Throttle` limits what clients hold here: connections, watches, and how fast they begin sessions.
+//!
+//! These are an operator's policy, which can be changed at any time. What the process can bear at all is said by
+//! [`config::Limits`](crate::config::Limits).
+//!
 //! # Locks
 //!
 //! Lock and election recipes create ephemeral sequential znodes. A coarse lock does so seldom, and below one parent
@@ -18,10 +23,15 @@ mod bites;
 mod buckets;
 pub mod config;
 mod gate;
+mod kind;
+mod limits;
 mod lock_table;
+mod presence;
+mod turns;
 mod work;
 
 pub use lock_table::LockUse;
 
-pub(crate) use gate::{Gate, Progress, Throttle, Verdict};
+pub(crate) use gate::{Brought, Gate, Progress, Verdict};
+pub(crate) use limits::{Asking, Place, Throttle};
 pub(crate) use work::Work;

@@ -16,8 +16,10 @@ pub(crate) enum Work {
     },
     /// A write of a znode below `parent`.
     Write {
-        /// The parent's path; of a multi, that of its first write.
+        /// The parent's path; of a multi, that of its weightiest part.
         parent: Box<str>,
+        /// Whether it makes znodes.
+        creates: bool,
     },
     /// An acquisition of a lock or a candidacy: an ephemeral sequential create below `parent`.
     Lock {
@@ -32,7 +34,7 @@ impl Work {
         match request {
             Request::Create(create) => Self::of_create(create),
             Request::SetData { path, .. } | Request::SetAcl { path, .. } => {
-                Self::Write { parent: parent(path) }
+                Self::Write { parent: parent(path), creates: false }
             }
             Request::Delete { path, .. } => Self::Release { parent: parent(path) },
             Request::Multi(ops) => {
@@ -49,8 +51,13 @@ impl Work {
         if mode.is_some_and(|mode| mode.is_ephemeral() && mode.is_sequential()) {
             Self::Lock { parent }
         } else {
-            Self::Write { parent }
+            Self::Write { parent, creates: true }
         }
+    }
+
+    /// Whether it makes znodes.
+    pub(super) const fn creates(&self) -> bool {
+        matches!(self, Self::Lock { .. } | Self::Write { creates: true, .. })
     }
 
     /// A multi counts as the heaviest of its parts.
@@ -58,8 +65,9 @@ impl Work {
         match self {
             Self::Free => 0,
             Self::Release { .. } => 1,
-            Self::Write { .. } => 2,
-            Self::Lock { .. } => 3,
+            Self::Write { creates: false, .. } => 2,
+            Self::Write { creates: true, .. } => 3,
+            Self::Lock { .. } => 4,
         }
     }
 }
@@ -90,7 +98,7 @@ mod tests {
         for name in ["/o/1/lock-", "/o/1/_c_6a4f-lock-", "/o/1/6a4f__lock__", "/o/1/latch-", "/o/1/n_"] {
             assert_eq!(Work::of(&create(name, CreateMode::EphemeralSequential)), lock("/o/1"));
         }
-        let written = Work::Write { parent: "/o/1".into() };
+        let written = Work::Write { parent: "/o/1".into(), creates: true };
         for mode in [CreateMode::Persistent, CreateMode::Ephemeral, CreateMode::PersistentSequential] {
             assert_eq!(Work::of(&create("/o/1/x", mode)), written);
         }

@@ -16,7 +16,7 @@ async fn start(config: Config) -> GatewayHandle {
 }
 
 /// A budget that no test outruns by being slow: in a minute, less than one more than `parents`.
-fn lock_parents(mode: Mode, parents: u32) -> Limit {
+fn lock_parents(mode: Mode, parents: u64) -> Limit {
     Limit { mode, tenant: parents, address: parents, session: parents, prefix: 0 }
 }
 

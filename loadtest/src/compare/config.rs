@@ -49,10 +49,11 @@ pub(super) fn gateway(data: &Path, voters: &[Ports], client: u16, admin: u16) ->
     format!(
         "id = 101\n\
          [tenant]\nname = \"compare\"\n\
-         [client]\naddress = \"127.0.0.1:{client}\"\nmax_per_address = 0\n\
+         [client]\naddress = \"127.0.0.1:{client}\"\n\
          [core]\nvoters = [{}]\n\
          [storage]\ndata_dir = \"{}\"\nsnap_count = 100000\n\
          [notifications]\nrate = 0\n\
+         [throttle.connections]\nmode = \"off\"\n\
          [admin]\naddress = \"127.0.0.1:{admin}\"\n",
         voters.join(", "),
         data.display()

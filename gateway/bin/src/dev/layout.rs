@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_gateway::throttle::config::Limit;
 use palisade_server::{Ports, Reservation};
 use palisade_zab::{Ensemble, Member, MemberRole};
 use tempfile::TempDir;
@@ -161,7 +162,7 @@ fn gateway(id: i64, tenant: &str, voters: &[String], data_dir: &Path) -> palisad
     let mut config = palisade_gateway::Config { id, ..palisade_gateway::Config::default() };
     config.tenant.name = tenant.to_owned();
     // All clients are on this machine.
-    config.client.max_per_address = 0;
+    config.throttle.connections = Limit::NONE;
     config.core.voters = voters.to_vec();
     config.core.init_timeout = TICK * INIT_LIMIT;
     config.core.sync_timeout = TICK * SYNC_LIMIT;

@@ -1,0 +1,255 @@
+//! The limits of one gateway: their settings, and what they are counted by.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use palisade_store::Usage;
+use palisade_wire::SessionId;
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::bites::{Bites, Bitten};
+use super::buckets::{Buckets, PrefixBuckets};
+use super::config::{self, Mode, Refusal};
+use super::kind::{Kind, Scope};
+use super::lock_table::{LockTable, LockUse};
+use super::presence::{Presences, Seat};
+use super::turns::{self, Turns};
+use crate::metrics::Metrics;
+
+/// Where only every second is looked, what limits let pass in a second must not carry far: so near to its limit, what a
+/// tenant has is looked at before every write.
+const NEAR: Usage = Usage { znodes: 100_000, ephemerals: 0, bytes: 1 << 30 };
+/// A limit that only reports or refuses new sessions looks at a second of them.
+const SESSIONS_WINDOW: Duration = Duration::from_secs(1);
+
+/// The limits of one gateway.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    pub(super) rates: RwLock<Arc<Rates>>,
+    pub(super) locks: Mutex<LockTable>,
+    pub(super) presences: Arc<Presences>,
+    pub(super) usage: UsageSeen,
+    turns: Mutex<Turns>,
+    pub(super) bites: Mutex<Bites>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// What a change of the settings makes anew.
+#[derive(Debug)]
+pub(super) struct Rates {
+    pub(super) config: config::Throttle,
+    pub(super) tenant: Buckets,
+    pub(super) prefixes: PrefixBuckets,
+    addresses: Mutex<FxHashMap<IpAddr, Weak<Buckets>>>,
+}
+
+/// What the tenant had when that was looked at last.
+#[derive(Debug)]
+pub(super) struct UsageSeen {
+    pub(super) znodes: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    is_near: AtomicBool,
+}
+
+impl UsageSeen {
+    /// Nothing, to be looked at before the first write.
+    fn none() -> Self {
+        Self { znodes: AtomicU64::new(0), bytes: AtomicU64::new(0), is_near: AtomicBool::new(true) }
+    }
+}
+
+impl Rates {
+    pub(super) fn new(config: config::Throttle) -> Arc<Self> {
+        let (tenant, prefixes) = (Buckets::new(Scope::Tenant, &config), PrefixBuckets::new(&config));
+        Arc::new(Self { config, tenant, prefixes, addresses: Mutex::default() })
+    }
+
+    /// The buckets that all connections of an address share.
+    pub(super) fn address(&self, address: IpAddr) -> Arc<Buckets> {
+        let mut addresses = self.addresses.lock();
+        if let Some(buckets) = addresses.get(&address).and_then(Weak::upgrade) {
+            return buckets;
+        }
+        if addresses.len() == addresses.capacity() {
+            addresses.retain(|_, buckets| buckets.strong_count() > 0);
+        }
+        let buckets = Arc::new(Buckets::new(Scope::Address, &self.config));
+        addresses.insert(address, Arc::downgrade(&buckets));
+        buckets
+    }
+
+    #[cfg(test)]
+    pub(super) fn addresses(&self) -> usize {
+        self.addresses.lock().len()
+    }
+}
+
+/// Who asks for something that is no write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
+    pub(crate) address: IpAddr,
+    /// 0 where there is none yet.
+    pub(crate) session: SessionId,
+    /// Where, if anywhere.
+    pub(crate) path: &'a str,
+}
+
+/// A connection is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Crowded;
+
+/// One connection's place among those that are counted; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "held for its end")] Seat);
+
+impl Throttle {
+    /// With these limits.
+    pub(crate) fn new(config: config::Throttle, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            rates: RwLock::new(Rates::new(config)),
+            locks: Mutex::default(),
+            presences: Arc::default(),
+            usage: UsageSeen::none(),
+            turns: Mutex::default(),
+            bites: Mutex::default(),
+            metrics,
+        })
+    }
+
+    /// Other limits, from the next request on. Nobody is disconnected.
+    pub(crate) fn set(&self, config: config::Throttle) {
+        *self.rates.write() = Rates::new(config);
+        // Until that is looked at anew.
+        self.usage.is_near.store(true, Ordering::Relaxed);
+    }
+
+    /// The limits now.
+    pub(crate) fn connections(&self) -> config::Limit {
+        self.rates.read().config.connections
+    }
+
+    /// Takes a place for a connection from this address.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(crate) fn enter(&self, address: IpAddr) -> Result<Place, Crowded> {
+        let limit = self.connections();
+        let asking = Asking { address, session: 0, path: "" };
+        let admits = |here, all| {
+            let counts = [(Scope::Address, here as u64), (Scope::Tenant, all as u64)];
+            self.level(Kind::Connections, limit, &counts, asking).map_or(Ok(()), |_| Err(Crowded))
+        };
+        self.presences.enter(address, admits).map(Place)
+    }
+
+    /// When a new session of this address may begin; `None` if that is not before `deadline`, or not at all.
+    pub(crate) fn new_session(&self, address: IpAddr, now: Instant, deadline: Instant) -> Option<Instant> {
+        let limit = self.rates.read().config.sessions;
+        if limit.mode == Mode::Off {
+            return Some(now);
+        }
+        let rates = turns::Rates { tenant: limit.tenant, address: limit.address };
+        let mut turns = self.turns.lock();
+        let turn = turns.next(address, rates, now);
+        let delays = limit.mode == Mode::Delay;
+        let exceeds = turn.at > if delays { now } else { now + SESSIONS_WINDOW };
+        let refused = exceeds && (limit.mode == Mode::Refuse || turn.at > deadline && delays);
+        if !refused {
+            turns.take(turn);
+        }
+        drop(turns);
+        if exceeds {
+            let asking = Asking { address, session: 0, path: "" };
+            self.note((Kind::Sessions, turn.scope), limit.mode, asking);
+            match limit.mode {
+                _ if refused => self.metrics.palisade_throttle_refused.inc(),
+                Mode::Delay => self.metrics.palisade_throttle_delayed.inc(),
+                _ => self.metrics.palisade_throttle_reported.inc(),
+            }
+        }
+        (!refused).then_some(if delays { turn.at } else { now })
+    }
+
+    /// Whether one more watch is refused, where this session has `own` and all have `all`.
+    pub(crate) fn watch(&self, own: usize, all: usize, asking: Asking<'_>) -> Option<Refusal> {
+        let (limit, refusal) = {
+            let rates = self.rates.read();
+            (rates.config.watches, rates.config.refusal)
+        };
+        let counts = [(Scope::Session, own as u64), (Scope::Tenant, all as u64)];
+        self.level(Kind::Watches, limit, &counts, asking).map(|_| refusal)
+    }
+
+    /// Whether one more would exceed a limit that refuses; by whom it is counted then.
+    fn level(
+        &self,
+        kind: Kind,
+        limit: config::Limit,
+        counts: &[(Scope, u64)],
+        asking: Asking<'_>,
+    ) -> Option<Scope> {
+        let reached = |(scope, count): &(Scope, u64)| scope.of(&limit) > 0 && *count >= scope.of(&limit);
+        let (scope, _) = *counts.iter().filter(|_| limit.mode != Mode::Off).find(|count| reached(count))?;
+        self.note((kind, scope), limit.mode, asking);
+        if limit.mode == Mode::Report {
+            self.metrics.palisade_throttle_reported.inc();
+            return None;
+        }
+        self.metrics.palisade_throttle_refused.inc();
+        Some(scope)
+    }
+
+    /// A limit is reached.
+    pub(super) fn note(&self, (kind, scope): (Kind, Scope), mode: Mode, asking: Asking<'_>) {
+        let Asking { address, session, path } = asking;
+        kind.counter(&self.metrics).inc();
+        let mut bites = self.bites.lock();
+        bites.note(Bitten { kind, scope, mode, address, session, path }, std::time::Instant::now());
+        self.metrics.palisade_limits_reached.set(bites.len() as u64);
+    }
+
+    /// Whether the tenant has nearly as much as it may, so that it is to be looked at before each write.
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.usage.is_near.load(Ordering::Relaxed)
+    }
+
+    /// What the tenant has now.
+    pub(crate) fn measured(&self, usage: Usage) {
+        let near = {
+            let config = &self.rates.read().config;
+            let is_near = |limit: &config::Limit, used: u64, near: u64| {
+                limit.mode != Mode::Off && limit.tenant > 0 && used.saturating_add(near) >= limit.tenant
+            };
+            is_near(&config.znodes, usage.znodes as u64, NEAR.znodes as u64)
+                || is_near(&config.bytes, usage.bytes, NEAR.bytes)
+        };
+        self.usage.znodes.store(usage.znodes as u64, Ordering::Relaxed);
+        self.usage.bytes.store(usage.bytes, Ordering::Relaxed);
+        self.usage.is_near.store(near, Ordering::Relaxed);
+    }
+
+    /// Tells of limits that ceased to bite, and forgets what need not be remembered. To be called about every second.
+    pub(crate) fn tidy(&self) {
+        let mut bites = self.bites.lock();
+        bites.sweep(std::time::Instant::now());
+        self.metrics.palisade_limits_reached.set(bites.len() as u64);
+        drop(bites);
+        self.turns.lock().tidy(Instant::now());
+        let rates = Arc::clone(&self.rates.read());
+        rates.prefixes.tidy();
+    }
+
+    /// The paths with the most acquisitions of locks, at most `limit`.
+    pub(crate) fn busiest_locks(&self, limit: usize) -> Vec<LockUse> {
+        self.locks.lock().busiest(limit, std::time::Instant::now())
+    }
+
+    /// The locks with the longest queues, holders included, at most `limit`.
+    pub(crate) fn longest_queues(&self, limit: usize) -> Vec<(String, u32)> {
+        self.locks.lock().longest_queues(limit)
+    }
+}

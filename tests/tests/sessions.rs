@@ -1,12 +1,20 @@
 //! Sessions outlive the gateways and the core.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::io::Write;
 use std::process::ChildStdin;
+use std::time::Instant;
 
 use palisade_tests::folder::Folder;
+use palisade_tests::herd::{Client, Trouble};
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::process::Process;
 use palisade_tests::tools;
+use palisade_tests::wait::wait_for;
+use palisade_wire::multi::create_op;
+use palisade_wire::request::Request;
+use palisade_wire::{ErrorCode, OpCode};
 use rustix::process::Signal;
 
 const CLIENTS: &str = "20";
@@ -79,4 +87,49 @@ fn a_gateway_that_restarts_without_a_core_takes_its_readers_back() {
     core.wait_until_complete();
     clients.all_read("after");
     clients.finish();
+}
+
+/// 20,000 znodes, or as many as `RESTART_ZNODES` says. How long it takes is printed.
+#[test]
+fn a_gateway_killed_without_a_core_serves_its_last_state_within_the_age_that_is_allowed() {
+    const AT_ONCE: usize = 500;
+    const STATUS: &str = "/zookeeper/palisade/status";
+    let znodes = std::env::var("RESTART_ZNODES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    let mut core = Core::start();
+    let settings = [("stale_reads.max_age", "\"1h\""), ("storage.snap_count", "1000")];
+    let mut gateway = core.gateway_with(101, "gateway", &settings);
+    let mut client = Client::connect(&gateway.address(), 40_000).unwrap();
+    client.create("/many", 0).unwrap();
+    for first in (0..znodes).step_by(AT_ONCE) {
+        let paths: Vec<String> = (first..first + AT_ONCE).map(|n| format!("/many/znode-{n}")).collect();
+        let ops = paths.iter().map(|path| create_op(path, b"0", 0)).collect();
+        client.call(OpCode::Multi, &Request::Multi(ops)).unwrap();
+    }
+    client.set("/many", b"last", -1).unwrap();
+    client.call(OpCode::Sync, &Request::Sync(Some("/".into()))).unwrap();
+    // What is proven of the replica's age is written down when the core is lost.
+    core.voters.iter_mut().for_each(|voter| voter.kill());
+    let status = |client: &mut Client| String::from_utf8(client.get(STATUS).unwrap()).unwrap();
+    let proof = core.folder.path().join("gateway/data/version-2/proven-age");
+    wait_for("all of it on disk", || {
+        let proof = std::fs::read_to_string(&proof).ok()?;
+        let zxid: i64 = proof.split(' ').next()?.parse().ok()?;
+        let told = status(&mut client);
+        (told.contains("\"stale\"") && told.contains(&format!("{zxid:#x}"))).then_some(())
+    });
+
+    gateway.process().kill();
+    let killed = Instant::now();
+    gateway.restart();
+    let read = || {
+        client.reconnect(&gateway.address()).ok()?;
+        Some((client.get("/many").unwrap(), client.get(&format!("/many/znode-{}", znodes - 1)).unwrap()))
+    };
+    let seen = wait_for("the last state", read);
+    println!("{znodes} znodes are served {:?} after the start", killed.elapsed());
+    assert_eq!(seen, (b"last".to_vec(), b"0".to_vec()));
+    let told = status(&mut client);
+    assert!(told.contains("\"stale\"") && !told.contains("null"), "{told}");
+    let failure = client.set("/many", b"lost", -1).unwrap_err();
+    assert_eq!(failure, Trouble::Refused(ErrorCode::CONNECTION_LOSS));
 }

@@ -18,11 +18,15 @@ pub(crate) struct Contact {
 }
 
 impl Contact {
-    pub(crate) fn new() -> Self {
-        Self { start: Clock::now().into_std(), heard: AtomicU64::new(0), proven: AtomicU64::new(0) }
+    /// With a replica of this proven age.
+    pub(crate) fn new(age: Option<Duration>) -> Self {
+        let now = Clock::now().into_std();
+        let proven = age.and_then(|age| now.checked_sub(age));
+        let start = proven.unwrap_or(now);
+        Self { start, heard: AtomicU64::new(0), proven: AtomicU64::new(proven.is_some().into()) }
     }
 
-    /// Microseconds since this was made.
+    /// Microseconds since the start of its time.
     pub(crate) fn now(&self) -> u64 {
         let elapsed = Clock::now().into_std() - self.start;
         u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX - 1)
@@ -105,7 +109,7 @@ mod tests {
 
     #[test]
     fn an_answered_probe_proves_what_was_committed_before_it_was_sent() {
-        let contact = Arc::new(Contact::new());
+        let contact = Arc::new(Contact::new(None));
         let probe = Probe::new(Arc::clone(&contact), Duration::ZERO);
         assert!(probe.begin() && !probe.begin());
         probe.answered(5, Answer::Lost);
@@ -119,8 +123,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_proven_before_a_restart_counts_until_more_is() {
+        let age = Duration::from_secs(60);
+        let contact = Contact::new(Some(age));
+        let proven = contact.proven().unwrap();
+        assert!(proven.elapsed() >= age && contact.last_heard().is_none());
+        contact.proves(contact.now());
+        assert!(contact.proven().unwrap().duration_since(proven) >= age);
+    }
+
+    #[test]
     fn a_leader_that_may_be_deposed_proves_less() {
-        let contact = Arc::new(Contact::new());
+        let contact = Arc::new(Contact::new(None));
         let probe = Probe::new(Arc::clone(&contact), Duration::from_millis(3));
         probe.answered(2_999, SYNCED);
         assert_eq!(contact.proven(), None);

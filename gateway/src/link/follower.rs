@@ -28,6 +28,7 @@ use crate::link::requests::{Requests, Resolved};
 use crate::link::up::Link;
 use crate::replica::Replica;
 use crate::replica::disk::{Disk, Done};
+use crate::replica::proof::Proof;
 
 /// Transactions that are applied under one lock.
 const MAX_BATCH: usize = 1_024;
@@ -37,6 +38,8 @@ const SYNC_LIMIT_TICKS: u32 = 5;
 const MAX_OUT: usize = 256 << 10;
 /// How often the core is asked to prove that the replica is fresh.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How often such a proof is written down.
+const RECORD_EVERY: Duration = Duration::from_secs(5);
 /// An Apache leader without a quorum notices that after syncLimit ticks and at most two more: this many times the
 /// configured limit.
 const APACHE_DOUBT: u32 = 2;
@@ -81,6 +84,8 @@ pub(crate) struct Follower {
     steps: Vec<Step>,
     since_snapshot: u64,
     snap_count: u64,
+    /// The proof of freshness that was last written down.
+    recorded: Option<Instant>,
 }
 
 /// What a follower starts with.
@@ -119,6 +124,7 @@ impl Follower {
             steps: Vec::new(),
             since_snapshot,
             snap_count: config.storage.snap_count,
+            recorded: None,
         })
     }
 
@@ -163,6 +169,7 @@ impl Follower {
     pub(crate) fn link_down(&mut self) -> Result<bool, LinkError> {
         // What the learner delivered counts, whatever came behind it.
         self.settle();
+        self.record_proof(Duration::ZERO)?;
         let Some(link) = self.link.take() else { return Ok(false) };
         self.requests.broken(self.queue.close());
         self.state.send_replace(LinkState::Searching);
@@ -215,6 +222,18 @@ impl Follower {
         self.drain()?;
         self.settle();
         self.probe();
+        self.record_proof(RECORD_EVERY)
+    }
+
+    /// Writes down how fresh the replica is, for a restart without a core, if that is so much later than what was
+    /// written before.
+    fn record_proof(&mut self, later: Duration) -> Result<(), LinkError> {
+        let serving = self.link.as_ref().is_some_and(|link| link.serving);
+        let Some(proven) = self.queue.contact.proven().filter(|_| serving) else { return Ok(()) };
+        if self.recorded.is_none_or(|before| proven.saturating_duration_since(before) > later) {
+            self.recorded = Some(proven);
+            self.disk.record(Proof::new(self.replica.last_zxid(), proven.elapsed()))?;
+        }
         Ok(())
     }
 

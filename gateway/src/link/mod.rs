@@ -34,6 +34,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, Config};
 use crate::core_link::{CoreLink, LinkState};
 use crate::gateway::GatewayError;
+use crate::link::contact::Contact;
 use crate::link::dial::{Backoff, Found, find_leader};
 use crate::link::error::LinkError;
 use crate::link::follower::{Follower, Parts};
@@ -77,12 +78,14 @@ pub(crate) fn start(
         last_zxid: opened.tree.last_zxid(),
         recent: Vec::new(),
     };
-    let since_snapshot = opened.replayed;
+    let (since_snapshot, age) = (opened.replayed, opened.age);
     let (mut tree, closed, log) = opened.split();
     tree.track(Root::new(&config.tenant.root).tracked());
     let replica = Replica::restored(tree, closed, observer);
     let disk = Disk::start(log, replica.clone()).map_err(GatewayError::Thread)?;
-    let queue = Arc::new(Queue::new(config.limits.link_limits()));
+    let mut queue = Queue::new(config.limits.link_limits());
+    queue.contact = Arc::new(Contact::new(age));
+    let queue = Arc::new(queue);
     let (state, watched) = watch::channel(LinkState::Searching);
     let parts = Parts { replica: replica.clone(), disk, queue: Arc::clone(&queue), state, since_snapshot };
     let link = Link {

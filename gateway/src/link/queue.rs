@@ -98,7 +98,7 @@ impl Queue {
             limits,
             accepted: Notify::new(),
             requests: AtomicUsize::new(0),
-            contact: Arc::new(Contact::new()),
+            contact: Arc::new(Contact::new(None)),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::core_link::{Answer, Ticket};
 
 pub(crate) mod closed;
 pub(crate) mod disk;
+pub(crate) mod proof;
 
 use closed::ClosedSessions;
 

@@ -19,6 +19,7 @@ use tracing::error;
 use crate::config;
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
+use crate::replica::proof::Proof;
 use crate::session::SessionIds;
 
 mod worker;
@@ -29,6 +30,8 @@ use worker::{Files, Worker};
 const CLOSED_SESSIONS: &str = "ended-sessions";
 /// Holds what [`SessionIds::reserve`] reserved.
 const SESSION_CLOCK: &str = "session-clock";
+/// Holds up to when the replica is known to be complete.
+const PROOF: &str = "proven-age";
 /// Bytes by which the log grows at once.
 const PREALLOCATE: u64 = 4 << 20;
 /// Appended and not yet durable: beyond this, the link stops reading.
@@ -49,6 +52,8 @@ pub(crate) struct Opened {
     pub(crate) epochs: Epochs,
     /// Transactions since the newest snapshot.
     pub(crate) replayed: u64,
+    /// The proven age of the tree.
+    pub(crate) age: Option<Duration>,
     log: TxnLog,
     files: Files,
 }
@@ -66,7 +71,9 @@ pub(crate) fn open(storage: &config::Storage, max_record: usize) -> Result<Opene
     let log = dir.open_log(&restored.tail, options)?;
     let file = dir.read_note(CLOSED_SESSIONS)?;
     let closed = ClosedSessions::restore(file.as_deref(), restored.snapshot_zxid, restored.ended_sessions);
+    let age = Proof::age_of(restored.tree.last_zxid(), dir.read_note(PROOF)?.as_deref());
     Ok(Opened {
+        age,
         tree: restored.tree,
         closed,
         epochs: restored.epochs,
@@ -84,6 +91,7 @@ enum Command {
     Install(Box<DataTree>),
     AcceptedEpoch(u32),
     CurrentEpoch(u32),
+    Proof(Proof),
     Snapshot,
 }
 
@@ -159,6 +167,11 @@ impl Disk {
     /// [`Done::CurrentEpoch`] follows.
     pub(crate) fn write_current_epoch(&mut self, epoch: u32) -> Result<(), DiskGone> {
         self.command(Command::CurrentEpoch(epoch))
+    }
+
+    /// Writes a proof down, behind all that it is about.
+    pub(crate) fn record(&mut self, proof: Proof) -> Result<(), DiskGone> {
+        self.command(Command::Proof(proof))
     }
 
     /// Begins a snapshot of the replica, unless one is under way.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tracing::{error, info, warn};
 
-use super::{CLOSED_SESSIONS, Command, Done, MAX_UNSYNCED};
+use super::{CLOSED_SESSIONS, Command, Done, MAX_UNSYNCED, PROOF};
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
 
@@ -141,6 +141,12 @@ impl Worker {
                 let written = self.write_epochs();
                 self.or_go_without(written)?;
                 Done::CurrentEpoch(epoch)
+            }
+            Command::Proof(proof) => {
+                let Medium::Log { .. } = self.medium else { return Ok(None) };
+                let written = self.files.dir.write_note(PROOF, &proof.encode());
+                self.or_go_without(written)?;
+                return Ok(None);
             }
             Command::Snapshot => {
                 let begun = match self.medium {

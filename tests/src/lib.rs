@@ -23,6 +23,7 @@ pub mod procfs;
 pub mod proxy;
 pub mod raw;
 pub mod recorder;
+pub mod rovers;
 pub mod survivors;
 pub mod target;
 pub mod tools;

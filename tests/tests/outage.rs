@@ -93,6 +93,7 @@ fn all_survive(mut core: Ensemble, fault: Fault, more: usize) {
         assert_eq!(writer.get("/line").unwrap(), b"0", "who writes in vain reads on");
         let mut new = Client::connect(&behind.address(), LONG_MS).unwrap();
         assert_eq!(new.get("/line").unwrap(), b"0", "new readers are let in");
+        other.ping().unwrap();
     }
     let let_go = survivors.wait_until_owners_are_let_go();
     let report = survivors.report();
@@ -125,6 +126,27 @@ fn all_survive(mut core: Ensemble, fault: Fault, more: usize) {
     assert_eq!(report.failed, 0);
     let whole = behind.gateway.process().log().contains("the replica was replaced as a whole");
     assert!(whole || more == 0, "a whole tree was sent");
+}
+
+/// Where nothing stale may be read.
+#[test]
+fn without_stale_reads_all_are_let_go_and_come_back() {
+    let mut core = Core::start();
+    let gateway = core.gateway_with(101, "gateway", &[WRITE_WAIT, ("stale_reads.enabled", "false")]);
+    let mut client = Client::connect(&gateway.address(), LONG_MS).unwrap();
+    client.create("/news", 0).unwrap();
+    let leader = core.leader();
+    core.voters[leader].kill();
+    client.set("/news", b"1", -1).unwrap();
+    assert_eq!(client.get("/news").unwrap(), b"1", "an election is no outage");
+    core.voters.iter_mut().for_each(|voter| voter.kill());
+    let trouble = wait_for("the end of reads", || client.get("/news").err());
+    assert_eq!(trouble, Trouble::Disconnected);
+    assert_eq!(client.reconnect(&gateway.address()), Err(Trouble::Disconnected));
+    assert!(Client::connect(&gateway.address(), LONG_MS).is_err(), "nobody new is let in either");
+    core.voters.iter_mut().for_each(|voter| voter.restart());
+    wait_for("the same session", || client.reconnect(&gateway.address()).ok());
+    assert_eq!(client.get("/news").unwrap(), b"1");
 }
 
 /// The same to Apache's clients, for comparison: they have a server without a vote, as a gateway is one.

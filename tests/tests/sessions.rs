@@ -8,8 +8,10 @@ use std::time::Instant;
 
 use palisade_tests::folder::Folder;
 use palisade_tests::herd::{Client, Trouble};
+use palisade_tests::http;
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::process::Process;
+use palisade_tests::rovers::Rovers;
 use palisade_tests::tools;
 use palisade_tests::wait::wait_for;
 use palisade_wire::multi::create_op;
@@ -72,6 +74,30 @@ fn a_rolling_restart_of_a_tenants_gateways_loses_no_session() {
     }
     clients.all_read("end");
     clients.finish();
+}
+
+#[test]
+fn a_rolling_restart_under_load_loses_neither_session_nor_write() {
+    let mut core = Core::start();
+    let settings = [("gateway.drain", "\"1s\"")];
+    let mut gateways =
+        [(101, "first"), (102, "second")].map(|(id, name)| core.gateway_with(id, name, &settings));
+    let mut rovers = Rovers::start(&gateways.each_ref().map(Gateway::address), 20);
+    for gateway in &mut gateways {
+        rovers.wait_for_writes(200);
+        let [_, admin] = gateway.ports();
+        gateway.process().signal(Signal::TERM);
+        wait_for("a gateway that says that it drains", || {
+            let answer = http::get(admin, "/readyz").expect("a gateway that drains answers");
+            (answer.status == 503 && answer.body.contains("draining")).then_some(())
+        });
+        let status = gateway.process().wait();
+        assert!(status.success(), "the gateway after SIGTERM: {status}");
+        rovers.wait_for_writes(200);
+        gateway.restart();
+    }
+    rovers.wait_for_writes(200);
+    println!("{}", rovers.finish());
 }
 
 #[test]

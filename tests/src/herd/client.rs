@@ -14,6 +14,7 @@ use palisade_wire::{Acl, DecodeError, ErrorCode, OpCode, Reader, SessionId, Stat
 use crate::wait::PATIENCE;
 
 const MAX_FRAME: usize = 4 << 20;
+const TIMEOUT_MS: i32 = 10_000;
 
 /// Why a client did not get what it asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +91,13 @@ impl Client {
     /// # Errors
     /// See [`Trouble`].
     pub fn connect_with(address: &str, timeout_ms: i32, patience: Duration) -> Result<Self, Trouble> {
-        let mut client = Self {
+        let mut client = Self::unconnected(address, timeout_ms, patience)?;
+        client.shake_hands()?;
+        Ok(client)
+    }
+
+    fn unconnected(address: &str, timeout_ms: i32, patience: Duration) -> Result<Self, Trouble> {
+        Ok(Self {
             stream: open(address, patience)?,
             input: BytesMut::new(),
             xid: 0,
@@ -100,7 +107,20 @@ impl Client {
             last: Zxid::ZERO,
             watches: BTreeSet::new(),
             events: Vec::new(),
-        };
+        })
+    }
+
+    /// Says to be the client of this session, who has seen this much.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn present(
+        address: &str,
+        (session, password): (SessionId, [u8; 16]),
+        last: Zxid,
+    ) -> Result<Self, Trouble> {
+        let mut client = Self::unconnected(address, TIMEOUT_MS, PATIENCE)?;
+        (client.session, client.password, client.last) = (session, password, last);
         client.shake_hands()?;
         Ok(client)
     }
@@ -156,6 +176,11 @@ impl Client {
         self.session
     }
 
+    /// What proves that the session is its own.
+    pub const fn password(&self) -> [u8; 16] {
+        self.password
+    }
+
     /// How many watch events it received.
     pub const fn events(&self) -> usize {
         self.events.len()
@@ -173,6 +198,14 @@ impl Client {
     pub fn call(&mut self, op: OpCode, request: &Request<'_>) -> Result<Bytes, Trouble> {
         self.xid += 1;
         self.call_as(self.xid, op, request)
+    }
+
+    /// Waits until the server has all that is committed.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn sync(&mut self) -> Result<(), Trouble> {
+        self.call(OpCode::Sync, &Request::Sync(Some("/".into()))).map(|_| ())
     }
 
     /// Says that it is still there, and waits until the server says so, too.

@@ -186,6 +186,7 @@ impl Core {
 pub struct Gateway {
     folder: PathBuf,
     config: PathBuf,
+    keys: BTreeMap<&'static str, String>,
     client_port: u16,
     admin_port: u16,
     process: Option<Process>,
@@ -211,7 +212,7 @@ impl Gateway {
         let (client_port, admin_port) = (ports.take(), ports.take());
         let voters: Vec<String> =
             voters.iter().map(|voter| format!("\"127.0.0.1:{}\"", voter.quorum_port)).collect();
-        let mut keys = BTreeMap::from([
+        let keys = BTreeMap::from([
             ("id", id.to_string()),
             ("tenant.name", "\"tests\"".to_owned()),
             ("tenant.root", "\"/\"".to_owned()),
@@ -222,13 +223,36 @@ impl Gateway {
             ("sessions.max_timeout", "\"40s\"".to_owned()),
             ("admin.address", format!("\"127.0.0.1:{admin_port}\"")),
         ]);
-        keys.extend(settings.iter().map(|(key, value)| (*key, (*value).to_owned())));
-        let text: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         let config = folder.join("gateway.toml");
-        std::fs::write(&config, text).expect("cannot write the gateway's configuration");
-        let mut gateway = Self { folder: folder.to_owned(), config, client_port, admin_port, process: None };
+        let folder = folder.to_owned();
+        let mut gateway = Self { folder, config, keys, client_port, admin_port, process: None };
+        gateway.write_config(settings);
         gateway.restart();
         gateway
+    }
+
+    /// Writes the settings that the gateway was started with, some of them with other values.
+    fn write_config(&self, settings: &[(&str, &str)]) {
+        let mut keys: BTreeMap<&str, &str> = self.keys.iter().map(|(key, value)| (*key, &**value)).collect();
+        keys.extend(settings.iter().copied());
+        let text: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        std::fs::write(&self.config, text).expect("cannot write the gateway's configuration");
+    }
+
+    /// Has the running gateway read its settings again, with other values of some keys, and waits until it has; whether
+    /// it took them over.
+    #[track_caller]
+    pub fn reload(&mut self, settings: &[(&str, &str)]) -> bool {
+        self.write_config(settings);
+        let told = |log: &str| log.lines().filter(|line| line.contains("SIGHUP:")).count();
+        let before = told(&self.process().log());
+        self.process().signal(rustix::process::Signal::HUP);
+        let log = wait_for("the settings read again", || {
+            let log = self.process().log();
+            (told(&log) > before).then_some(log)
+        });
+        let last = log.lines().rfind(|line| line.contains("SIGHUP:"));
+        last.is_some_and(|line| line.contains("taken over"))
     }
 
     /// Starts the gateway again, killing it first when it runs, and waits until it serves.

@@ -23,7 +23,8 @@ pub struct Throttle {
     pub locks: Limit,
     /// New parents of such creates, below prefixes whose locks are held for a short time only.
     pub lock_parents: Limit,
-    /// Requests for the core that are not answered; a write that exceeds them is held up.
+    /// Requests for the core that are not answered; a write that exceeds them is held up. Of those of the tenant and of an
+    /// address, no session may have more than it leaves to others.
     pub in_flight: Limit,
     /// New sessions a second.
     pub sessions: Limit,

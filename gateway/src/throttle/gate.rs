@@ -204,14 +204,15 @@ impl Gate {
         }
     }
 
-    /// Unanswered requests, `own` of which are this connection's.
+    /// Unanswered requests, `own` of which are this connection's. Of what is shared, it may have as much as it leaves to
+    /// others: its own count twice.
     fn in_flight(&self, scope: Scope, own: usize) -> u64 {
         let all = match scope {
             Scope::Session | Scope::Prefix => return own as u64,
             Scope::Address => &self.presence.in_flight,
             Scope::Tenant => &self.throttle.presences.tenant.in_flight,
         };
-        (all.load(Ordering::Relaxed) + own).saturating_sub(self.in_flight) as u64
+        (all.load(Ordering::Relaxed) + 2 * own).saturating_sub(self.in_flight) as u64
     }
 
     /// A limit is reached.

@@ -1,5 +1,3 @@
-use std::collections::VecDeque;
-
 use palisade_store::Usage;
 
 use super::super::config::{self, Limit};
@@ -176,29 +174,23 @@ fn what_lets_go_is_never_limited() {
 #[test]
 fn unanswered_requests_are_counted_by_session_address_and_tenant() {
     let limit = |tenant, address, session| Limit { mode: Mode::Delay, tenant, address, session, prefix: 0 };
-    for (limit, scope) in
-        [(limit(0, 0, 5), Scope::Session), (limit(0, 8, 0), Scope::Address), (limit(11, 0, 0), Scope::Tenant)]
-    {
+    // Of what is shared, as much as is left to others.
+    for (limit, most) in [(limit(0, 0, 5), 5), (limit(0, 10, 0), 3), (limit(15, 0, 0), 4)] {
         let limits = throttle(config::Throttle { in_flight: limit, ..unlimited() });
         let seats = [1, 1, 2].map(|last| limits.enter(address(last)).unwrap());
-        let mut gates: VecDeque<_> = [1, 1, 2].map(|last| limits.gate(address(last), 7)).into();
-        let (mut other, mut stranger) = (gates.remove(1).unwrap(), gates.remove(1).unwrap());
-        other.occupy(4);
+        let [mut gate, mut neighbour, mut stranger] = [1, 1, 2].map(|last| limits.gate(address(last), 7));
+        neighbour.occupy(4);
         stranger.occupy(3);
-        let mut own = 0;
-        while bring(&mut gates[0], &write(), own, &mut Progress::default(), MINUTE) == Verdict::Pass {
-            own += 1;
-        }
-        assert_eq!(
-            own,
-            [5, 4, 4]
-                [[Scope::Session, Scope::Address, Scope::Tenant].iter().position(|s| *s == scope).unwrap()]
-        );
-        gates[0].occupy(own);
-        drop(other);
-        let verdict = bring(&mut gates[0], &write(), own, &mut Progress::default(), MINUTE);
-        assert_eq!(verdict == Verdict::Pass, scope != Scope::Session, "{scope:?}");
-        drop((gates, stranger, seats));
+        let passes = |gate: &mut Gate, own| {
+            bring(gate, &write(), own, &mut Progress::default(), MINUTE) == Verdict::Pass
+        };
+        let own = (0..).find(|own| !passes(&mut gate, *own)).unwrap();
+        assert_eq!(own, most);
+        gate.occupy(own);
+        assert!(!passes(&mut gate, own));
+        drop(neighbour);
+        assert_eq!(passes(&mut gate, own), limit.session == 0);
+        drop((gate, stranger, seats));
         assert_eq!(limits.presences.tenant.in_flight.load(Ordering::Relaxed), 0);
     }
 }

@@ -208,6 +208,34 @@ impl Client {
         self.call(OpCode::Sync, &Request::Sync(Some("/".into()))).map(|_| ())
     }
 
+    /// Asks without waiting for the answer; several may be on their way.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn post(&mut self, op: OpCode, request: &Request<'_>) -> Result<(), Trouble> {
+        self.xid += 1;
+        let xid = self.xid;
+        self.send(|b| {
+            RequestHeader { xid, op: op.as_i32() }.encode(b);
+            request.encode(b);
+        })
+    }
+
+    /// Waits for the answer to the oldest request that was only posted.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn answer(&mut self) -> Result<ErrorCode, Trouble> {
+        loop {
+            let frame = self.frame()?;
+            let header = ReplyHeader::decode(&mut Reader::new(&frame)).map_err(nonsense)?;
+            if header.xid != xid::NOTIFICATION {
+                self.last = self.last.max(header.zxid);
+                return Ok(header.err);
+            }
+        }
+    }
+
     /// Says that it is still there, and waits until the server says so, too.
     ///
     /// # Errors

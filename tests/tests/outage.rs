@@ -116,7 +116,17 @@ fn all_survive(mut core: Ensemble, fault: Fault, more: usize) {
 
     behind.restore();
     survivors.wait_until_well();
-    let name = wait_for("a write here", || writer.create("/line/n-", SEQUENTIAL).ok());
+    let name = wait_for("a write here", || match writer.create("/line/n-", SEQUENTIAL) {
+        Ok(name) => Some(name),
+        Err(Trouble::Refused(_)) => None,
+        // After a long time, its session has ended, too.
+        Err(_) => {
+            if writer.reconnect(&behind.address()) == Err(Trouble::Expired) {
+                writer = Client::connect(&behind.address(), LONG_MS).unwrap();
+            }
+            None
+        }
+    });
     let number: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
     // What reached a leader of this epoch may have had its effect.
     let may_count = if fault == Fault::Death { 0 } else { failed };

@@ -44,6 +44,27 @@
 //! changes nothing: what was not sent to the leader of *f* is still known to be without effect, and what was, is in doubt
 //! as of *f*.
 
+//!
+//! # Why not within an epoch
+//!
+//! If the link breaks while its leader goes on, a write that was sent may still become a transaction of the same epoch:
+//! its bytes may wait in the old connection's socket, or in the leader's queue before preparation. That the new link was
+//! synchronised without it says nothing, nor does a SYNC alone, which waits for what was *proposed* before it.
+//!
+//! A REVALIDATE of its session with a SYNC behind it would tell. From the REVALIDATE on, the new link owns the session, and
+//! what came by the old one is refused when it is prepared (SESSION_MOVED); what was prepared before is applied here
+//! before the SYNC is answered. A write that was not seen by then has no effect and, *while the session lives*, never will:
+//! it could be sent again, under another cxid, as the refusal of the first may still come. It is not done, because
+//!
+//! * an Apache leader that allows local sessions takes a late write of a session that has expired for one of a session
+//!   that it does not know, and applies it: then it would have two effects;
+//! * createSession and closeSession, which begin and end the ownership, are not covered;
+//! * all that the link has to send would have to wait for the fence, at each leader, for the sake of writes that were on
+//!   their way when a network failed. The death of a leader brings a new epoch.
+//!
+//! So the ticket answers [`Lost`](crate::core_link::Answer::Lost), and the client finds out by itself, as after any
+//! lost connection.
+
 use std::collections::VecDeque;
 
 use bytes::BytesMut;

@@ -159,6 +159,8 @@ fn copy(mut from: TcpStream, mut to: TcpStream, mut note: impl FnMut(&[u8])) {
             break;
         }
     }
+    // Nobody is told of an end either.
+    note(&[]);
     for end in [from, to] {
         // Fails only when the other direction was first.
         let _ = end.shutdown(Shutdown::Both);

@@ -6,11 +6,13 @@ use std::io::Write;
 use std::process::ChildStdin;
 use std::time::Instant;
 
+use palisade_tests::ensemble::Ensemble;
 use palisade_tests::folder::Folder;
 use palisade_tests::herd::{Client, Trouble};
 use palisade_tests::http;
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::process::Process;
+use palisade_tests::proxy::Proxy;
 use palisade_tests::rovers::Rovers;
 use palisade_tests::tools;
 use palisade_tests::wait::wait_for;
@@ -113,6 +115,37 @@ fn a_gateway_that_restarts_without_a_core_takes_its_readers_back() {
     core.wait_until_complete();
     clients.all_read("after");
     clients.finish();
+}
+
+#[test]
+fn a_half_dead_connection_leaves_its_session_where_its_client_went() {
+    leave_half_dead(Ensemble::palisade());
+}
+
+#[test]
+fn a_half_dead_connection_before_apaches_voters_leaves_its_session_where_its_client_went() {
+    leave_half_dead(Ensemble::apache());
+}
+
+/// A client moves to another gateway, and nobody tells the first one, which is late to meet a new leader.
+fn leave_half_dead(mut core: Ensemble) {
+    let (left, gone_to) = (core.gateway_behind_cut(101, &[]), core.gateway(102, &[]));
+    let way = Proxy::start(&left.address());
+    let mut client = Client::connect(&way.address(), 40_000).unwrap();
+    let mut beside = Client::connect(&left.address(), 40_000).unwrap();
+    client.create("/mine", 1).unwrap();
+    beside.create("/beside", 1).unwrap();
+    way.silence();
+    client.reconnect(&gone_to.address()).unwrap();
+    client.set("/mine", b"1", -1).unwrap();
+    let leader = core.leader();
+    left.cut();
+    core.kill(leader);
+    client.set("/mine", b"2", -1).unwrap();
+    left.restore();
+    wait_for("a leader here, too", || beside.set("/beside", b"2", -1).ok());
+    client.set("/mine", b"3", -1).expect("a connection that nobody else has a claim to");
+    assert_eq!(client.owner("/mine").unwrap(), Some(client.session()));
 }
 
 /// 20,000 znodes, or as many as `RESTART_ZNODES` says. How long it takes is printed.

@@ -217,6 +217,11 @@ impl CoreLink {
         self.queue.contact.proven()
     }
 
+    /// Requests accepted that wait for their session's turn.
+    pub fn backlog(&self) -> usize {
+        self.queue.backlog()
+    }
+
     /// Requests accepted and not yet answered.
     pub fn in_flight(&self) -> usize {
         self.queue.in_flight()

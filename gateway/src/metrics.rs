@@ -50,6 +50,8 @@ palisade_admin::metrics! {
         palisade_replays_incomplete: Counter,
         /// What clients can do here: 0 nothing yet, 1 read and write, 2 read what may be stale, 3 nothing any more.
         palisade_mode: Gauge,
+        /// Requests for the core that wait for their session's turn.
+        palisade_requests_backlog: Gauge,
         /// Requests beyond a limit that only reports.
         palisade_throttle_reported: Counter,
         /// Requests that a limit held back.

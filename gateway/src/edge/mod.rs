@@ -143,6 +143,7 @@ async fn tidy_limits(edge: Arc<Edge>) {
     while edge.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         edge.throttle.tidy();
         edge.measure();
+        edge.hub.metrics().palisade_requests_backlog.set(edge.link.backlog() as u64);
     }
 }
 

@@ -13,7 +13,7 @@ use super::Work;
 use super::buckets::Buckets;
 use super::config::{Mode, Refusal};
 use super::kind::{Kind, Scope};
-use super::limits::{Asking, Rates, Throttle};
+use super::limits::{Asking, Rates, Stage, Throttle};
 use super::presence::Presence;
 use super::work::prefix;
 
@@ -86,44 +86,40 @@ pub(crate) struct Brought<'a> {
     pub(crate) patience: Duration,
 }
 
-/// Stages of one kind of limit.
-pub(super) const SCOPES: u8 = Scope::ALL.len() as u8;
-const STAGES: u8 = Kind::OF_WRITES.len() as u8 * SCOPES;
+/// The stage of what has passed all limits.
+const PASSED: u8 = u8::MAX;
 /// When a request that waits for others' answers is brought again. Those of its own session bring it at once.
 const ANSWERS: Duration = Duration::from_millis(10);
 
 impl Gate {
     /// Takes a request through the limits.
     pub(crate) fn check(&mut self, brought: Brought<'_>, progress: &mut Progress) -> Verdict {
-        if progress.stage == STAGES {
+        if progress.stage == PASSED {
             return Verdict::Pass;
         }
         let (parent, is_lock) = match brought.work {
             Work::Free => return Verdict::Pass,
             Work::Release { parent } => {
                 self.throttle.locks.lock().released(parent, Instant::now());
-                progress.stage = STAGES;
+                progress.stage = PASSED;
                 return Verdict::Pass;
             }
             Work::Write { parent, .. } => (&**parent, false),
             Work::Lock { parent } => (&**parent, true),
         };
         self.refresh();
-        while progress.stage < STAGES {
-            let kind = Kind::OF_WRITES[usize::from(progress.stage / SCOPES)];
-            let scope = Scope::ALL[usize::from(progress.stage % SCOPES)];
-            if !self.concerns(kind, parent, brought.work) {
-                progress.stage = (progress.stage / SCOPES + 1) * SCOPES;
-                continue;
-            }
-            if let Err(wait) = self.take(kind, scope, parent, &brought) {
-                let verdict = self.bite((kind, scope), parent, wait, progress, brought.patience);
+        while let Some(stage) = self.rates.stages.get(usize::from(progress.stage)).copied() {
+            if self.concerns(stage.kind, parent, brought.work)
+                && let Err(wait) = self.take(stage, parent, &brought)
+            {
+                let verdict = self.bite(stage, parent, wait, progress, brought.patience);
                 if verdict != Verdict::Pass {
                     return verdict;
                 }
             }
             progress.stage += 1;
         }
+        progress.stage = PASSED;
         if is_lock {
             self.throttle.locks.lock().acquired(parent, Instant::now());
         }
@@ -132,6 +128,9 @@ impl Gate {
 
     /// So many requests of this connection are unanswered now.
     pub(crate) fn occupy(&mut self, in_flight: usize) {
+        if in_flight == self.in_flight {
+            return;
+        }
         let tenant = &self.throttle.presences.tenant;
         for count in [&self.presence.in_flight, &tenant.in_flight] {
             if in_flight > self.in_flight {
@@ -155,28 +154,18 @@ impl Gate {
 
     fn concerns(&self, kind: Kind, parent: &str, work: &Work) -> bool {
         let is_lock = matches!(work, Work::Lock { .. });
-        kind.limit(&self.rates.config).mode != Mode::Off
-            && match kind {
-                Kind::Locks => is_lock,
-                Kind::LockParents => {
-                    is_lock && self.throttle.locks.lock().is_fine_grained(parent, Instant::now())
-                }
-                Kind::Znodes => work.creates(),
-                _ => true,
+        match kind {
+            Kind::Locks => is_lock,
+            Kind::LockParents => {
+                is_lock && self.throttle.locks.lock().is_fine_grained(parent, Instant::now())
             }
+            Kind::Znodes => work.creates(),
+            _ => true,
+        }
     }
 
-    fn take(
-        &mut self,
-        kind: Kind,
-        scope: Scope,
-        parent: &str,
-        brought: &Brought<'_>,
-    ) -> Result<(), Duration> {
-        let most = scope.of(kind.limit(&self.rates.config));
-        if most == 0 {
-            return Ok(());
-        }
+    fn take(&mut self, stage: Stage, parent: &str, brought: &Brought<'_>) -> Result<(), Duration> {
+        let Stage { kind, scope, most } = stage;
         let usage = &self.throttle.usage;
         let full = |count: u64| if count < most { Ok(()) } else { Err(ANSWERS) };
         let n = match kind {
@@ -218,7 +207,7 @@ impl Gate {
     /// A limit is reached.
     fn bite(
         &self,
-        (kind, scope): (Kind, Scope),
+        Stage { kind, scope, .. }: Stage,
         path: &str,
         wait: Duration,
         progress: &mut Progress,

@@ -114,7 +114,7 @@ fn what_was_taken_is_not_taken_again_while_another_limit_makes_wait() {
     // One token of the session is left: the tenant's limit, not the session's, stops it.
     let mut other = Progress::default();
     bring(&mut gate, &write(), 0, &mut other, MINUTE);
-    assert_eq!(other.stage % SCOPES, Scope::Tenant as u8);
+    assert_eq!(limits.rates.read().stages[usize::from(other.stage)].scope, Scope::Tenant);
 }
 
 #[test]

@@ -42,9 +42,30 @@ pub(crate) struct Throttle {
 #[derive(Debug)]
 pub(super) struct Rates {
     pub(super) config: config::Throttle,
+    /// The way of a write, without what limits nothing.
+    pub(super) stages: Box<[Stage]>,
     pub(super) tenant: Buckets,
     pub(super) prefixes: PrefixBuckets,
     addresses: Mutex<FxHashMap<IpAddr, Weak<Buckets>>>,
+}
+
+/// One limit on the way of a write.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stage {
+    pub(super) kind: Kind,
+    pub(super) scope: Scope,
+    pub(super) most: u64,
+}
+
+fn stages(config: &config::Throttle) -> impl Iterator<Item = Stage> {
+    Kind::OF_WRITES
+        .into_iter()
+        .flat_map(|kind| {
+            let limit = *kind.limit(config);
+            let scopes = kind.scopes().iter().filter(move |_| limit.mode != Mode::Off);
+            scopes.map(move |scope| Stage { kind, scope: *scope, most: scope.of(&limit) })
+        })
+        .filter(|stage| stage.most > 0)
 }
 
 /// What the tenant had when that was looked at last.
@@ -65,7 +86,8 @@ impl UsageSeen {
 impl Rates {
     pub(super) fn new(config: config::Throttle) -> Arc<Self> {
         let (tenant, prefixes) = (Buckets::new(Scope::Tenant, &config), PrefixBuckets::new(&config));
-        Arc::new(Self { config, tenant, prefixes, addresses: Mutex::default() })
+        let stages = stages(&config).collect();
+        Arc::new(Self { config, stages, tenant, prefixes, addresses: Mutex::default() })
     }
 
     /// The buckets that all connections of an address share.
@@ -127,7 +149,7 @@ impl Throttle {
         self.usage.is_near.store(true, Ordering::Relaxed);
     }
 
-    /// The limits now.
+    /// The limit of connections.
     pub(crate) fn connections(&self) -> config::Limit {
         self.rates.read().config.connections
     }

@@ -7,9 +7,12 @@ use crate::report::html::escape;
 use crate::report::table::number;
 
 const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 300.0;
+const HEIGHT: f64 = 320.0;
 /// Room for the axes: left, right, top, bottom.
-const MARGIN: [f64; 4] = [64.0, 16.0, 28.0, 44.0];
+const MARGIN: [f64; 4] = [64.0, 32.0, 48.0, 44.0];
+/// Where the title stands, and where the upright axis and the curves are named.
+const TITLE_AT: f64 = 16.0;
+const NAMES_AT: f64 = 36.0;
 /// Ticks of an axis, about.
 const TICKS: f64 = 6.0;
 /// Most nines of a quantile that are drawn: 99.999 %.
@@ -105,13 +108,13 @@ impl Plot {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" \
              font-family=\"sans-serif\" font-size=\"11\" fill=\"#777\">\n<title>{0}</title>\n\
-             <text x=\"{1}\" y=\"16\" font-size=\"13\" font-weight=\"bold\">{0}</text>\n",
+             <text x=\"{1}\" y=\"{TITLE_AT}\" font-size=\"13\" font-weight=\"bold\">{0}</text>\n",
             escape(&self.title),
             MARGIN[0]
         );
         self.axis(&mut svg, &x, &y);
-        let mut names = 0;
-        for (n, curve) in self.curves.iter().enumerate() {
+        self.legend(&mut svg);
+        for curve in &self.curves {
             let colour = curve.colour.hex();
             let points: String = curve
                 .points
@@ -125,21 +128,23 @@ impl Plot {
                 "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>",
                 points.trim_end()
             );
-            // Curves of one side have one colour and one name.
-            let earlier = self.curves.get(..n).unwrap_or_default();
-            if earlier.iter().all(|earlier| earlier.colour != curve.colour) {
-                let _ = writeln!(
-                    svg,
-                    "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"{colour}\">{}</text>",
-                    MARGIN[0] + 8.0,
-                    MARGIN[2] + 14.0 * (1 + names) as f64,
-                    escape(&curve.name)
-                );
-                names += 1;
-            }
         }
         svg.push_str("</svg>\n");
         svg
+    }
+
+    /// The curves' names, above all curves. Those of one side have one colour and one name.
+    fn legend(&self, svg: &mut String) {
+        let _ = write!(svg, "<text x=\"{}\" y=\"{NAMES_AT}\" text-anchor=\"end\">", WIDTH - MARGIN[1]);
+        for (n, curve) in self.curves.iter().enumerate() {
+            let earlier = self.curves.get(..n).unwrap_or_default();
+            if earlier.iter().all(|earlier| earlier.colour != curve.colour) {
+                let (apart, colour) = (if n == 0 { 0 } else { 12 }, curve.colour.hex());
+                let _ =
+                    write!(svg, "<tspan dx=\"{apart}\" fill=\"{colour}\">{}</tspan>", escape(&curve.name));
+            }
+        }
+        svg.push_str("</text>\n");
     }
 
     fn values(&self, axis: usize) -> impl Iterator<Item = f64> + '_ {
@@ -181,7 +186,7 @@ impl Plot {
             HEIGHT - 10.0,
             escape(x_name)
         ));
-        line(format!("<text x=\"{right}\" y=\"16\" text-anchor=\"end\">{}</text>", escape(y_name)));
+        line(format!("<text x=\"{}\" y=\"{NAMES_AT}\">{}</text>", MARGIN[0], escape(y_name)));
     }
 }
 

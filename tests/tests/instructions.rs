@@ -20,7 +20,7 @@ use rustix::process::Signal;
 /// depends on the moment, and is not counted.
 const HOT: &str = "*palisade_gateway::edge::connection::Connection::turn*";
 /// Instructions of one `getData` of 100 bytes, of 16 that come together, as last looked at.
-const EXPECTED: f64 = 2_100.0;
+const EXPECTED: f64 = 1_460.0;
 /// How far it may be off, either way. Raise `EXPECTED` knowingly, lower it with pride.
 const MARGIN: f64 = 0.15;
 

@@ -52,18 +52,21 @@ impl Stat {
         })
     }
 
-    /// Writes one.
+    /// Writes one, in one piece: a buffer looks for room at every call.
     pub fn encode(&self, buf: &mut impl BufMut) {
-        buf.put_i64(self.czxid.0);
-        buf.put_i64(self.mzxid.0);
-        buf.put_i64(self.ctime);
-        buf.put_i64(self.mtime);
-        buf.put_i32(self.version);
-        buf.put_i32(self.cversion);
-        buf.put_i32(self.aversion);
-        buf.put_i64(self.ephemeral_owner);
-        buf.put_i32(self.data_length);
-        buf.put_i32(self.num_children);
-        buf.put_i64(self.pzxid.0);
+        let mut bytes = [0; Self::LEN];
+        let mut b = &mut bytes[..];
+        b.put_i64(self.czxid.0);
+        b.put_i64(self.mzxid.0);
+        b.put_i64(self.ctime);
+        b.put_i64(self.mtime);
+        b.put_i32(self.version);
+        b.put_i32(self.cversion);
+        b.put_i32(self.aversion);
+        b.put_i64(self.ephemeral_owner);
+        b.put_i32(self.data_length);
+        b.put_i32(self.num_children);
+        b.put_i64(self.pzxid.0);
+        buf.put_slice(&bytes);
     }
 }

@@ -2,10 +2,12 @@
 //! take the session over. Everything is behind one short lock.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -14,9 +16,9 @@ use palisade_wire::connect::ConnectResponse;
 use palisade_wire::request::Request;
 use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer, Zxid, frame};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::net::tcp::OwnedWriteHalf;
 
+use super::bell::Bell;
 use super::outbox::{CloseReason, End, Outbox};
 use super::pipeline::{Answered, Front, Job, Pipeline};
 use super::stats::{ClientStats, ServerStats};
@@ -45,9 +47,12 @@ pub(crate) trait Sink: fmt::Debug + Send + Sync {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
-impl Sink for TcpStream {
+impl Sink for OwnedWriteHalf {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.try_write_vectored(slices)
+        match slices {
+            [slice] => Self::try_write(self, slice),
+            slices => self.try_write_vectored(slices),
+        }
     }
 }
 
@@ -57,7 +62,7 @@ pub(crate) struct Client {
     slot: Slot,
     peer: SocketAddr,
     /// Tells the connection's task that something changed here.
-    wake: Notify,
+    wake: Bell,
     state: Mutex<State>,
     /// Whether the core does not know the session.
     local: AtomicBool,
@@ -99,6 +104,23 @@ pub(super) struct State {
     caught_up: bool,
 }
 
+/// How things stand with a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    /// Whether and how it ends.
+    pub ending: Option<End>,
+    /// Bytes that the socket has not taken.
+    pub unsent: usize,
+    /// Whether one more request may be taken in.
+    pub has_room: bool,
+    /// Whether a request waits for a leader.
+    pub is_stalled: bool,
+    /// The first request that waits for the core: its tag, and whether the link has it.
+    pub waits: Option<(u64, bool)>,
+    /// Requests that the link has.
+    pub in_flight: usize,
+}
+
 /// What the core said about a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -135,7 +157,7 @@ impl Client {
         Self {
             slot,
             peer,
-            wake: Notify::new(),
+            wake: Bell::default(),
             state: Mutex::new(state),
             local: AtomicBool::new(false),
             elsewhere: AtomicBool::new(false),
@@ -152,45 +174,22 @@ impl Client {
         self.lock().sink = sink;
     }
 
-    /// Writes as much as the client takes; how many bytes, and what held events were among them. Empty buffers of more
-    /// than `keep` bytes are given back.
-    pub(super) fn flush(&self, keep: usize) -> io::Result<(usize, Released)> {
-        self.flush_locked(&mut self.lock(), keep)
-    }
-
-    fn flush_locked(&self, state: &mut State, keep: usize) -> io::Result<(usize, Released)> {
-        let State { outbox, sink, .. } = state;
-        let Some(sink) = sink else { return Ok((0, Released::default())) };
-        let mut count = 0;
-        while outbox.unsent() > 0 {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = outbox.unsent_slices(&mut slices);
-            match sink.try_write(&slices[..filled]) {
-                Ok(n) => {
-                    outbox.sent(n);
-                    count += n;
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
-            }
-        }
-        outbox.give_back(keep);
-        self.server_stats.metrics.response_bytes.add(count as u64);
-        Ok((count, outbox.take_released()))
-    }
-
-    /// The same by somebody else than the connection's task, which is told of what it must see to.
+    /// Writes as much as the client takes, for the connection's task, which is told of what it must see to.
     pub(super) fn flush_for_task(&self) -> Released {
-        let mut state = self.lock();
-        let flushed = self.flush_locked(&mut state, usize::MAX);
-        state.written |= matches!(flushed, Ok((1.., _)));
-        if flushed.is_err() {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let (count, released) = state.flush(usize::MAX).unwrap_or_else(|_| {
             state.outbox.end(End::Now(CloseReason::Gone));
+            (0, Released::default())
+        });
+        state.written |= count > 0;
+        let unfinished = state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none();
+        drop(guard);
+        self.server_stats.metrics.response_bytes.add(count as u64);
+        if unfinished {
+            self.wake.ring();
         }
-        if state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none() {
-            self.wake.notify_one();
-        }
-        flushed.map_or_else(|_| Released::default(), |(_, released)| released)
+        released
     }
 
     /// Whether somebody else than the connection's task wrote to the client since this was last asked.
@@ -200,7 +199,7 @@ impl Client {
 
     /// Tells the connection's task that there is something to do.
     pub(super) fn wake(&self) {
-        self.wake.notify_one();
+        self.wake.ring();
     }
 
     pub(super) fn session_timeout(&self) -> Duration {
@@ -237,7 +236,7 @@ impl Client {
     /// The session is known to this gateway only, or to the core as well.
     pub(super) fn set_local(&self, local: bool) {
         self.local.store(local, Ordering::Release);
-        self.wake.notify_one();
+        self.wake.ring();
     }
 
     /// The session is new, and local.
@@ -297,19 +296,24 @@ impl Client {
 
     /// Waits until something may have changed since the last time.
     pub(super) async fn changed(&self) {
-        self.wake.notified().await;
+        poll_fn(|cx| self.poll_changed(cx)).await;
+    }
+
+    /// The same for the one task that waits.
+    pub(super) fn poll_changed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.wake.poll_rung(cx)
     }
 
     /// Ends the connection at once, unless it is ending so already.
     pub(super) fn close(&self, reason: CloseReason) {
         self.lock().outbox.end(End::Now(reason));
-        self.wake.notify_one();
+        self.wake.ring();
     }
 
     /// Ends the connection when all that is queued is written.
     pub(super) fn leave(&self) {
         self.lock().outbox.end(End::AfterFlush(CloseReason::Stopping));
-        self.wake.notify_one();
+        self.wake.ring();
     }
 
     /// The core closed the session. A client that asked for it gets its answer first; others get nothing.
@@ -318,7 +322,7 @@ impl Client {
         if !state.pipeline.is_closing() {
             state.outbox.end(End::Now(CloseReason::SessionEnded));
             state.verdict = Some(Verdict::Ended);
-            self.wake.notify_one();
+            self.wake.ring();
         }
     }
 
@@ -350,7 +354,7 @@ impl Client {
         }
         let holding = state.outbox.hold_event(event, replaceable, now).unwrap_or_else(|SlowReader| {
             state.outbox.end(End::Now(CloseReason::SlowReader));
-            self.wake.notify_one();
+            self.wake.ring();
             Holding::Nothing
         });
         drop(state);
@@ -523,7 +527,7 @@ impl Requester for Client {
             Answer::Synced { zxid } => self.synced(tag, zxid),
             Answer::Lost => self.lost(tag),
         }
-        self.wake.notify_one();
+        self.wake.ring();
     }
 
     fn is_waiting(&self, tag: u64) -> bool {
@@ -539,6 +543,40 @@ impl Requester for Client {
 }
 
 impl State {
+    /// Writes as much as is taken at once; how many bytes, and what held events were among them. Empty buffers of more
+    /// than `keep` bytes are given back.
+    pub(super) fn flush(&mut self, keep: usize) -> io::Result<(usize, Released)> {
+        let Self { outbox, sink, .. } = self;
+        let Some(sink) = sink else { return Ok((0, Released::default())) };
+        let mut count = 0;
+        while outbox.unsent() > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = outbox.unsent_slices(&mut slices);
+            match sink.try_write(&slices[..filled]) {
+                Ok(n) => {
+                    outbox.sent(n);
+                    count += n;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        outbox.give_back(keep);
+        Ok((count, outbox.take_released()))
+    }
+
+    /// What the connection's task goes by until it is told of a change.
+    pub(super) fn standing(&self, max_requests: usize) -> Standing {
+        Standing {
+            ending: self.outbox.ending(),
+            unsent: self.outbox.unsent(),
+            has_room: self.has_room(max_requests),
+            is_stalled: self.pipeline.is_stalled(),
+            waits: self.pipeline.waits_for_core(),
+            in_flight: self.pipeline.in_flight(),
+        }
+    }
+
     /// Whether one more request may be taken in.
     pub(super) fn has_room(&self, max_requests: usize) -> bool {
         self.outbox.ending().is_none()

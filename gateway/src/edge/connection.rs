@@ -3,9 +3,11 @@
 //! Each turn executes what can be executed, gives the core what it is to have, and writes what is finished; then the
 //! task sleeps until the socket, the applier, the link or the clock has news.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,12 +15,13 @@ use palisade_wire::request::Request;
 use palisade_wire::{Id, OpCode, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Edge;
 use super::buffers;
-use super::client::{Client, FENCE_TAG, HIGH_WATER, SESSION_TAG};
+use super::client::{Client, FENCE_TAG, HIGH_WATER, SESSION_TAG, Standing};
 use super::outbox::{CloseReason, End};
 use super::pipeline::{Answered, Job};
 use crate::config::Owners;
@@ -41,8 +44,7 @@ const MAX_TURNS: usize = 16;
 pub(super) async fn finish(stream: &mut TcpStream) {
     let ended = async {
         stream.shutdown().await?;
-        // Not an array: that would be a part of every connection's task.
-        let mut ignored = vec![0; 1024];
+        let mut ignored = [0; 1024];
         while stream.read(&mut ignored).await? > 0 {}
         io::Result::Ok(())
     };
@@ -72,10 +74,16 @@ pub(super) struct Connection {
     /// Whether the session was local when last looked at.
     local: bool,
     active: Instant,
+    /// Whether bytes came since `active` was last set.
+    stirred: bool,
+    /// Whether no request waits, for its turn or for the core: only this task adds any.
+    pub(super) idle: bool,
+    /// How things stood after the last turn.
+    standing: Standing,
     /// The request that has waited for the core for the longest time, and since when it is the first to.
     waiting: Option<Waiting>,
-    /// The limits on the way of its requests.
-    gate: Gate,
+    /// The limits on the way of its requests, once there was one that they are for.
+    gate: Option<Box<Gate>>,
     /// Until when a limit holds its requests up.
     throttled: Option<Instant>,
     /// What the client did lately.
@@ -117,7 +125,7 @@ impl Connection {
         let Established { edge, client, session, timeout, ids, inbox, .. } = established;
         Self {
             local: client.is_local(),
-            gate: edge.throttle.gate(client.peer().ip().to_canonical(), session),
+            gate: None,
             edge,
             client,
             session,
@@ -130,6 +138,9 @@ impl Connection {
             heard: true,
             only_reads: established.only_reads,
             active: Instant::now(),
+            stirred: false,
+            idle: true,
+            standing: Standing::default(),
             waiting: None,
             throttled: None,
             tally: Tally::default(),
@@ -141,22 +152,24 @@ impl Connection {
 
     /// Serves the client until the connection ends.
     pub(super) async fn run(mut self: Box<Self>, stream: TcpStream) -> CloseReason {
-        let stream = Arc::new(stream);
-        self.client.set_sink(Some(Arc::clone(&stream) as _));
-        let reason = self.serve(&stream).await.unwrap_or_else(|reason| reason);
+        let (mut reader, writer) = stream.into_split();
+        let writer = Arc::new(writer);
+        self.client.set_sink(Some(Arc::clone(&writer) as _));
+        let reason = self.serve(&mut reader).await.unwrap_or_else(|reason| reason);
         self.edge.top.finish(self.client.peer().ip(), self.session, &mut self.tally);
         self.client.set_sink(None);
         drop(self);
+        let stream = Arc::into_inner(writer).and_then(|writer| reader.reunite(writer).ok());
         if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused | CloseReason::Stopping)
-            && let Some(mut stream) = Arc::into_inner(stream)
+            && let Some(mut stream) = stream
         {
-            finish(&mut stream).await;
+            // Boxed, as it would be a part of every connection's task.
+            Box::pin(finish(&mut stream)).await;
         }
         reason
     }
 
-    async fn serve(&mut self, stream: &TcpStream) -> Result<CloseReason, CloseReason> {
-        let client = Arc::clone(&self.client);
+    async fn serve(&mut self, reader: &mut OwnedReadHalf) -> Result<CloseReason, CloseReason> {
         let mut timer = pin!(sleep_until(self.active + self.timeout));
         loop {
             let mut turns = 1;
@@ -171,59 +184,84 @@ impl Connection {
             if let Some(reason) = ending {
                 return Ok(reason);
             }
+            // Every request puts the deadline off. The timer is left alone then: it strikes early, and is set again.
             let deadline = self.deadline();
-            if timer.deadline() != deadline {
+            if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
-            tokio::select! {
-                () = client.changed() => {}
-                ready = stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => {
-                    if ready.map_err(|_| CloseReason::Gone)?.is_readable() && !self.deaf {
-                        self.read(stream)?;
-                    }
-                }
-                changed = self.link_state.changed() => {
-                    changed.map_err(|_| CloseReason::Stopping)?;
-                    self.forget_link();
-                }
-                () = &mut timer => self.check_time()?,
+            poll_fn(|cx| self.poll_news(reader, interest, timer.as_mut(), cx)).await?;
+        }
+    }
+
+    /// Waits for the socket, for those who reach the client, and for the clock. Those who reach it tell of changes of the
+    /// link, too.
+    fn poll_news(
+        &mut self,
+        reader: &mut OwnedReadHalf,
+        interest: Option<Interest>,
+        timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), CloseReason>> {
+        let mut news = self.client.poll_changed(cx).is_ready();
+        if interest.is_some_and(Interest::is_readable) {
+            news |= self.poll_read(reader, cx)?.is_ready();
+        }
+        if interest.is_some_and(Interest::is_writable) {
+            let writable = reader.as_ref().poll_write_ready(cx).map_err(|_| CloseReason::Gone);
+            news |= writable?.is_ready();
+        }
+        if timer.poll(cx).is_ready() {
+            self.check_time()?;
+            news = true;
+        }
+        if news { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Has no buffers while there is nothing to read.
+    fn poll_read(
+        &mut self,
+        reader: &mut OwnedReadHalf,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), CloseReason>> {
+        ready!(reader.as_ref().poll_read_ready(cx)).map_err(|_| CloseReason::Gone)?;
+        buffers::reserve(&mut self.inbox, READ_CHUNK);
+        buffers::reserve(&mut self.scratch, READ_CHUNK);
+        match pin!(reader.read_buf(&mut self.inbox)).poll(cx) {
+            Poll::Ready(Ok(count)) => Poll::Ready(self.received(count)),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(CloseReason::Gone)),
+            Poll::Pending => {
+                self.give_back();
+                Poll::Pending
             }
         }
     }
 
     /// Does what can be done without waiting; whether more can be done at once.
     pub(super) fn turn(&mut self) -> Result<bool, CloseReason> {
-        let halted = self.drain();
-        let more = self.process()?;
-        self.forward()?;
-        self.flush()?;
-        let (ending, unsent) = {
-            let state = self.client.lock();
-            (state.outbox.ending(), state.outbox.unsent())
-        };
+        let now = Instant::now();
+        if std::mem::take(&mut self.stirred) {
+            self.active = now;
+        }
+        let halted = self.drain(now);
+        let more = self.process(now)?;
+        self.forward(now)?;
+        self.flush(now)?;
+        let Standing { ending, unsent, has_room, .. } = self.standing;
         match ending {
             Some(End::Now(reason)) => Err(reason),
             Some(End::AfterFlush(_)) => Ok(false),
-            None => Ok((halted && unsent < HIGH_WATER) || (more && self.has_room())),
+            None => Ok((halted && unsent < HIGH_WATER) || (more && has_room && !self.deaf)),
         }
-    }
-
-    /// Whether another request may be taken in.
-    fn has_room(&self) -> bool {
-        !self.deaf && self.client.lock().has_room(self.edge.config.limits.pipelined_requests)
     }
 
     /// What of the socket is to be waited for, and why the connection ends now that all is written.
     pub(super) fn interest(&self) -> (Option<Interest>, Option<CloseReason>) {
-        let (ending, unsent) = {
-            let outbox = &self.client.lock().outbox;
-            (outbox.ending(), outbox.unsent())
-        };
+        let Standing { ending, unsent, has_room, .. } = self.standing;
         let ending = match ending {
             Some(End::AfterFlush(reason)) if unsent == 0 => Some(reason),
             _ => None,
         };
-        let read = self.has_room().then_some(Interest::READABLE);
+        let read = (has_room && !self.deaf).then_some(Interest::READABLE);
         let write = (unsent > 0).then_some(Interest::WRITABLE);
         let both = match (read, write) {
             (Some(read), Some(write)) => Some(read | write),
@@ -232,20 +270,10 @@ impl Connection {
         (both, ending)
     }
 
-    fn read(&mut self, stream: &TcpStream) -> Result<(), CloseReason> {
-        buffers::reserve(&mut self.inbox, READ_CHUNK);
-        buffers::reserve(&mut self.scratch, READ_CHUNK);
-        match stream.try_read_buf(&mut self.inbox) {
-            Ok(n) => self.received(n),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(_) => Err(CloseReason::Gone),
-        }
-    }
-
     /// So many bytes have come into the inbox; none if the client has closed its side.
     pub(super) fn received(&mut self, count: usize) -> Result<(), CloseReason> {
         if count > 0 {
-            self.active = Instant::now();
+            self.stirred = true;
             self.heard = true;
             self.client.was_heard();
             self.edge.hub.metrics().bytes_received_count.add(count as u64);
@@ -257,7 +285,7 @@ impl Connection {
     }
 
     /// Gives the core, in order, what it is to have.
-    fn forward(&mut self) -> Result<(), CloseReason> {
+    fn forward(&mut self, now: Instant) -> Result<(), CloseReason> {
         if self.link_state.has_changed().map_err(|_| CloseReason::Stopping)? {
             self.link_state.mark_unchanged();
             self.forget_link();
@@ -266,7 +294,7 @@ impl Connection {
             return Err(CloseReason::Writable);
         }
         self.throttled = None;
-        while self.introduce() && self.admit()? {
+        while self.introduce() && !self.idle && self.admit(now)? {
             let next = self.client.lock().send_next();
             let Some((tag, job)) = next else { break };
             match self.send(tag, &job) {
@@ -278,37 +306,29 @@ impl Connection {
                 Err(Refused::NotForwarded(_)) => return Err(CloseReason::Malformed),
             }
         }
-        let (waits, in_flight) = {
-            let state = self.client.lock();
-            (state.pipeline.waits_for_core(), state.pipeline.in_flight())
-        };
-        self.gate.occupy(in_flight);
-        // A limit has a patience of its own.
-        let waits = waits.filter(|(_, sent)| *sent || self.throttled.is_none());
-        self.waiting = waits.map(|(tag, sent)| {
-            let before = self.waiting.filter(|before| before.tag == tag);
-            Waiting { tag, since: before.map_or_else(Instant::now, |before| before.since), sent }
-        });
         Ok(())
     }
 
     /// Whether limits let the next request pass. Those that are refused are answered here.
-    fn admit(&mut self) -> Result<bool, CloseReason> {
+    fn admit(&mut self, now: Instant) -> Result<bool, CloseReason> {
         let patience = self.edge.patience(self.timeout);
         if self.edge.throttle.is_nearly_full() {
             // Not while the client is locked: the applier locks them the other way round.
             self.edge.measure();
         }
+        let gate = self.gate.get_or_insert_with(|| {
+            Box::new(self.edge.throttle.gate(self.client.peer().ip().to_canonical(), self.session))
+        });
         let mut guard = self.client.lock();
         let state = &mut *guard;
         loop {
             let in_flight = state.pipeline.in_flight();
             let Some((tag, job)) = state.pipeline.peek_unsent() else { return Ok(true) };
             let brought = Brought { work: &job.work, bytes: job.body.len(), in_flight, patience };
-            match self.gate.check(brought, &mut job.progress) {
+            match gate.check(brought, &mut job.progress) {
                 Verdict::Pass => return Ok(true),
                 Verdict::Wait(time) => {
-                    self.throttled = Some(Instant::now() + time);
+                    self.throttled = Some(now + time);
                     return Ok(false);
                 }
                 Verdict::Refuse(refusal) => {
@@ -382,18 +402,36 @@ impl Connection {
         self.edge.forward((self.session, cxid, job.op), job.body.clone(), job.ids.to_vec(), ticket)
     }
 
-    /// Writes as much as the socket takes.
-    fn flush(&mut self) -> Result<(), CloseReason> {
-        let (count, released) = self.client.flush(0).map_err(|_| CloseReason::Gone)?;
+    /// Writes as much as the socket takes, and looks how things stand then.
+    fn flush(&mut self, now: Instant) -> Result<(), CloseReason> {
+        let mut state = self.client.lock();
+        let (count, released) = state.flush(0).map_err(|_| CloseReason::Gone)?;
+        self.standing = state.standing(self.edge.config.limits.pipelined_requests);
+        self.idle = state.pipeline.is_empty();
+        drop(state);
         if count > 0 {
             self.tally.sent(count);
-            self.active = Instant::now();
+            self.active = now;
+            self.edge.hub.metrics().response_bytes.add(count as u64);
         }
         self.edge.hub.count_released(released);
+        self.give_back();
+        if let Some(gate) = &mut self.gate {
+            gate.occupy(self.standing.in_flight);
+        }
+        // A limit has a patience of its own.
+        let waits = self.standing.waits.filter(|(_, sent)| *sent || self.throttled.is_none());
+        self.waiting = waits.map(|(tag, sent)| {
+            let before = self.waiting.filter(|before| before.tag == tag);
+            Waiting { tag, since: before.map_or(now, |before| before.since), sent }
+        });
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
         for buffer in [&mut self.scratch, &mut self.inbox] {
             buffers::give_back(buffer);
         }
-        Ok(())
     }
 
     pub(super) fn timeout_ms(&self) -> i32 {
@@ -438,8 +476,8 @@ impl Connection {
         if self.client.is_elsewhere() {
             return false;
         }
-        let state = self.client.lock();
-        (state.pipeline.is_stalled() && state.fences == 0) || (self.heard && !self.owner_known && !self.local)
+        (self.standing.is_stalled && self.client.lock().fences == 0)
+            || (self.heard && !self.owner_known && !self.local)
     }
 
     pub(super) fn check_time(&mut self) -> Result<(), CloseReason> {
@@ -449,7 +487,7 @@ impl Connection {
             // Nothing of it was necessarily done: a local session that was to become global is to ask again.
             self.upgrading = false;
         }
-        if self.client.take_written() {
+        if self.client.take_written() || self.stirred {
             self.active = now;
         }
         if self.active + self.timeout <= now {

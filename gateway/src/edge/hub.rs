@@ -216,6 +216,11 @@ impl Hub {
         }
     }
 
+    /// Tells all connections that something changed which concerns each of them.
+    pub(super) fn wake_all(&self) {
+        self.clients.read().slots.iter().flatten().for_each(|client| client.wake());
+    }
+
     /// All connections, in the order of their slots.
     pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
         self.clients.read().slots.iter().flatten().cloned().collect()

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::Edge;
+use super::client::Client;
 use super::connection::Connection;
 use super::handshake::{Greeting, Opened, Opening};
 use super::outbox::CloseReason;
@@ -87,7 +89,7 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
             let Some((stream, peer)) = accept(&listener, "client").await else { continue };
             let address = peer.ip().to_canonical();
             match Place::take(&edge, address) {
-                Ok(place) => drop(edge.tasks.spawn(serve_client(place, stream, peer))),
+                Ok(place) => welcome(place, stream, peer),
                 Err(limit) => {
                     edge.hub.metrics().connection_rejected.inc();
                     debug!(%peer, limit, "connection refused: the limit is reached");
@@ -131,43 +133,53 @@ fn reset(stream: &TcpStream) {
     stream.set_zero_linger().ok();
 }
 
-async fn serve_client(place: Place, stream: TcpStream, peer: SocketAddr) {
+fn welcome(place: Place, stream: TcpStream, peer: SocketAddr) {
     let edge = Arc::clone(&place.edge);
     let ids: Arc<[Id]> = Arc::from([remote_id(peer.ip())]);
-    let Some(client) = edge.hub.connect(peer, Arc::clone(&ids)) else {
-        return;
+    if let Some(client) = edge.hub.connect(peer, Arc::clone(&ids)) {
+        let handshake = shake_hands(Arc::clone(&edge), stream, Arc::clone(&client), ids);
+        edge.tasks.spawn(serve_client(place, client, handshake));
+    }
+}
+
+/// Serves a client until its connection ends. What only a handshake needs is behind a pointer, and given back when that
+/// is over: a connection that waits takes little more than what is kept of it.
+async fn serve_client(place: Place, client: Arc<Client>, handshake: Handshake) {
+    let reason = match handshake.await {
+        Ok((connection, stream)) => connection.run(stream).await,
+        Err(reason) => reason,
     };
-    let reason = if edge.stop.is_cancelled() {
-        CloseReason::Stopping
-    } else {
-        let deadline = Instant::now() + edge.config.limits.handshake_timeout;
-        let greeting = Greeting { edge: Arc::clone(&edge), client: Arc::clone(&client), ids };
-        let opening = Opening { greeting, stream, deadline };
-        serve_session(&edge, opening).await
-    };
+    let edge = &place.edge;
     edge.hub.disconnect(&client);
     if !matches!(reason, CloseReason::Gone | CloseReason::ClosedByClient) {
         edge.hub.metrics().connection_drop_count.inc();
     }
     let session = format_args!("{:#x}", client.session());
-    debug!(%peer, session, ?reason, "connection ended");
+    debug!(peer = %client.peer(), session, ?reason, "connection ended");
 }
 
-async fn serve_session(edge: &Edge, opening: Opening) -> CloseReason {
-    let Some(counted) = Counted::take(&edge.admission.handshakes, edge.config.limits.max_handshakes) else {
-        edge.hub.metrics().connection_rejected.inc();
-        reset(&opening.stream);
-        return CloseReason::Refused;
-    };
-    // Boxed, so that what a handshake needs is given back when it is over.
-    let Some(opened) = edge.stop.run_until_cancelled(Box::pin(opening.open())).await else {
-        return CloseReason::Stopping;
-    };
-    drop(counted);
-    match opened {
-        Opened::Over(reason) => reason,
-        Opened::Session(established, stream) => Box::new(Connection::new(established)).run(stream).await,
-    }
+/// What comes before a session: a connection, or why there is none.
+type Handshake = Pin<Box<dyn Future<Output = Result<(Box<Connection>, TcpStream), CloseReason>> + Send>>;
+
+fn shake_hands(edge: Arc<Edge>, stream: TcpStream, client: Arc<Client>, ids: Arc<[Id]>) -> Handshake {
+    Box::pin(async move {
+        let Some(_counted) = Counted::take(&edge.admission.handshakes, edge.config.limits.max_handshakes)
+        else {
+            edge.hub.metrics().connection_rejected.inc();
+            reset(&stream);
+            return Err(CloseReason::Refused);
+        };
+        let deadline = Instant::now() + edge.config.limits.handshake_timeout;
+        let opening =
+            Opening { greeting: Greeting { edge: Arc::clone(&edge), client, ids }, stream, deadline };
+        match edge.stop.run_until_cancelled(opening.open()).await {
+            Some(Opened::Session(established, stream)) => {
+                Ok((Box::new(Connection::new(established)), stream))
+            }
+            Some(Opened::Over(reason)) => Err(reason),
+            None => Err(CloseReason::Stopping),
+        }
+    })
 }
 
 /// Answers four-letter words and HTTP on the admin port until the edge stops.

@@ -12,6 +12,7 @@
 //! lock, before the write's own answer. Reads hold the read lock from the first look at the tree until their answers
 //! are queued. Hence what stands in the outbox never goes back in time.
 
+mod bell;
 mod buffers;
 mod claim;
 mod client;

@@ -33,8 +33,11 @@ pub(super) async fn follow(edge: Arc<Edge>) {
                 // Again and again: somebody may just have come in.
                 edge.hub.close_all(CloseReason::TooOld);
             }
-            if let Ok(Err(_)) = timeout(LOOK, link.changed()).await {
-                break;
+            if let Ok(changed) = timeout(LOOK, link.changed()).await {
+                edge.hub.wake_all();
+                if changed.is_err() {
+                    break;
+                }
             }
         }
     })

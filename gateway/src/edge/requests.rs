@@ -7,6 +7,7 @@ use palisade_store::DataTree;
 use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
 use palisade_wire::{DecodeError, ErrorCode, Id, OpCode, Reader, SessionId, Writer, Zxid, frame};
 use parking_lot::RwLockReadGuard;
+use tokio::time::Instant;
 
 use super::Edge;
 use super::client::{Client, HIGH_WATER};
@@ -86,11 +87,20 @@ struct Answers<'a> {
     out: &'a mut BytesMut,
     count: u64,
     last: (OpCode, i32, Zxid),
+    now: Instant,
+    /// Whether there was room for another request, and nothing was queued since.
+    has_room: bool,
 }
 
 impl<'a> Answers<'a> {
-    fn new(edge: &'a Edge, client: &'a Client, session: SessionId, out: &'a mut BytesMut) -> Self {
-        Self { edge, client, session, tree: None, out, count: 0, last: (OpCode::Ping, -1, Zxid(-1)) }
+    fn new(
+        edge: &'a Edge,
+        (client, session): (&'a Client, SessionId),
+        out: &'a mut BytesMut,
+        now: Instant,
+    ) -> Self {
+        let last = (OpCode::Ping, -1, Zxid(-1));
+        Self { edge, client, session, tree: None, out, count: 0, last, now, has_room: false }
     }
 
     fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
@@ -137,6 +147,8 @@ impl<'a> Answers<'a> {
 
     /// In steps, between which the replica may change, so that nobody waits for a client that has very many.
     fn set_watches(&mut self, xid: i32, watches: &SetWatches<'_>, ids: &[Id]) {
+        // It may fill the outbox, and it may end the connection.
+        self.has_room = false;
         let hub = &self.edge.hub;
         let budget = self.edge.config.limits.outbox_bytes / 2;
         let past = Past { recent: hub.recent(), budget };
@@ -175,11 +187,12 @@ impl<'a> Answers<'a> {
     fn publish(&mut self) {
         if !self.out.is_empty() {
             self.client.lock().outbox.append(self.out);
+            self.has_room = false;
         }
         self.tree = None;
         if self.count > 0 {
             self.edge.hub.stats().answered_at_once(self.count);
-            self.client.stats.answered_at_once(self.count, self.last);
+            self.client.stats.answered_at_once(self.count, self.last, self.now.into_std());
             self.count = 0;
         }
     }
@@ -260,6 +273,16 @@ impl Intake<'_> {
         }
         inbox.advance(4 + len);
         Ok(())
+    }
+
+    /// Whether another request may be taken in. What is answered at once takes no room until it is published.
+    fn has_room(&mut self, limits: &Limits) -> bool {
+        if !(self.answers.has_room && self.idle) {
+            let state = self.answers.client.lock();
+            self.answers.has_room = state.has_room(limits.pipelined_requests);
+            self.idle = state.pipeline.is_empty();
+        }
+        self.answers.has_room
     }
 
     fn is_idle(&mut self) -> bool {
@@ -409,8 +432,12 @@ fn peek_op(inbox: &[u8]) -> Option<i32> {
 impl Connection {
     /// Answers the requests at the head of the line that waited for their turn; whether it stopped because much is
     /// unsent.
-    pub(super) fn drain(&mut self) -> bool {
-        let mut answers = Answers::new(&self.edge, &self.client, self.session, &mut self.scratch);
+    pub(super) fn drain(&mut self, now: Instant) -> bool {
+        if self.idle {
+            return false;
+        }
+        let caller = (&*self.client, self.session);
+        let mut answers = Answers::new(&self.edge, caller, &mut self.scratch, now);
         loop {
             answers.publish();
             let mut state = self.client.lock();
@@ -427,13 +454,13 @@ impl Connection {
     }
 
     /// Takes requests out of the inbox while there is room; whether a whole one is left.
-    pub(super) fn process(&mut self) -> Result<bool, CloseReason> {
+    pub(super) fn process(&mut self, now: Instant) -> Result<bool, CloseReason> {
         let timeout_ms = self.timeout_ms();
         let limits = &self.edge.config.limits;
         let mut intake = Intake {
-            answers: Answers::new(&self.edge, &self.client, self.session, &mut self.scratch),
+            answers: Answers::new(&self.edge, (&self.client, self.session), &mut self.scratch, now),
             ids: &mut self.ids,
-            idle: false,
+            idle: self.idle,
             deaf: &mut self.deaf,
             received: 0,
             tally: &mut self.tally,
@@ -445,12 +472,13 @@ impl Connection {
         };
         let left = loop {
             let Some(len) = next_frame(&mut self.inbox, limits)? else { break false };
-            if *intake.deaf || !self.client.lock().has_room(limits.pipelined_requests) {
+            if *intake.deaf || !intake.has_room(limits) {
                 break true;
             }
             intake.take(&mut self.inbox, len)?;
         };
         intake.answers.publish();
+        self.idle = intake.idle;
         if intake.received > 0 {
             self.edge.hub.stats().received(intake.received);
             self.client.stats.received(intake.received);

@@ -192,12 +192,12 @@ impl ClientStats {
         *last = Last { op: Some(op), xid, zxid, at: Some(Instant::now()), took_ms, ..*last };
     }
 
-    /// Requests were answered at once; `last` is the last of them.
-    pub(super) fn answered_at_once(&self, count: u64, (op, xid, zxid): (OpCode, i32, Zxid)) {
+    /// Requests were answered at once, now; `last` is the last of them.
+    pub(super) fn answered_at_once(&self, count: u64, (op, xid, zxid): (OpCode, i32, Zxid), now: Instant) {
         self.sent.fetch_add(count, Relaxed);
         self.latency.add_instant(count);
         let mut last = self.last.lock();
-        *last = Last { op: Some(op), xid, zxid, at: Some(Instant::now()), took_ms: 0, ..*last };
+        *last = Last { op: Some(op), xid, zxid, at: Some(now), took_ms: 0, ..*last };
     }
 
     pub(crate) fn packets(&self) -> (u64, u64) {

@@ -52,7 +52,7 @@ pub(super) fn get_children(
     if watch {
         local.watches.lock().add_child(local.slot, path);
     }
-    out.write_vec(node.children(), |b, name| b.write_string(name));
+    out.write_vec(node.child_names(), |b, name| b.write_buffer(name));
     if with_stat {
         node.stat().encode(out);
     }

@@ -29,8 +29,8 @@ impl View {
     fn in_tree(tree: &DataTree, path: &str) -> Option<Self> {
         let node = tree.get(tree.find(path)?)?;
         Some(Self {
-            meta: node.meta,
-            acl: tree.acls().get(node.meta.acl).clone(),
+            meta: node.meta(),
+            acl: tree.acls().get(node.acl()).clone(),
             children: node.children().len(),
             data_len: node.data_len(),
             content_crc: node.content_crc,

@@ -110,10 +110,10 @@ impl SnapshotCursor {
         let Some(node) = tree.get(pending.id).filter(same) else {
             return;
         };
-        out.reserve(super::NODE_FIXED + node.path.len() + node.data_len());
-        out.write_string(&node.path);
-        out.write_opt_buffer(node.data.as_deref());
-        let meta = &node.meta;
+        out.reserve(super::NODE_FIXED + node.path_bytes().len() + node.data_len());
+        out.write_buffer(node.path_bytes());
+        out.write_opt_buffer(node.data());
+        let meta = node.meta();
         out.put_i64(meta.acl.in_snapshot());
         for long in [meta.czxid.0, meta.mzxid.0, meta.ctime, meta.mtime] {
             out.put_i64(long);
@@ -130,6 +130,6 @@ impl SnapshotCursor {
 /// Znodes created after `zxid` are left out.
 fn expand(tree: &DataTree, ids: &[NodeId], zxid: Zxid, open: &mut Vec<Pending>) {
     let nodes = ids.iter().filter_map(|id| Some((*id, tree.get(*id)?)));
-    let old = nodes.filter(|(_, node)| node.meta.czxid <= zxid);
+    let old = nodes.filter(|(_, node)| node.meta().czxid <= zxid);
     open.extend(old.map(|(id, node)| Pending { id, born: node.born }));
 }

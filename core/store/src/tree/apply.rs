@@ -4,7 +4,8 @@
 use palisade_wire::txn::{CreateTxn, Txn, TxnHeader};
 use palisade_wire::{Acl, ErrorCode, OpCode, SessionId, Zxid, path};
 
-use super::node::{Meta, Node, NodeId};
+use super::node::{Meta, NodeId};
+use super::packed::Node;
 use super::{Change, DataTree, Owner, PartOutcome, TxnOutcome, TxnResult};
 
 type Changes<'c> = dyn FnMut(Change<'_>) + 'c;
@@ -123,9 +124,9 @@ impl DataTree {
 
     fn remove(&mut self, id: NodeId, changes: &mut Changes<'_>) {
         if let Some(node) = self.unlink(id) {
-            self.quota_deleted(&node.path, node.data_len());
-            changes(Change::Deleted { path: &node.path, acl: self.acls.get(node.meta.acl) });
-            self.acls.release(node.meta.acl);
+            self.quota_deleted(node.path(), node.data_len());
+            changes(Change::Deleted { path: node.path(), acl: self.acls.get(node.acl()) });
+            self.acls.release(node.acl());
         }
     }
 
@@ -144,7 +145,7 @@ impl DataTree {
         self.replace_data(id, data, |meta| meta.data_set(version, header.zxid, header.time));
         self.quota_changed(path, data.map_or(0, <[u8]>::len) as i64 - old_len as i64, 0);
         if let Some(node) = self.get(id) {
-            changes(Change::DataChanged { path: shown(node), acl: self.acls.get(node.meta.acl) });
+            changes(Change::DataChanged { path: shown(node), acl: self.acls.get(node.acl()) });
         }
         self.stat_outcome(id)
     }
@@ -194,7 +195,7 @@ impl DataTree {
 
     fn tell_children_changed(&self, parent: NodeId, changes: &mut Changes<'_>) {
         if let Some(node) = self.get(parent) {
-            changes(Change::ChildrenChanged { path: shown(node), acl: self.acls.get(node.meta.acl) });
+            changes(Change::ChildrenChanged { path: shown(node), acl: self.acls.get(node.acl()) });
         }
     }
 
@@ -205,7 +206,7 @@ impl DataTree {
 }
 
 fn shown(node: &Node) -> &str {
-    if node.path.is_empty() { "/" } else { &node.path }
+    if node.path_bytes().is_empty() { "/" } else { node.path() }
 }
 
 const fn failed_part(code: ErrorCode) -> PartOutcome<'static> {

@@ -2,7 +2,8 @@
 
 use palisade_wire::Acl;
 
-use super::node::{Children, Meta, Node, NodeId, content_crc};
+use super::node::{Meta, NodeId};
+use super::packed::Node;
 use super::{DataTree, Owner};
 
 impl DataTree {
@@ -10,7 +11,7 @@ impl DataTree {
     pub(crate) fn find(&self, path: &str) -> Option<NodeId> {
         match path {
             "" | "/" => Some(NodeId::ROOT),
-            _ => self.index.find(path, &self.nodes),
+            _ => self.index.find(path.as_bytes(), &self.nodes),
         }
     }
 
@@ -26,8 +27,8 @@ impl DataTree {
         self.digest = self.digest.wrapping_add(node.digest());
         self.content_bytes += node.content_bytes();
         self.tracked.inserted(&node);
-        let owner = Owner::from_stored(node.meta.owner);
-        let is_root = node.path.is_empty();
+        let owner = node.owner();
+        let is_root = node.path_bytes().is_empty();
         let id = self.nodes.insert(node);
         match owner {
             Owner::Persistent => {}
@@ -40,10 +41,10 @@ impl DataTree {
         }
         if !is_root {
             if let Some(parent) = self.nodes.get_mut(parent) {
-                parent.children.get_or_insert_with(Box::default).0.push(id);
+                parent.add_child(id);
             }
             if let Some(node) = self.nodes.get(id) {
-                self.index.insert(&node.path, id);
+                self.index.insert(node.path_bytes(), id);
             }
         }
         id
@@ -55,14 +56,14 @@ impl DataTree {
         if id == NodeId::ROOT {
             return None;
         }
-        let path = &self.nodes.get(id)?.path;
+        let path = self.nodes.get(id)?.path_bytes();
         self.index.remove(path, &self.nodes);
         let node = self.nodes.remove(id)?;
         self.remove_child(node.parent, node.place);
         self.digest = self.digest.wrapping_sub(node.digest());
         self.content_bytes -= node.content_bytes();
         self.tracked.removed(&node);
-        match Owner::from_stored(node.meta.owner) {
+        match node.owner() {
             Owner::Persistent => {}
             Owner::Ephemeral(session) => {
                 self.ephemerals.remove(&(session, id));
@@ -76,14 +77,7 @@ impl DataTree {
 
     /// The last child moves to the place that becomes free.
     fn remove_child(&mut self, parent: NodeId, place: u32) {
-        let Some(parent) = self.nodes.get_mut(parent) else { return };
-        let Some(children) = parent.children.as_deref_mut() else { return };
-        children.0.swap_remove(place as usize);
-        let moved = children.0.get(place as usize).copied();
-        shrink(children);
-        if children.0.is_empty() {
-            parent.children = None;
-        }
+        let moved = self.nodes.get_mut(parent).and_then(|parent| parent.remove_child(place));
         if let Some(moved) = moved.and_then(|id| self.nodes.get_mut(id)) {
             moved.place = place;
         }
@@ -93,7 +87,7 @@ impl DataTree {
     pub(super) fn edit_meta(&mut self, id: NodeId, edit: impl FnOnce(&mut Meta)) {
         if let Some(node) = self.nodes.get_mut(id) {
             let before = node.digest();
-            edit(&mut node.meta);
+            edit_meta(node, edit);
             self.digest = self.digest.wrapping_sub(before).wrapping_add(node.digest());
         }
     }
@@ -102,12 +96,11 @@ impl DataTree {
     pub(super) fn replace_data(&mut self, id: NodeId, data: Option<&[u8]>, edit: impl FnOnce(&mut Meta)) {
         if let Some(node) = self.nodes.get_mut(id) {
             let (before, old_len) = (node.digest(), node.data_len());
-            set_exactly(&mut node.data, data);
-            node.content_crc = content_crc(&node.path, data);
-            edit(&mut node.meta);
+            node.set_data(data);
+            edit_meta(node, edit);
             self.digest = self.digest.wrapping_sub(before).wrapping_add(node.digest());
             self.content_bytes = self.content_bytes - old_len as u64 + node.data_len() as u64;
-            self.tracked.data_replaced(&node.path, old_len, node.data_len());
+            self.tracked.data_replaced(node.path(), old_len, node.data_len());
         }
     }
 
@@ -123,18 +116,8 @@ impl DataTree {
     }
 }
 
-/// Uses the allocation again if it fits.
-fn set_exactly(slot: &mut Option<Box<[u8]>>, data: Option<&[u8]>) {
-    match (slot.as_deref_mut(), data) {
-        (Some(old), Some(new)) if old.len() == new.len() => old.copy_from_slice(new),
-        _ => *slot = data.map(Into::into),
-    }
-}
-
-/// Gives memory back after a herd of children went, but not so eagerly that a queue pays for it on every change.
-fn shrink(children: &mut Children) {
-    let list = &mut children.0;
-    if list.capacity() > 64 && list.len() < list.capacity() / 4 {
-        list.shrink_to(list.len() * 2);
-    }
+fn edit_meta(node: &mut Node, edit: impl FnOnce(&mut Meta)) {
+    let mut meta = node.meta();
+    edit(&mut meta);
+    node.set_meta(&meta);
 }

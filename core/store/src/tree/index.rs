@@ -29,30 +29,30 @@ pub(super) struct PathIndex {
 }
 
 impl PathIndex {
-    pub(super) fn find(&self, path: &str, slab: &Slab) -> Option<NodeId> {
+    pub(super) fn find(&self, path: &[u8], slab: &Slab) -> Option<NodeId> {
         let hash = self.hash(path);
         self.table.find(Entry::spread(hash), |e| is(*e, hash, path, slab)).map(|e| e.id)
     }
 
     /// `path` must not be in the index.
-    pub(super) fn insert(&mut self, path: &str, id: NodeId) {
+    pub(super) fn insert(&mut self, path: &[u8], id: NodeId) {
         let hash = self.hash(path);
         self.table.insert_unique(Entry::spread(hash), Entry { hash, id }, |e| Entry::spread(e.hash));
     }
 
     /// Must be called while the znode is still in the slab.
-    pub(super) fn remove(&mut self, path: &str, slab: &Slab) {
+    pub(super) fn remove(&mut self, path: &[u8], slab: &Slab) {
         let hash = self.hash(path);
         if let Ok(entry) = self.table.find_entry(Entry::spread(hash), |e| is(*e, hash, path, slab)) {
             entry.remove();
         }
     }
 
-    fn hash(&self, path: &str) -> u32 {
+    fn hash(&self, path: &[u8]) -> u32 {
         (self.hasher.hash_one(path) >> 32) as u32
     }
 }
 
-fn is(entry: Entry, hash: u32, path: &str, slab: &Slab) -> bool {
-    entry.hash == hash && slab.get(entry.id).is_some_and(|node| &*node.path == path)
+fn is(entry: Entry, hash: u32, path: &[u8], slab: &Slab) -> bool {
+    entry.hash == hash && slab.get(entry.id).is_some_and(|node| node.path_bytes() == path)
 }

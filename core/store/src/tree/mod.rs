@@ -6,6 +6,7 @@ mod edit;
 mod index;
 mod node;
 mod outcome;
+mod packed;
 mod quota;
 mod read;
 mod slab;
@@ -20,7 +21,8 @@ pub use read::NodeRef;
 pub use tracked::Usage;
 
 pub(crate) use acls::{AclId, AclTable};
-pub(crate) use node::{Meta, Node, NodeId, content_crc, node_digest};
+pub(crate) use node::{Meta, NodeId, content_crc, node_digest};
+pub(crate) use packed::Node;
 
 use std::collections::{BTreeMap, BTreeSet};
 

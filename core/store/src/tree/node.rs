@@ -130,17 +130,17 @@ impl Meta {
 }
 
 /// CRC-32 of path and data: the part of a znode's digest that only setting data changes.
-pub(crate) fn content_crc(path: &str, data: Option<&[u8]>) -> u32 {
+pub(crate) fn content_crc(path: impl AsRef<[u8]>, data: Option<&[u8]>) -> u32 {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(path.as_bytes());
+    crc.update(path.as_ref());
     crc.update(data.unwrap_or_default());
     crc.finalize()
 }
 
 /// A znode's share of the tree digest (Apache `DigestCalculator`, version 2). Nothing below /zookeeper has any:
 /// those znodes may differ between replicas.
-pub(crate) fn node_digest(path: &str, content_crc: u32, meta: &Meta) -> u64 {
-    if path.starts_with("/zookeeper/") {
+pub(crate) fn node_digest(path: impl AsRef<[u8]>, content_crc: u32, meta: &Meta) -> u64 {
+    if path.as_ref().starts_with(b"/zookeeper/") {
         return 0;
     }
     let mut bytes = [0u8; 60];
@@ -167,73 +167,9 @@ impl NodeId {
     pub(crate) const ROOT: Self = Self(0);
 }
 
-/// Children in no particular order; each knows its place here.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Children(pub(crate) Vec<NodeId>);
-
-/// A znode: 120 bytes, its path and its data.
-#[derive(Clone, Debug)]
-pub(crate) struct Node {
-    /// Full path, "" for the root. Never changes.
-    pub(crate) path: Box<str>,
-    pub(crate) data: Option<Box<[u8]>>,
-    pub(crate) meta: Meta,
-    /// Behind a pointer because most znodes have none.
-    pub(crate) children: Option<Box<Children>>,
-    /// Of the root: itself.
-    pub(crate) parent: NodeId,
-    /// Index among the parent's children.
-    pub(crate) place: u32,
-    /// Distinguishes znodes that use the same slot one after the other.
-    pub(crate) born: u32,
-    /// [`content_crc`] of this znode.
-    pub(crate) content_crc: u32,
-}
-
-impl Node {
-    pub(crate) fn new(path: &str, data: Option<&[u8]>, meta: Meta) -> Self {
-        Self {
-            path: path.into(),
-            data: data.map(Into::into),
-            meta,
-            children: None,
-            parent: NodeId::ROOT,
-            place: 0,
-            born: 0,
-            content_crc: content_crc(path, data),
-        }
-    }
-
-    pub(crate) fn children(&self) -> &[NodeId] {
-        self.children.as_ref().map_or(&[], |c| &c.0)
-    }
-
-    pub(crate) fn data_len(&self) -> usize {
-        self.data.as_ref().map_or(0, |d| d.len())
-    }
-
-    /// What the node takes of the tree's size: its path and its data.
-    pub(crate) fn content_bytes(&self) -> u64 {
-        (self.path.len() + self.data_len()) as u64
-    }
-
-    pub(crate) fn digest(&self) -> u64 {
-        node_digest(&self.path, self.content_crc, &self.meta)
-    }
-
-    pub(crate) fn stat(&self) -> Stat {
-        self.meta.stat(self.data_len(), self.children().len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_node_is_small() {
-        assert_eq!(size_of::<Node>(), 120);
-    }
 
     #[test]
     fn owners_round_trip() {

@@ -54,7 +54,7 @@ impl DataTree {
         let Some(limited) = self.quotas.limit_over(path) else { return };
         let Some(id) = self.find(&format!("{QUOTA}{limited}/{STATS}")) else { return };
         let Some(node) = self.get(id) else { return };
-        let mut usage = Usage::parse(node.data.as_deref());
+        let mut usage = Usage::parse(node.data());
         usage.count = usage.count.wrapping_add(count);
         usage.bytes = usage.bytes.wrapping_add(bytes);
         self.replace_data(id, Some(usage.text().as_bytes()), |_| {});
@@ -62,7 +62,7 @@ impl DataTree {
 
     /// Finds the limits in a tree that was loaded, and counts what they limit.
     pub(crate) fn restore_quotas(&mut self) {
-        let nodes = self.nodes.iter().filter_map(|node| quota_node(&node.path));
+        let nodes = self.nodes.iter().filter_map(|node| quota_node(node.path()));
         let limits = nodes.filter(|(_, name)| *name == LIMITS);
         let limited: Vec<Box<str>> = limits.map(|(path, _)| path.into()).collect();
         for path in &limited {

@@ -3,7 +3,8 @@ use std::ops::Bound;
 
 use palisade_wire::{Acl, SessionId, Stat, Zxid};
 
-use super::node::{Node, NodeId};
+use super::node::NodeId;
+use super::packed::Node;
 use super::{AclTable, DataTree, Owner};
 
 /// One znode, borrowed from the tree.
@@ -43,7 +44,7 @@ impl DataTree {
     /// Paths of a session's ephemeral znodes, in an order that is the same on every call.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &str> {
         let all = (session, NodeId::ROOT)..=(session, NodeId(u32::MAX));
-        self.ephemerals.range(all).filter_map(|(_, id)| Some(&*self.get(*id)?.path))
+        self.ephemerals.range(all).filter_map(|(_, id)| Some(self.get(*id)?.path()))
     }
 
     /// Sessions that own at least one ephemeral znode, each once, ascending.
@@ -88,7 +89,7 @@ impl DataTree {
 
     /// The digest computed from scratch; equals [`DataTree::digest`]. For tests and audits: visits every znode.
     pub fn recompute_digest(&self) -> u64 {
-        let digest = |n: &Node| Node::new(&n.path, n.data.as_deref(), n.meta).digest();
+        let digest = |n: &Node| Node::new(n.path(), n.data(), n.meta()).digest();
         self.nodes.iter().map(digest).fold(0, u64::wrapping_add)
     }
 
@@ -113,17 +114,18 @@ impl DataTree {
     /// and znodes without children whose time to live has passed.
     pub fn reapable(&self, now_ms: i64, max_never_used_ms: i64, limit: usize) -> Vec<String> {
         let is_due = |node: &&Node| {
-            let age_ms = now_ms.saturating_sub(node.meta.mtime);
+            let meta = node.meta();
+            let age_ms = now_ms.saturating_sub(meta.mtime);
             node.children().is_empty()
-                && match Owner::from_stored(node.meta.owner) {
-                    Owner::Container if node.meta.cversion > 0 => true,
+                && match node.owner() {
+                    Owner::Container if meta.cversion > 0 => true,
                     Owner::Container => max_never_used_ms != 0 && age_ms > max_never_used_ms,
                     Owner::Ttl(ttl_ms) => ttl_ms != 0 && age_ms > ttl_ms,
                     Owner::Persistent | Owner::Ephemeral(_) => false,
                 }
         };
         let due = self.mortal.iter().filter_map(|id| self.get(*id)).filter(is_due);
-        due.take(limit).map(|node| node.path.to_string()).collect()
+        due.take(limit).map(|node| node.path().to_owned()).collect()
     }
 
     pub(crate) const fn acls(&self) -> &AclTable {
@@ -179,12 +181,12 @@ impl Eq for DataTree {}
 impl<'a> NodeRef<'a> {
     /// Full path; "/" for the root.
     pub fn path(&self) -> &'a str {
-        if self.node.path.is_empty() { "/" } else { &self.node.path }
+        if self.node.path_bytes().is_empty() { "/" } else { self.node.path() }
     }
 
     /// Data; null and empty are distinct.
     pub fn data(&self) -> Option<&'a [u8]> {
-        self.node.data.as_deref()
+        self.node.data()
     }
 
     /// Metadata as clients see it.
@@ -194,15 +196,20 @@ impl<'a> NodeRef<'a> {
 
     /// The access control list.
     pub fn acl(&self) -> &'a [Acl] {
-        self.tree.acls.get(self.node.meta.acl)
+        self.tree.acls.get(self.node.acl())
     }
 
     /// Names of the children, in no particular order.
     pub fn children(&self) -> impl ExactSizeIterator<Item = &'a str> + use<'a> {
+        self.child_names().map(|name| std::str::from_utf8(name).unwrap_or_default())
+    }
+
+    /// The same as bytes, for those who only pass them on.
+    pub fn child_names(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let Self { tree, node } = *self;
-        let prefix = node.path.len() + 1;
-        let name = move |id: &NodeId| tree.get(*id).and_then(|n| n.path.get(prefix..)).unwrap_or_default();
-        node.children().iter().map(name)
+        let prefix = node.path_bytes().len() + 1;
+        let name = move |id: &NodeId| tree.get(*id).and_then(|n| n.path_bytes().get(prefix..));
+        node.children().iter().map(move |id| name(id).unwrap_or_default())
     }
 
     /// Number of children.
@@ -212,27 +219,27 @@ impl<'a> NodeRef<'a> {
 
     /// What keeps it alive.
     pub fn owner(&self) -> Owner {
-        Owner::from_stored(self.node.meta.owner)
+        self.node.owner()
     }
 
     /// Transaction that created it.
-    pub const fn czxid(&self) -> Zxid {
-        self.node.meta.czxid
+    pub fn czxid(&self) -> Zxid {
+        self.node.meta().czxid
     }
 
     /// Transaction that last set its data.
-    pub const fn mzxid(&self) -> Zxid {
-        self.node.meta.mzxid
+    pub fn mzxid(&self) -> Zxid {
+        self.node.meta().mzxid
     }
 
     /// Transaction that last created or deleted a child.
-    pub const fn pzxid(&self) -> Zxid {
-        self.node.meta.pzxid
+    pub fn pzxid(&self) -> Zxid {
+        self.node.meta().pzxid
     }
 
     /// The stored `cversion`: number of children ever created, the next sequence number. The one in
     /// [`NodeRef::stat`] counts deletions too.
-    pub const fn created_children(&self) -> i32 {
-        self.node.meta.cversion
+    pub fn created_children(&self) -> i32 {
+        self.node.meta().cversion
     }
 }

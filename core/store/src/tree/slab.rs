@@ -1,4 +1,5 @@
-use super::node::{Node, NodeId};
+use super::node::NodeId;
+use super::packed::Node;
 
 /// Nodes per chunk. Chunks are never moved, so growth neither copies nor doubles.
 const CHUNK: usize = 1 << 10;
@@ -117,8 +118,8 @@ mod tests {
         let mut slab = Slab::default();
         let ids: Vec<_> = (0..2500).map(|i| slab.insert(node(&format!("/{i}")))).collect();
         let born = slab.get(ids[1500]).unwrap().born;
-        assert_eq!(&*slab.remove(ids[1500]).unwrap().path, "/1500");
-        assert_eq!(&*slab.remove(ids[7]).unwrap().path, "/7");
+        assert_eq!(slab.remove(ids[1500]).unwrap().path(), "/1500");
+        assert_eq!(slab.remove(ids[7]).unwrap().path(), "/7");
         assert!(slab.remove(ids[7]).is_none() && slab.get(ids[7]).is_none());
         assert_eq!((slab.len(), slab.iter().count()), (2498, 2498));
         assert_eq!(slab.insert(node("/x")), ids[7]);

@@ -1,7 +1,7 @@
 //! What stands in some sub-trees, kept up to date by every change: for those who serve or limit a part of a tree.
 
-use super::node::Node;
-use super::{DataTree, Owner};
+use super::DataTree;
+use super::packed::Node;
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,17 +30,17 @@ impl Tracked {
     }
 
     pub(super) fn inserted(&mut self, node: &Node) {
-        if self.has(&node.path) {
+        if self.has(node.path()) {
             self.usage.znodes += 1;
-            self.usage.ephemerals += usize::from(Owner::from_stored(node.meta.owner).is_ephemeral());
+            self.usage.ephemerals += usize::from(node.owner().is_ephemeral());
             self.usage.bytes += node.content_bytes();
         }
     }
 
     pub(super) fn removed(&mut self, node: &Node) {
-        if self.has(&node.path) {
+        if self.has(node.path()) {
             self.usage.znodes -= 1;
-            self.usage.ephemerals -= usize::from(Owner::from_stored(node.meta.owner).is_ephemeral());
+            self.usage.ephemerals -= usize::from(node.owner().is_ephemeral());
             self.usage.bytes -= node.content_bytes();
         }
     }

@@ -135,6 +135,11 @@ impl Behind {
         self.proxies.iter().for_each(Proxy::silence);
     }
 
+    /// How many bytes the gateway has sent to the core.
+    pub fn sent(&self) -> usize {
+        self.proxies.iter().map(Proxy::sent).sum()
+    }
+
     /// The network is well again.
     pub fn restore(&self) {
         self.proxies.iter().for_each(Proxy::restore);

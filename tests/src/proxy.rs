@@ -27,6 +27,8 @@ struct State {
     is_dropped: bool,
     ends: Vec<TcpStream>,
     requests: BTreeMap<i32, Vec<usize>>,
+    /// Bytes that clients have sent.
+    sent: usize,
 }
 
 impl Proxy {
@@ -67,6 +69,11 @@ impl Proxy {
     pub fn restore(&self) {
         let mut state = lock(&self.state);
         (state.is_cut, state.is_silent) = (false, false);
+    }
+
+    /// How many bytes clients have sent.
+    pub fn sent(&self) -> usize {
+        lock(&self.state).sent
     }
 
     /// The lengths of all requests of a type that clients have sent, in bytes.
@@ -132,6 +139,7 @@ fn connect(client: &TcpStream, server: &TcpStream, state: &Arc<Mutex<State>>) ->
     thread::spawn(move || {
         copy(from, to, |bytes| {
             frames.note(bytes, &shared);
+            lock(&shared).sent += bytes.len();
             wait_for_sound(&shared);
         });
     });

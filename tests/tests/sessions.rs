@@ -127,6 +127,40 @@ fn a_half_dead_connection_before_apaches_voters_leaves_its_session_where_its_cli
     leave_half_dead(Ensemble::apache());
 }
 
+/// 300 of them, or as many as `IDLE_SESSIONS` says.
+#[test]
+fn the_core_hears_nothing_of_sessions_that_only_live() {
+    /// Of one session, in what a gateway tells a leader of Apache's kind.
+    const TOUCHED: usize = 12;
+    let count = std::env::var("IDLE_SESSIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
+    let mut core = Ensemble::palisade();
+    let behind = core.gateway_behind_cut(101, &[]);
+    let mut first = Client::connect(&behind.address(), 40_000).unwrap();
+    first.get("/").unwrap();
+    let before = behind.sent();
+    let mut sessions: Vec<Client> =
+        (0..count).map(|_| Client::connect(&behind.address(), 40_000).unwrap()).collect();
+    // Until the gateway has spoken to the core a few times.
+    let (mut sent, mut spoke) = (0, 0);
+    wait_for("words of the gateway", || {
+        sessions.iter_mut().for_each(|session| session.ping().unwrap());
+        let now = behind.sent() - before;
+        spoke += usize::from(std::mem::replace(&mut sent, now) != now);
+        (spoke >= 6).then_some(())
+    });
+    println!("{sent} bytes were sent to the core while {count} sessions came and lived");
+    assert!(sent < count * TOUCHED, "{sent} bytes of {count} sessions");
+    // So it would be if the core knew them.
+    for (number, session) in sessions.iter_mut().enumerate() {
+        session.create(&format!("/session-{number}"), 1).unwrap();
+    }
+    let before = behind.sent();
+    wait_for("that the core hears of sessions", || {
+        sessions.iter_mut().for_each(|session| session.ping().unwrap());
+        (behind.sent() - before >= count * TOUCHED).then_some(())
+    });
+}
+
 /// A client moves to another gateway, and nobody tells the first one, which is late to meet a new leader.
 fn leave_half_dead(mut core: Ensemble) {
     let (left, gone_to) = (core.gateway_behind_cut(101, &[]), core.gateway(102, &[]));

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::compare::Compare;
 use crate::failure::Failure;
+use crate::neighbours::Neighbours;
 use crate::scenario::fanout::Fanout;
 use crate::scenario::floor;
 use crate::scenario::idle::Idle;
@@ -219,6 +220,8 @@ pub(crate) enum Command {
     },
     /// Run the same loads against Apache ZooKeeper and Palisade in turn, and print both and their ratio.
     Compare(Compare),
+    /// Measure what one tenant's storm of fine-grained locks does to another, on Apache ZooKeeper and on Palisade.
+    Neighbours(Neighbours),
 }
 
 /// Where to run, and where the results go.
@@ -408,7 +411,7 @@ impl Command {
                 let steady = Slow::readers(*connections as usize, *duration);
                 (Scenario::Slow(Slow { slow, slow_size, steady }), common)
             }
-            Self::EchoServer { .. } | Self::Compare(_) => return None,
+            Self::EchoServer { .. } | Self::Compare(_) | Self::Neighbours(_) => return None,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 mod config;
 mod experiment;
-mod launch;
+pub(crate) mod launch;
 mod measure;
 mod result;
 mod scale;

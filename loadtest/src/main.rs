@@ -7,6 +7,7 @@ mod env;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod neighbours;
 mod net;
 mod outcome;
 mod process;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
 fn text(env: &Env, command: &Command) -> Result<String, Failure> {
     let (scenario, common) = match command {
         Command::Compare(compare) => return compare::run(env, compare),
+        Command::Neighbours(args) => return neighbours::run(env, args),
         Command::EchoServer { length } => return floor::serve(*length).map(|()| String::new()),
         command => command.scenario().ok_or_else(|| Failure::Before("no scenario is given".into()))?,
     };

@@ -121,6 +121,33 @@ fn both_sides_are_compared() {
     assert!(read("compare.html").contains("<svg ") && read("get-1.svg").starts_with("<svg "));
 }
 
+/// Of one address, the default: locks with parents of their own in a second, and at once.
+const LOCK_BUDGET: f64 = 250.0;
+
+#[test]
+fn a_storm_of_locks_is_limited_and_strands_nothing() {
+    let folder = Folder::new();
+    let (json, palisade) = (folder.path().join("result.json"), tools::palisade());
+    let [json, palisade] = [&json, &palisade].map(|path| path.display().to_string());
+    let line = "neighbours --without-apache --clients 20 --locks 600 --writes 50 --duration 1 --rounds 1";
+    let output = loadtest(line, &["--palisade", &palisade, "--json", &json]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    let result: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    for variant in ["Palisade, limits off", "Palisade"] {
+        let figure = |name: &str| result[variant][name][0].as_f64().unwrap();
+        assert_eq!(figure("locks left behind"), 0.0, "{result:#}");
+        assert!(figure("elections, terms/s") > 0.0 && figure("orders locked, locks/s") > 0.0, "{result:#}");
+        assert!(figure("discovery's write p99, beside, ms") > 0.0, "{result:#}");
+        assert_eq!(result[variant]["top names"], "/scheduling/orders", "{result:#}");
+    }
+    let limited = |name: &str| result["Palisade"][name][0].as_f64().unwrap();
+    let seconds = limited("the storm's time, s");
+    // At first nobody knows what they are.
+    let most = LOCK_BUDGET * (seconds + 1.0) + 150.0;
+    assert!(limited("orders locked, locks/s") * seconds <= most, "{result:#}");
+}
+
 #[test]
 fn what_cannot_work_is_said_in_one_line() {
     let mut core = Core::start();

@@ -1,11 +1,14 @@
-//! The heaviest of very many, in bounded memory (Space-Saving: Metwally, Agrawal, El Abbadi 2005).
+//! The heaviest of very many, in bounded memory (after Space-Saving: Metwally, Agrawal, El Abbadi 2005).
 
+use std::cmp::Ordering;
 use std::hash::Hash;
 
 use rustc_hash::FxHashMap;
 
 /// Keys that are kept: whoever has more than one part in so many of the whole load is among them.
 const KEPT: usize = 256;
+/// Keys among which those are chosen: as many again, so that choosing costs little for each that is new.
+const MOST: usize = 2 * KEPT;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,16 +44,24 @@ struct Entry {
     inherited: u64,
 }
 
-/// The load of the heaviest keys. A key that is not kept takes the place of the lightest and inherits its weight, so
-/// that no heavy one is missed however late it comes; its own load is told without that.
+impl Entry {
+    const fn weight(&self) -> u64 {
+        self.load.weight() + self.inherited
+    }
+}
+
+/// The load of the heaviest keys. A new key inherits the weight of the heaviest that was forgotten, so that no heavy one
+/// is missed however late it comes; its own load is told without that.
 #[derive(Debug)]
 pub(super) struct Sketch<K> {
     entries: FxHashMap<K, Entry>,
+    /// The largest weight that was forgotten.
+    forgotten: u64,
 }
 
 impl<K> Default for Sketch<K> {
     fn default() -> Self {
-        Self { entries: FxHashMap::default() }
+        Self { entries: FxHashMap::default(), forgotten: 0 }
     }
 }
 
@@ -60,15 +71,28 @@ impl<K: Clone + Eq + Hash> Sketch<K> {
             entry.load = entry.load.plus(load);
             return;
         }
-        let mut inherited = 0;
-        if self.entries.len() >= KEPT {
-            let lightest = self.entries.iter().min_by_key(|(_, entry)| entry.load.weight() + entry.inherited);
-            if let Some((key, entry)) = lightest.map(|(key, entry)| (key.clone(), *entry)) {
-                inherited = entry.load.weight() + entry.inherited;
-                self.entries.remove(&key);
-            }
+        if self.entries.len() >= MOST {
+            self.forget_the_light();
         }
-        self.entries.insert(key, Entry { load, inherited });
+        self.entries.insert(key, Entry { load, inherited: self.forgotten });
+    }
+
+    fn forget_the_light(&mut self) {
+        let mut weights: Vec<u64> = self.entries.values().map(Entry::weight).collect();
+        let (_, lightest_kept, _) = weights.select_nth_unstable(MOST - KEPT);
+        let limit = *lightest_kept;
+        self.forgotten = limit;
+        // Of those that weigh as much as the limit, as many as there is room for.
+        let mut room = KEPT - self.entries.values().filter(|entry| entry.weight() > limit).count();
+        self.entries.retain(|_, entry| match entry.weight().cmp(&limit) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal if room > 0 => {
+                room -= 1;
+                true
+            }
+            Ordering::Equal => false,
+        });
     }
 
     /// At most `limit`, the heaviest first.
@@ -95,7 +119,7 @@ mod tests {
                 sketch.add(u32::MAX, Load { refusals: 1, ..one });
             }
         }
-        assert_eq!(sketch.entries.len(), KEPT);
+        assert!((KEPT..=MOST).contains(&sketch.entries.len()));
         let (heaviest, load) = sketch.heaviest(1)[0];
         assert_eq!(heaviest, u32::MAX);
         assert!((900..=1000).contains(&load.ops) && load.refusals == load.ops, "{load:?}");

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::compare::launch::{Limits, VOTERS};
+
 /// Ports of one server on 127.0.0.1.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
@@ -12,6 +14,26 @@ pub(super) struct Ports {
     pub(super) election: u16,
     /// Where `srvr` is answered: the client port, or the admin port of a Palisade voter.
     pub(super) status: u16,
+}
+
+/// Whose server for clients it is, if it is Palisade's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Front {
+    tenant: &'static str,
+    root: &'static str,
+    limits: Limits,
+}
+
+/// The one of all comparisons: everybody's.
+pub(super) const COMPARED: Front = Front { tenant: "compare", root: "/", limits: Limits::Default };
+
+/// Those of two tenants.
+pub(super) fn tenants(limits: Limits) -> [Front; 2] {
+    [("discovery", "/tenants/discovery"), ("scheduling", "/tenants/scheduling")].map(|(tenant, root)| Front {
+        tenant,
+        root,
+        limits,
+    })
 }
 
 /// What both sides have in common, and so what makes them comparable: both flush each write before it counts.
@@ -26,12 +48,11 @@ pub(super) fn voter(data: &Path, voters: &[Ports]) -> String {
     text
 }
 
-/// The `zoo.cfg` of an Apache server: `own` is its ports, the last of `servers` is the observer.
+/// The `zoo.cfg` of an Apache server: `own` is its ports, those of `servers` behind the voters are observers.
 pub(super) fn apache(data: &Path, servers: &[Ports], own: Ports, observes: bool) -> String {
     let mut text = format!("{COMMON}dataDir={}\n", data.display());
-    let observer = servers.len();
     for (id, ports) in (1..).zip(servers) {
-        member(&mut text, id, *ports, if id == observer { "observer" } else { "participant" });
+        member(&mut text, id, *ports, if id > VOTERS { "observer" } else { "participant" });
     }
     if observes {
         text.push_str("peerType=observer\n");
@@ -44,17 +65,24 @@ pub(super) fn apache(data: &Path, servers: &[Ports], own: Ports, observes: bool)
 }
 
 /// The TOML file of a gateway. It tells all watchers at once, as Apache does, not in waves.
-pub(super) fn gateway(data: &Path, voters: &[Ports], client: u16, admin: u16) -> String {
+pub(super) fn gateway(data: &Path, voters: &[Ports], own: Ports, (id, front): (usize, &Front)) -> String {
+    let Front { tenant, root, limits } = front;
+    let Ports { status: client, quorum: admin, .. } = own;
+    let off = |limit| format!("[throttle.{limit}]\nmode = \"off\"\n");
+    let throttle: String = match limits {
+        Limits::Default => String::new(),
+        Limits::Off => ["writes", "write_bytes", "locks", "lock_parents", "in_flight"].map(off).concat(),
+    };
     let voters: Vec<String> = voters.iter().map(|ports| format!("\"127.0.0.1:{}\"", ports.quorum)).collect();
     format!(
-        "id = 101\n\
-         [tenant]\nname = \"compare\"\n\
+        "id = {id}\n\
+         [tenant]\nname = \"{tenant}\"\nroot = \"{root}\"\n\
          [client]\naddress = \"127.0.0.1:{client}\"\n\
          [core]\nvoters = [{}]\n\
          [storage]\ndata_dir = \"{}\"\nsnap_count = 100000\n\
          [notifications]\nrate = 0\n\
          [throttle.connections]\nmode = \"off\"\n\
-         [admin]\naddress = \"127.0.0.1:{admin}\"\n",
+         [admin]\naddress = \"127.0.0.1:{admin}\"\n{throttle}",
         voters.join(", "),
         data.display()
     )
@@ -90,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_apache_server_observes() {
+    fn apache_servers_behind_the_voters_observe() {
         let servers = ports(4);
         let voter = apache(Path::new("/a"), &servers, servers[1], false);
         assert!(
@@ -103,7 +131,12 @@ mod tests {
 
     #[test]
     fn a_gateway_follows_all_voters() {
-        let text = gateway(Path::new("/g"), &ports(3), 7, 8);
+        let text = gateway(
+            Path::new("/g"),
+            &ports(3),
+            Ports { quorum: 8, election: 9, status: 7 },
+            (101, &COMPARED),
+        );
         assert!(text.contains("voters = [\"127.0.0.1:100\", \"127.0.0.1:101\", \"127.0.0.1:102\"]\n"));
         assert!(paced(&text, 7).contains("[notifications]\nrate = 7\nreread_rate = 7\n"));
         assert!(text.contains("address = \"127.0.0.1:7\"\n") && text.contains("data_dir = \"/g\"\n"));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::compare::config::{self, Ports};
+use crate::compare::config::{self, Front, Ports};
 use crate::env::Env;
 use crate::failure::Failure;
 use crate::process::Process;
@@ -20,7 +20,7 @@ use crate::usage::Servers;
 
 const JARS: &str = "/usr/share/java";
 /// How many voters there are. The server for the clients comes after them.
-pub(super) const VOTERS: usize = 3;
+pub(crate) const VOTERS: usize = 3;
 /// How long a side may take until all its servers serve.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long one server may take to answer `srvr`.
@@ -48,6 +48,15 @@ impl Side {
     }
 }
 
+/// Of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limits {
+    /// As they are if nobody says anything.
+    Default,
+    /// None on requests.
+    Off,
+}
+
 /// How to start one server, and the process once it runs.
 #[derive(Debug)]
 struct Server {
@@ -60,9 +69,9 @@ struct Server {
 
 /// Three voters and the server that clients connect to. Dropping it kills them and removes their folder.
 #[derive(Debug)]
-pub(super) struct Ensemble {
+pub(crate) struct Ensemble {
     side: Side,
-    /// The last one is for clients. Dropped before the folder is.
+    /// Those behind the voters are for clients. Dropped before the folder is.
     servers: Vec<Server>,
     _folder: TempDir,
 }
@@ -70,38 +79,47 @@ pub(super) struct Ensemble {
 impl Ensemble {
     /// Starts a side with nothing in it, and waits until all its servers serve.
     pub(super) fn start(env: &Env, side: Side, palisade: &Path) -> Result<Self, Failure> {
+        Self::with_fronts(env, side, palisade, &[config::COMPARED])
+    }
+
+    /// The same with a server for each of two tenants, discovery and scheduling, of which Palisade's see a sub-tree each.
+    pub(crate) fn tenants(env: &Env, side: Side, palisade: &Path, limits: Limits) -> Result<Self, Failure> {
+        Self::with_fronts(env, side, palisade, &config::tenants(limits))
+    }
+
+    fn with_fronts(env: &Env, side: Side, palisade: &Path, fronts: &[Front]) -> Result<Self, Failure> {
         env.progress.phase(&format!("starting {}", side.name()), 1);
         let folder = TempDir::with_prefix(format!("palisade-compare-{}-", side.name()))?;
-        let ports = free_ports(VOTERS + 1)?;
+        let ports = free_ports(VOTERS + fronts.len())?;
         let servers = match side {
             Side::Apache => apache(folder.path(), &ports)?,
-            Side::Palisade => palisade_servers(palisade, folder.path(), &ports)?,
+            Side::Palisade => palisade_servers(palisade, folder.path(), &ports, fronts)?,
         };
         let mut ensemble = Self { side, servers, _folder: folder };
-        (0..=VOTERS).try_for_each(|n| ensemble.restart(n))?;
+        (0..ensemble.servers.len()).try_for_each(|n| ensemble.restart(n))?;
         ensemble.wait_until_serving(env)?;
         Ok(ensemble)
     }
 
     /// Fails unless everything that both sides need is installed.
-    pub(super) fn check(palisade: &Path) -> Result<(), Failure> {
+    pub(crate) fn check(palisade: &Path) -> Result<(), Failure> {
         class_path(Path::new(JARS))?;
         check_java()?;
         binary(palisade).map(|_| ())
     }
 
-    /// Where clients connect.
-    fn address(&self) -> SocketAddr {
-        let port = self.servers.last().map_or(0, |server| server.ports.status);
-        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-    }
-
     /// A site at the server for the clients, with the given servers watched.
     pub(super) fn site(&self, watched: &[usize]) -> Site {
+        self.site_at(VOTERS, watched)
+    }
+
+    /// A site at one of several servers for the clients, with the given servers watched.
+    pub(crate) fn site_at(&self, front: usize, watched: &[usize]) -> Site {
+        let port = self.servers.get(front).map_or(0, |server| server.ports.status);
         let pid =
             |n: &usize| self.servers.get(*n).and_then(|server| server.process.as_ref()).map(Process::pid);
         Site {
-            targets: vec![self.address()],
+            targets: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
             root: "/palisade-loadtest".into(),
             session_timeout: SESSION_TIMEOUT,
             servers: Servers { pids: watched.iter().filter_map(pid).collect(), upstream: Vec::new() },
@@ -124,8 +142,13 @@ impl Ensemble {
         voters.map(|server| SocketAddr::from((Ipv4Addr::LOCALHOST, server.ports.quorum))).collect()
     }
 
+    /// Where a server for the clients is monitored; none at Apache's.
+    pub(crate) fn admin(&self, front: usize) -> Option<u16> {
+        self.servers.get(front).filter(|_| self.side == Side::Palisade).map(|server| server.ports.quorum)
+    }
+
     /// The voter that leads.
-    pub(super) fn leader(&self) -> Result<usize, Failure> {
+    pub(crate) fn leader(&self) -> Result<usize, Failure> {
         let leads = |n: &usize| {
             self.servers.get(*n).is_some_and(|server| mode(server.ports.status).as_deref() == Some("leader"))
         };
@@ -211,7 +234,12 @@ fn apache(folder: &Path, ports: &[Ports]) -> Result<Vec<Server>, Failure> {
     (1..).zip(ports).map(server).collect()
 }
 
-fn palisade_servers(palisade: &Path, folder: &Path, ports: &[Ports]) -> Result<Vec<Server>, Failure> {
+fn palisade_servers(
+    palisade: &Path,
+    folder: &Path,
+    ports: &[Ports],
+    fronts: &[Front],
+) -> Result<Vec<Server>, Failure> {
     let program: OsString = binary(palisade)?.into();
     let (voters, gateways) = ports.split_at(VOTERS);
     let mut servers = Vec::with_capacity(ports.len());
@@ -222,11 +250,11 @@ fn palisade_servers(palisade: &Path, folder: &Path, ports: &[Ports]) -> Result<V
         let name = format!("voter {id}");
         servers.push(Server { name, program: program.clone(), arguments, ports: *own, process: None });
     }
-    for own in gateways {
-        let text = |data: &Path| config::gateway(data, voters, own.status, own.quorum);
-        let file = write_config(folder, VOTERS + 1, "gateway.toml", text)?;
+    for (n, (own, front)) in (1..).zip(gateways.iter().zip(fronts)) {
+        let text = |data: &Path| config::gateway(data, voters, *own, (100 + n, front));
+        let file = write_config(folder, VOTERS + n, "gateway.toml", text)?;
         let arguments = vec!["gateway".into(), "--config".into(), file.into()];
-        let name = "gateway".to_owned();
+        let name = format!("gateway {n}");
         servers.push(Server { name, program: program.clone(), arguments, ports: *own, process: None });
     }
     Ok(servers)

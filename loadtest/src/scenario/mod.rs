@@ -4,6 +4,7 @@ pub(crate) mod fanout;
 pub(crate) mod floor;
 pub(crate) mod idle;
 pub(crate) mod lock;
+pub(crate) mod orders;
 pub(crate) mod outage;
 pub(crate) mod requests;
 pub(crate) mod slow;

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::clients::{compiled_c, compiled_java};
+use crate::ensemble::Ensemble;
 use crate::folder::Folder;
 use crate::process::Process;
 use crate::proxy::Proxy;
@@ -53,19 +54,51 @@ pub fn curator_tour(target: &mut Target) {
     run(&folder, "java".as_ref(), &arguments, &proxy, target);
 }
 
-/// Runs a program to its end, and does what it asks.
+/// A gateway is cut off from its core under Java's clients.
+#[track_caller]
+pub fn outage_in_java(core: &mut Ensemble) {
+    let folder = Folder::new();
+    let arguments = compiled_java("Outage", &["zookeeper", "slf4j-nop"], &folder);
+    outage(core, &folder, "java".as_ref(), arguments);
+}
+
+/// The same under kazoo's.
+#[track_caller]
+pub fn outage_in_python(core: &mut Ensemble) {
+    let script = tools::clients().join("outage.py").into();
+    outage(core, &Folder::new(), tools::python().as_os_str(), vec![script]);
+}
+
+#[track_caller]
+fn outage(core: &mut Ensemble, folder: &Folder, program: &OsStr, mut arguments: Vec<OsString>) {
+    let behind = core.gateway_behind_cut(101, &[]);
+    let elsewhere = core.gateway(102, &[]);
+    arguments.extend([behind.address(), elsewhere.address()].map(OsString::from));
+    serve(folder, program, &arguments, |request| match request {
+        "cut" => behind.silence(),
+        "restore" => behind.restore(),
+        other => panic!("a client asks: please {other}"),
+    });
+}
+
 #[track_caller]
 fn run(folder: &Folder, program: &OsStr, arguments: &[OsString], proxy: &Proxy, target: &mut Target) {
+    serve(folder, program, arguments, |request| match request {
+        "cut" => proxy.cut(),
+        "restore" => proxy.restore(),
+        "restart" => target.restart(),
+        other => panic!("a client asks: please {other}"),
+    });
+}
+
+/// Runs a program to its end, and does what it asks.
+#[track_caller]
+fn serve(folder: &Folder, program: &OsStr, arguments: &[OsString], mut grant: impl FnMut(&str)) {
     let mut process = Process::spawn("client", folder.path(), program, arguments);
     let mut input = process.stdin().expect("the standard input is taken once");
     for asked in 0.. {
         let Some(request) = next_request(&mut process, asked) else { break };
-        match request.as_str() {
-            "cut" => proxy.cut(),
-            "restore" => proxy.restore(),
-            "restart" => target.restart(),
-            other => panic!("a client asks: please {other}"),
-        }
+        grant(&request);
         // A program that ended instead of reading is judged by its status.
         let _ = writeln!(input, "done");
     }

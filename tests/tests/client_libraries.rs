@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use palisade_tests::clients;
+use palisade_tests::ensemble::Ensemble;
 use palisade_tests::faults::{self, Library};
 use palisade_tests::target::Target;
 
@@ -102,4 +103,19 @@ fn rewatch_in_c(target: &mut Target) {
 fn rewatch_in_python(target: &mut Target) {
     let requests = faults::rewatch(target, Library::Python, WATCHES).requests(SET_WATCHES);
     assert!(requests.is_empty(), "{requests:?}");
+}
+
+#[test]
+fn java_clients_outlive_an_outage() {
+    faults::outage_in_java(&mut Ensemble::palisade());
+}
+
+#[test]
+fn kazoo_clients_outlive_an_outage() {
+    faults::outage_in_python(&mut Ensemble::palisade());
+}
+
+#[test]
+fn kazoo_clients_outlive_an_outage_of_apaches_voters() {
+    faults::outage_in_python(&mut Ensemble::apache());
 }

@@ -189,6 +189,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// Bytes of events queued towards one client; a slower reader is closed.
     pub outbox_bytes: usize,
+    /// The same for all clients together: beyond, those who leave more than 64 KiB unread are closed.
+    pub total_outbox_bytes: usize,
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
     pub pipelined_requests: usize,
     /// Watches of one connection: more are refused with BADARGUMENTS. Who registers more than this again after a
@@ -285,6 +287,7 @@ impl Default for Limits {
             max_handshakes: 10_000,
             handshake_timeout: Duration::from_secs(10),
             outbox_bytes: 16 << 20,
+            total_outbox_bytes: 512 << 20,
             pipelined_requests: 1_000,
             watches: 500_000,
             total_watches: 20_000_000,
@@ -447,6 +450,7 @@ impl Config {
         check.range("limits.max_handshakes", l.max_handshakes, 1, 1_000_000);
         check.span("limits.handshake_timeout", l.handshake_timeout, 10 * MILLI, HOUR);
         check.range("limits.outbox_bytes", l.outbox_bytes, 64 << 10, 4 << 30);
+        check.range("limits.total_outbox_bytes", l.total_outbox_bytes, 1 << 20, 64 << 30);
         check.range("limits.pipelined_requests", l.pipelined_requests, 1, 1_000_000);
         check.range("limits.watches", l.watches, 1, 100_000_000);
         check.range("limits.total_watches", l.total_watches, 1, 1_000_000_000);

@@ -95,7 +95,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
         duration: Duration,
     },
-    /// Register watches that never fire.
+    /// Register very many watches, of which few fire.
     Watches {
         #[command(flatten)]
         common: Common,

@@ -4,9 +4,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use palisade_watch::check::{Change, Seen, Watch, check};
@@ -81,15 +82,55 @@ pub fn run(addresses: &[String], size: Size, seed: u64) -> Tally {
             parts.into_iter().flat_map(|part| part.join().expect("a thread of watchers")).collect();
         (writer.history, watchers)
     });
+    judge(&history, &watchers, false)
+}
+
+fn judge(history: &[Change], watchers: &[Watcher], merging: bool) -> Tally {
     let mut tally = Tally::default();
     for watcher in watchers {
-        if let Err(violation) = check(&history, &watcher.seen, false) {
+        if let Err(violation) = check(history, &watcher.seen, merging) {
             panic!("session {:#x}: {violation:?}\n{:#?}", watcher.session, watcher.seen);
         }
         tally.events += watcher.seen.iter().filter(|seen| matches!(seen, Seen::Event(_))).count();
         tally.reconnects += watcher.seen.iter().filter(|seen| matches!(seen, Seen::Connected)).count();
     }
     tally
+}
+
+/// Lets one znode change `rate` times a second while all watch it lastingly, and checks what they saw. `merging` says
+/// whether a change of data may be told by the next one.
+///
+/// # Panics
+/// Somebody was told wrongly, or not at all.
+#[track_caller]
+pub fn burst(address: &str, size: Size, rate: usize, merging: bool) -> Tally {
+    let mut writer = Writer::connect(address, 0);
+    writer.create(ROOT);
+    let (ended, ready) = (AtomicBool::new(false), Barrier::new(THREADS + 1));
+    let watchers = thread::scope(|scope| {
+        let hear = || {
+            let mut watchers: Vec<_> = (0..size.watchers / THREADS).map(|_| Watcher::default()).collect();
+            for watcher in &mut watchers {
+                watcher.connect(address);
+                watcher.read(ROOT, Some(Watch::Persistent));
+                watcher.receive_all();
+                watcher.listen();
+            }
+            ready.wait();
+            while !ended.load(Ordering::Acquire) {
+                watchers.iter_mut().for_each(|watcher| watcher.receive(usize::MAX));
+                thread::sleep(BEAT);
+            }
+            finish(&mut watchers);
+            watchers
+        };
+        let parts: Vec<_> = (0..THREADS).map(|_| scope.spawn(hear)).collect();
+        ready.wait();
+        writer.burst(size.changes, rate);
+        ended.store(true, Ordering::Release);
+        parts.into_iter().flat_map(|part| part.join().expect("a thread of watchers")).collect::<Vec<_>>()
+    });
+    judge(&writer.history, &watchers, merging)
 }
 
 /// Some watchers, until the writer has done its work and they have seen all of it.
@@ -118,13 +159,18 @@ fn watch(addresses: &[String], seed: u64, count: usize, ended: &AtomicBool) -> V
         if watcher.stream.is_none() {
             watcher.connect(any(&mut random));
         }
+    }
+    finish(&mut watchers);
+    watchers
+}
+
+/// The last thing that they see stands for everything.
+fn finish(watchers: &mut [Watcher]) {
+    for watcher in &mut *watchers {
         watcher.send(OpCode::Sync, &Request::Sync(Some("/".into())), None);
         watcher.send(OpCode::Exists, &Request::Exists(PathWatch { path: "/".into(), watch: false }), None);
     }
-    for watcher in &mut watchers {
-        watcher.receive_all();
-    }
-    watchers
+    watchers.iter_mut().for_each(Watcher::receive_all);
 }
 
 /// What a client watches.
@@ -185,8 +231,15 @@ impl Watcher {
         assert!(response.session != 0, "session {:#x} is refused", self.session);
         assert!(self.session == 0 || self.session == response.session, "it stays the same session");
         (self.session, self.password) = (response.session, response.password);
-        stream.set_nonblocking(true).expect("a socket option of every TCP socket");
         self.stream = Some(stream);
+        self.listen();
+    }
+
+    /// Waits for nothing when it receives.
+    fn listen(&self) {
+        if let Some(stream) = &self.stream {
+            stream.set_nonblocking(true).expect("a socket option of every TCP socket");
+        }
     }
 
     fn disconnect(&mut self) {
@@ -379,6 +432,25 @@ impl Writer {
         self.history.push(Change::new(zxid, kind, at));
         let parent = path::parent(at).expect("no other than the root has none");
         self.history.push(Change::new(zxid, NodeChildrenChanged, parent));
+    }
+
+    /// Changes the root's data so many times, without waiting for each answer.
+    fn burst(&mut self, changes: usize, rate: usize) {
+        let (begin, first) = (Instant::now(), self.session.seen.len());
+        for sent in 0..changes {
+            let due = Duration::from_secs(1) * sent as u32 / rate as u32;
+            thread::sleep(due.saturating_sub(begin.elapsed()));
+            let request = Request::SetData { path: ROOT.into(), data: Some(b"x"), version: -1 };
+            self.session.send(OpCode::SetData, &request, None);
+            self.session.listen();
+            self.session.receive(usize::MAX);
+        }
+        self.session.receive_all();
+        let answers = self.session.seen[first..].iter();
+        self.history.extend(answers.filter_map(|seen| match seen {
+            Seen::Reply(zxid) => Some(Change::new(*zxid, NodeDataChanged, ROOT)),
+            _ => None,
+        }));
     }
 
     /// The zxid of the transaction.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use palisade_watch::{Event, Holding, Released, Slot, SlowReader, WaveId};
+use palisade_watch::{Budget, Event, Holding, Released, Slot, SlowReader, WaveId};
 use palisade_wire::connect::ConnectResponse;
 use palisade_wire::request::Request;
 use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer, Zxid, frame};
@@ -137,11 +137,11 @@ impl Client {
         slot: Slot,
         peer: SocketAddr,
         ids: Arc<[Id]>,
-        outbox_limit: usize,
+        budget: Arc<Budget>,
         (server_stats, root): (Arc<ServerStats>, Arc<Root>),
     ) -> Self {
         let state = State {
-            outbox: Outbox::new(outbox_limit),
+            outbox: Outbox::new(budget),
             sink: None,
             written: false,
             pipeline: Pipeline::default(),

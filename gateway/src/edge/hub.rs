@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
-use palisade_watch::{Event, Fired, Missed as MissedEvents, Recent, Released, Slot, WatchIndex};
+use palisade_watch::{Budget, Event, Fired, Missed as MissedEvents, Recent, Released, Slot, WatchIndex};
 use palisade_wire::reply::EventType;
 use palisade_wire::txn::{Txn, TxnHeader};
 use palisade_wire::{Acl, Id, Perms, SessionId, Zxid};
@@ -44,7 +44,7 @@ pub(crate) struct Hub {
     upgrade_xid: i32,
     cxids: Cxids,
     root: Arc<Root>,
-    outbox_limit: usize,
+    budget: Arc<Budget>,
     notifications: Notifications,
     /// What happened lately, for clients that come back.
     recent: Mutex<Recent>,
@@ -72,7 +72,7 @@ impl Hub {
             upgrade_xid: upgrade_xid(config.id),
             cxids: Cxids::new(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
-            outbox_limit: config.limits.outbox_bytes,
+            budget: Arc::new(Budget::new(config.limits.outbox_bytes, config.limits.total_outbox_bytes)),
             notifications: Notifications::new(config.notifications.pacing),
             recent: Mutex::new(Recent::new(config.notifications.replay_limit())),
         })
@@ -179,7 +179,7 @@ impl Hub {
             }
         };
         let shared = (Arc::clone(&self.stats), Arc::clone(&self.root));
-        let client = Arc::new(Client::new(slot, peer, ids, self.outbox_limit, shared));
+        let client = Arc::new(Client::new(slot, peer, ids, Arc::clone(&self.budget), shared));
         clients.slots[slot.index()] = Some(Arc::clone(&client));
         Some(client)
     }

@@ -10,6 +10,7 @@
 //! * [`Recent`] and [`Lasting`]: what persistent watches missed while their client was away.
 //! * [`check`]: what every client may rely on, for tests.
 
+mod budget;
 pub mod check;
 mod event;
 mod index;
@@ -21,6 +22,7 @@ mod paths;
 mod recent;
 mod watchers;
 
+pub use budget::Budget;
 pub use event::Event;
 pub use index::{Fired, TooMany, WatchIndex, WatchLimits, WatchSummary};
 pub use kinds::{Slot, WatchKind};

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use palisade_wire::Zxid;
 use palisade_wire::reply::EventType;
 
+use crate::budget::Budget;
 use crate::event::Event;
 
 /// How a connection ends, and why.
@@ -89,17 +89,14 @@ pub struct Outbox<R> {
     released: Released,
     /// Bytes of events, queued or held.
     events: usize,
-    /// Bytes of events at which one more is too many. Replies do not count: a single one may be larger, and its reader
-    /// none the slower.
-    limit: usize,
-    /// The zxid of the last event that was written.
-    last_event: Zxid,
+    /// How many there may be. Replies do not count: a single one may be larger, and its reader none the slower.
+    budget: Arc<Budget>,
     end: Option<End<R>>,
 }
 
 impl<R: Copy> Outbox<R> {
-    /// An empty one that takes `limit` bytes of events.
-    pub fn new(limit: usize) -> Self {
+    /// An empty one, whose events `budget` limits.
+    pub fn new(budget: Arc<Budget>) -> Self {
         Self {
             pieces: VecDeque::new(),
             replies: BytesMut::new(),
@@ -109,8 +106,7 @@ impl<R: Copy> Outbox<R> {
             held_since: Duration::ZERO,
             released: Released { events: 0, since: Duration::ZERO, early: false },
             events: 0,
-            limit,
-            last_event: Zxid(0),
+            budget,
             end: None,
         }
     }
@@ -164,20 +160,26 @@ impl<R: Copy> Outbox<R> {
             && held.replaceable
             && held.event.kind() == EventType::NodeDataChanged
         {
-            self.events -= held.event.frame().len();
+            let bytes = held.event.frame().len();
             self.held.remove(at);
+            self.pay_back(bytes);
             return true;
         }
         false
     }
 
     fn charge(&mut self, event: &Event) -> Result<(), SlowReader> {
-        let after = self.events + event.frame().len();
-        if after > self.limit {
+        let bytes = event.frame().len();
+        if !self.budget.take(self.events, bytes) {
             return Err(SlowReader);
         }
-        self.events = after;
+        self.events += bytes;
         Ok(())
+    }
+
+    fn pay_back(&mut self, bytes: usize) {
+        self.events -= bytes;
+        self.budget.give_back(bytes);
     }
 
     fn queue(&mut self, event: Arc<Event>) {
@@ -289,14 +291,15 @@ impl<R: Copy> Outbox<R> {
                     *len == 0
                 }
                 Some(Piece::Event(event)) => {
-                    let part = n.min(event.frame().len() - self.written);
+                    let bytes = event.frame().len();
+                    let part = n.min(bytes - self.written);
                     self.written += part;
                     n -= part;
-                    let done = self.written == event.frame().len();
+                    let done = self.written == bytes;
                     if done {
                         self.written = 0;
-                        self.events -= event.frame().len();
-                        self.last_event = self.last_event.max(event.zxid());
+                        self.events -= bytes;
+                        self.budget.give_back(bytes);
                     }
                     done
                 }
@@ -320,11 +323,6 @@ impl<R: Copy> Outbox<R> {
         }
     }
 
-    /// The zxid of the last event that was written.
-    pub const fn last_event(&self) -> Zxid {
-        self.last_event
-    }
-
     /// Ends the connection. The first reason stays, but nothing is more urgent than now. What is held leaves before an
     /// orderly end. After an end now nothing leaves at all: an answer behind an event that was dropped would let the
     /// client register its watches as of a zxid that hides the event.
@@ -339,7 +337,8 @@ impl<R: Copy> Outbox<R> {
                 self.pieces = VecDeque::new();
                 self.held = VecDeque::new();
                 self.replies = BytesMut::new();
-                (self.unsent, self.written, self.events) = (0, 0, 0);
+                (self.unsent, self.written) = (0, 0);
+                self.pay_back(self.events);
             }
             _ => {}
         }
@@ -348,6 +347,12 @@ impl<R: Copy> Outbox<R> {
     /// Whether and how the connection ends.
     pub const fn ending(&self) -> Option<End<R>> {
         self.end
+    }
+}
+
+impl<R> Drop for Outbox<R> {
+    fn drop(&mut self) {
+        self.budget.give_back(self.events);
     }
 }
 

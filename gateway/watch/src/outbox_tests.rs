@@ -1,3 +1,5 @@
+use palisade_wire::Zxid;
+
 use super::*;
 
 const NOW: Duration = Duration::from_secs(9);
@@ -24,12 +26,16 @@ fn reply(outbox: &mut Outbox<u8>, text: &[u8]) {
     outbox.reply(|b| b.extend_from_slice(text));
 }
 
+fn outbox(limit: usize) -> Outbox<u8> {
+    Outbox::new(Arc::new(Budget::new(limit, usize::MAX)))
+}
+
 #[test]
 fn frames_leave_in_order_whatever_the_socket_takes() {
     let (a, b) = (changed(1, "/a"), changed(2, "/b"));
     let expected = joined(&[b"one", a.frame(), b"twothree", b.frame()]);
     for step in 1..=expected.len() {
-        let mut outbox = Outbox::<u8>::new(1 << 10);
+        let mut outbox = outbox(1 << 10);
         reply(&mut outbox, b"one");
         outbox.push_event(&a).unwrap();
         outbox.append(&mut BytesMut::from("two"));
@@ -44,7 +50,7 @@ fn frames_leave_in_order_whatever_the_socket_takes() {
             outbox.sent(n);
         }
         assert_eq!(got, expected, "{step}");
-        assert_eq!((outbox.last_event(), outbox.events), (Zxid(2), 0));
+        assert_eq!((outbox.events, outbox.budget.used()), (0, 0));
     }
 }
 
@@ -52,7 +58,7 @@ fn frames_leave_in_order_whatever_the_socket_takes() {
 fn what_is_held_leaves_before_any_other_frame() {
     let (a, b) = (changed(1, "/a"), changed(2, "/b"));
     let held = || {
-        let mut outbox = Outbox::<u8>::new(1 << 10);
+        let mut outbox = outbox(1 << 10);
         assert_eq!(outbox.hold_event(&a, false, NOW), Ok(Holding::First));
         assert_eq!(outbox.hold_event(&b, false, 2 * NOW), Ok(Holding::More));
         assert_eq!(outbox.unsent(), 0);
@@ -83,7 +89,7 @@ fn what_is_held_leaves_before_any_other_frame() {
 #[test]
 fn a_slow_reader_is_told_by_its_events_not_by_replies() {
     let a = changed(1, "/a");
-    let mut outbox = Outbox::<u8>::new(2 * a.frame().len());
+    let mut outbox = outbox(2 * a.frame().len());
     reply(&mut outbox, &[0; 1000]);
     outbox.push_event(&a).unwrap();
     outbox.hold_event(&a, false, NOW).unwrap();
@@ -96,7 +102,7 @@ fn a_slow_reader_is_told_by_its_events_not_by_replies() {
 #[test]
 fn after_an_end_now_nothing_leaves() {
     let a = changed(1, "/a");
-    let mut outbox = Outbox::<u8>::new(1 << 10);
+    let mut outbox = outbox(1 << 10);
     outbox.push_event(&a).unwrap();
     outbox.end(End::AfterFlush(1));
     outbox.end(End::AfterFlush(2));
@@ -109,12 +115,13 @@ fn after_an_end_now_nothing_leaves() {
     outbox.hold_event(&a, false, NOW).unwrap();
     assert!(!outbox.release());
     assert_eq!((outbox.ending(), outbox.unsent(), bytes(&outbox)), (Some(End::Now(3)), 0, vec![]));
+    assert_eq!(outbox.budget.used(), 0);
 }
 
 #[test]
 fn only_changed_data_of_the_same_path_is_replaced() {
     let deleted = event(3, EventType::NodeDeleted, "/a");
-    let mut outbox = Outbox::<u8>::new(1 << 10);
+    let mut outbox = outbox(1 << 10);
     let mut hold = |event: &Arc<Event>, replaceable| outbox.hold_event(event, replaceable, NOW).unwrap();
     assert_eq!(hold(&changed(1, "/a"), true), Holding::First);
     assert_eq!(hold(&changed(2, "/b"), true), Holding::More);
@@ -128,5 +135,8 @@ fn only_changed_data_of_the_same_path_is_replaced() {
         [changed(2, "/b"), changed(3, "/a"), deleted, changed(4, "/a"), changed(5, "/a"), changed(6, "/b")];
     let expected: Vec<_> = kept.iter().flat_map(|event| event.frame().to_vec()).collect();
     assert_eq!(bytes(&outbox), expected);
-    assert_eq!(outbox.events, expected.len());
+    assert_eq!((outbox.events, outbox.budget.used()), (expected.len(), expected.len()));
+    let budget = Arc::clone(&outbox.budget);
+    drop(outbox);
+    assert_eq!(budget.used(), 0);
 }

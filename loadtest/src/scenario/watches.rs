@@ -1,4 +1,4 @@
-//! Very many watches that never fire: what one costs.
+//! Very many watches, most of which never fire: what one costs, and whether they do when they should.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -8,7 +8,9 @@ use palisade_wire::request::{PathWatch, Request};
 
 use crate::env::Env;
 use crate::failure::Failure;
-use crate::net::sessions;
+use crate::net::conn::Incoming;
+use crate::net::reactor::Reactor;
+use crate::net::{batch, sessions};
 use crate::outcome::Outcome;
 use crate::scenario::idle::grown;
 use crate::scenario::rest;
@@ -18,6 +20,10 @@ use crate::site::Site;
 const SETTLE: Duration = Duration::from_secs(1);
 /// Unanswered requests of one session.
 const WINDOW: usize = 32;
+/// Znodes that are created under the eyes of the watchers in the end.
+const CREATED: usize = 3;
+/// Longest silence while they are told.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Watches to register.
 #[derive(Clone, Debug)]
@@ -51,6 +57,7 @@ pub(crate) fn run(env: &Env, site: &Site, watches: &Watches) -> Result<Outcome, 
         let used = site.servers.since(&before)?;
         rest(env, &mut reactor, "coming to rest", SETTLE)?;
         let grown = grown(&site.servers.rss()?, &rss);
+        let told = fire(env, site, watches, &mut reactor)?;
         sessions::close(&mut reactor, &env.progress)?;
         let mut outcome = Outcome::new("watches");
         outcome.set("sessions", watches.sessions);
@@ -59,8 +66,45 @@ pub(crate) fn run(env: &Env, site: &Site, watches: &Watches) -> Result<Outcome, 
         if !used.cpu.is_empty() {
             outcome.metric("rss", grown / total as f64, "B/watch");
         }
+        outcome.metric("last told", told.as_secs_f64() * 1e3, "ms");
         outcome.metric("throughput", total as f64 / time.as_secs_f64(), "op/s");
         outcome.used(&used, total as u64, "us/op", !site.servers.upstream.is_empty());
         Ok(outcome)
     })
+}
+
+/// Creates a few of the znodes, and waits until all that watch them are told.
+fn fire(env: &Env, site: &Site, watches: &Watches, reactor: &mut Reactor) -> Result<Duration, Failure> {
+    let created = watches.each.min(CREATED);
+    let expected = created * if watches.distinct { 1 } else { watches.sessions };
+    env.progress.phase("firing watches", expected as u64);
+    let start = Instant::now();
+    for n in 0..created {
+        let path = if watches.distinct { site.path(format_args!("0-{n}")) } else { site.path(n) };
+        let (op, request) = batch::create(&path, &[]);
+        reactor.conn(0).push(start, op, &request);
+    }
+    reactor.flush(0)?;
+    let (mut moved, mut answered, mut told) = (start, 0, 0);
+    while answered < created || told < expected {
+        reactor.poll_or_fail(moved + PATIENCE, |now, conn, incoming| {
+            moved = now;
+            match incoming {
+                Incoming::Event => told += 1,
+                Incoming::Reply { header, .. } if !header.err.is_ok() => {
+                    return Err(format!("{} answered: {}", conn.target, header.err));
+                }
+                Incoming::Reply { .. } => answered += 1,
+                Incoming::Lost(reason) => return Err(reason),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if moved.elapsed() >= PATIENCE {
+            return Err(Failure::During(format!(
+                "{told} of {expected} watches fired, and then none for {PATIENCE:?}"
+            )));
+        }
+    }
+    Ok(start.elapsed())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use palisade_watch::check::{Change, Watch};
 use palisade_watch::{
-    End, Event, Fired, Holding, Lasting, Outbox, Pacer, Pacing, Recent, Slot, SlowReader, WatchIndex,
+    Budget, End, Event, Fired, Holding, Lasting, Outbox, Pacer, Pacing, Recent, Slot, SlowReader, WatchIndex,
 };
 use palisade_wire::reply::{EventType, ReplyHeader, WatchEvent};
 use palisade_wire::{ErrorCode, Zxid, frame};
@@ -25,6 +25,7 @@ pub(crate) struct Gateway {
     pacer: Pacer,
     recent: Recent,
     connections: Vec<Option<Outbox<()>>>,
+    budget: Arc<Budget>,
     now: Duration,
     fired: Vec<Fired>,
 }
@@ -42,6 +43,7 @@ impl Gateway {
             pacer: Pacer::new(pacing),
             recent: Recent::new(window),
             connections: Vec::new(),
+            budget: Arc::new(Budget::new(OUTBOX, usize::MAX)),
             now: Duration::ZERO,
             fired: Vec::new(),
         }
@@ -98,7 +100,7 @@ impl Gateway {
         if free.is_none() {
             self.connections.push(None);
         }
-        self.connections[at] = Some(Outbox::new(OUTBOX));
+        self.connections[at] = Some(Outbox::new(Arc::clone(&self.budget)));
         at
     }
 

@@ -8,9 +8,12 @@ use crate::link;
 use crate::tenancy::Root;
 use crate::throttle::config::Throttle;
 use palisade_admin::words::Word;
-pub use palisade_watch::Pacing;
 use palisade_watch::WatchLimits;
 use palisade_wire::{DEFAULT_MAX_FRAME, Sid};
+
+mod notifications;
+
+pub use notifications::{Notifications, Pacing};
 
 /// Everything that a gateway is told. [`Config::validate`] says whether it makes sense.
 ///
@@ -43,17 +46,6 @@ pub struct Config {
     pub throttle: Throttle,
     /// `[notifications]`: how events are told to very many clients. Can be changed while the gateway runs.
     pub notifications: Notifications,
-}
-
-/// `[notifications]`: how clients are told of events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notifications {
-    /// When very many are told.
-    pub pacing: Pacing,
-    /// Whether persistent watches are told what they missed while their client was away.
-    pub replay: bool,
-    /// Bytes of events that are remembered for that.
-    pub replay_bytes: usize,
 }
 
 /// `[gateway]`: how the process ends.
@@ -210,18 +202,6 @@ pub struct Limits {
     pub window_bytes: usize,
 }
 
-impl Default for Notifications {
-    fn default() -> Self {
-        Self { pacing: Pacing::default(), replay: true, replay_bytes: 8 << 20 }
-    }
-}
-
-impl Notifications {
-    pub(crate) const fn replay_limit(&self) -> usize {
-        if self.replay { self.replay_bytes } else { 0 }
-    }
-}
-
 impl Default for Gateway {
     fn default() -> Self {
         Self { drain: Duration::from_secs(10) }
@@ -362,7 +342,7 @@ impl Config {
         }
         self.validate_limits(&mut check);
         check.0.extend(self.throttle.mistakes());
-        self.validate_notifications(&mut check);
+        self.notifications.validate(&mut check);
         check.0
     }
 
@@ -464,15 +444,6 @@ impl Config {
                 format!("{} is less than limits.max_frame, {}", l.in_flight_bytes, l.max_frame),
             );
         }
-    }
-
-    fn validate_notifications(&self, check: &mut Check) {
-        let Notifications { pacing, replay: _, replay_bytes } = self.notifications;
-        let Pacing { above: _, rate, window, reread_rate, merge: _ } = pacing;
-        check.range("notifications.rate", rate, 0, 10_000_000);
-        check.span("notifications.window", window, Duration::ZERO, 2_000 * MILLI);
-        check.range("notifications.reread_rate", reread_rate, 0, 10_000_000);
-        check.range("notifications.replay_bytes", replay_bytes, 64 << 10, 1 << 30);
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use palisade_watch::{Budget, Event, Holding, Released, Slot, SlowReader, WaveId};
+use palisade_watch::{Budget, Released, Slot};
 use palisade_wire::connect::ConnectResponse;
 use palisade_wire::request::Request;
 use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer, Zxid, frame};
@@ -26,6 +26,8 @@ use crate::core_link::{Answer, Requester};
 use crate::exec::{write_header, write_outcome, write_reply};
 use crate::tenancy::Root;
 
+mod events;
+
 /// Tag of the one request about the session itself that may be on its way: createSession or revalidate. Requests
 /// of the client are tagged by their place in the pipeline, which counts up from 0.
 pub(super) const SESSION_TAG: u64 = u64::MAX;
@@ -36,8 +38,6 @@ pub(super) const FENCE_TAG: u64 = u64::MAX - 1;
 pub(super) const HIGH_WATER: usize = 1 << 20;
 /// Pieces that one system call writes.
 const SLICES: usize = 32;
-/// Reads that one event may cause, as far as the rate of such reads is concerned.
-const REREADS: u64 = 4;
 /// While bodies of this many bytes wait, no more are read.
 const MAX_HELD: usize = 1 << 20;
 
@@ -324,100 +324,6 @@ impl Client {
             state.verdict = Some(Verdict::Ended);
             self.wake.ring();
         }
-    }
-
-    /// Queues an event if the client may read it; whether there is something to write then.
-    pub(super) fn push_event(&self, event: &Arc<Event>, may_read: impl Fn(&[Id]) -> bool) -> bool {
-        let mut state = self.lock();
-        if !state.established || !may_read(&state.ids) {
-            return false;
-        }
-        if state.outbox.push_event(event).is_err() {
-            state.outbox.end(End::Now(CloseReason::SlowReader));
-        }
-        drop(state);
-        self.count_event();
-        true
-    }
-
-    /// Holds an event back if the client may read it; whether it is the first that is held.
-    pub(super) fn hold_event(
-        &self,
-        event: &Arc<Event>,
-        may_read: impl Fn(&[Id]) -> bool,
-        replaceable: bool,
-        now: Duration,
-    ) -> bool {
-        let mut state = self.lock();
-        if !state.established || !may_read(&state.ids) {
-            return false;
-        }
-        let holding = state.outbox.hold_event(event, replaceable, now).unwrap_or_else(|SlowReader| {
-            state.outbox.end(End::Now(CloseReason::SlowReader));
-            self.wake.ring();
-            Holding::Nothing
-        });
-        drop(state);
-        let metrics = &self.server_stats.metrics;
-        match holding {
-            Holding::Nothing => return false,
-            Holding::Merged => metrics.palisade_events_merged.inc(),
-            Holding::First | Holding::More => {}
-        }
-        metrics.palisade_events_held.inc();
-        self.count_event();
-        holding == Holding::First
-    }
-
-    /// Queues what persistent watches missed, behind `before`. The replica must be locked, so that nothing newer is told
-    /// before. If it is not the first time on this connection, the client knows of later transactions by now: no zxids
-    /// are told then, as for one-shot watches.
-    pub(super) fn catch_up(&self, before: &mut BytesMut, missed: Vec<Arc<Event>>) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        let again = std::mem::replace(&mut state.caught_up, true);
-        if missed.is_empty() {
-            return;
-        }
-        state.outbox.append(before);
-        for mut event in missed {
-            if again {
-                event = Event::new(Zxid(-1), event.kind(), event.path());
-            }
-            if state.outbox.push_event(&event).is_err() {
-                state.outbox.end(End::Now(CloseReason::SlowReader));
-            }
-            self.count_event();
-        }
-    }
-
-    fn count_event(&self) {
-        self.stats.sent();
-        self.server_stats.sent();
-    }
-
-    /// Lets held events go with this wave; whether there were any.
-    pub(super) fn release_events(&self, wave: WaveId) -> bool {
-        let released = self.lock().outbox.release();
-        if released {
-            self.wave.store(u64::from(wave) << 8 | REREADS, Ordering::Relaxed);
-        }
-        released
-    }
-
-    /// The wave that may have caused a read of now.
-    pub(super) fn take_reread(&self) -> Option<WaveId> {
-        let wave = self.wave.load(Ordering::Relaxed);
-        if wave & 0xff == 0 {
-            return None;
-        }
-        self.wave.store(wave - 1, Ordering::Relaxed);
-        WaveId::try_from(wave >> 8).ok()
-    }
-
-    /// No read is caused by a wave any more.
-    pub(super) fn forget_wave(&self) {
-        self.wave.store(0, Ordering::Relaxed);
     }
 
     fn applied(&self, tag: u64, answer: Answer<'_>) {

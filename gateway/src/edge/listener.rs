@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::handshake::{Greeting, Opened, Opening};
 use super::outbox::CloseReason;
 use crate::exec::remote_id;
+use crate::session::Refusal;
 use crate::throttle;
 
 /// Pause after a failed accept: the process is out of something.
@@ -153,6 +154,14 @@ async fn serve_client(place: Place, client: Arc<Client>, handshake: Handshake) {
     edge.hub.disconnect(&client);
     if !matches!(reason, CloseReason::Gone | CloseReason::ClosedByClient) {
         edge.hub.metrics().connection_drop_count.inc();
+    }
+    let refusal = match reason {
+        CloseReason::TooManyWatches => Some(Refusal::Watches),
+        CloseReason::SlowReader => Some(Refusal::Slow),
+        _ => None,
+    };
+    if let Some(refusal) = refusal {
+        edge.refusals.note(refusal, client.peer(), client.session());
     }
     let session = format_args!("{:#x}", client.session());
     debug!(peer = %client.peer(), session, ?reason, "connection ended");

@@ -7,6 +7,8 @@ use palisade_store::DataTree;
 use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
 use palisade_wire::{DecodeError, ErrorCode, Id, OpCode, Reader, SessionId, Writer, Zxid, frame};
 use parking_lot::RwLockReadGuard;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use super::Edge;
@@ -15,7 +17,9 @@ use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::config::Limits;
-use crate::exec::{CatchUp, Local, Past, reply_zxid, status, watched_path, write_header, write_reply};
+use crate::exec::{
+    CatchUp, Local, Past, count_watches, reply_zxid, status, watched_path, write_header, write_reply,
+};
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, Unnamable, confine};
 use crate::throttle::config::Refusal;
@@ -32,6 +36,8 @@ const READ_AHEAD: usize = 1 << 20;
 const CHUNK: usize = 64 << 10;
 /// Watches that are set again before the replica may change.
 const WATCHES_AT_ONCE: usize = 1_000;
+/// For more than these, other clients' tasks are moved to another thread.
+const ASIDE: usize = 10_000;
 /// Identities that one connection may collect: all of them travel with each of its writes.
 const MAX_IDS: usize = 64;
 /// Bytes of a credential; the name in it becomes part of the identity.
@@ -104,8 +110,16 @@ impl<'a> Answers<'a> {
     }
 
     fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
+        let registers = matches!(op, OpCode::SetWatches | OpCode::SetWatches2);
+        let watches = if registers { count_watches(body) } else { 0 };
+        if watches > self.edge.config.limits.watches {
+            return self.client.close(CloseReason::TooManyWatches);
+        }
         match Request::decode(op, body) {
-            Ok(Request::SetWatches(watches)) => self.set_watches(xid, &watches, ids),
+            Ok(Request::SetWatches(decoded)) if watches > ASIDE => {
+                aside(|| self.set_watches(xid, &decoded, ids));
+            }
+            Ok(Request::SetWatches(decoded)) => self.set_watches(xid, &decoded, ids),
             request => {
                 self.edge.hub.notifications().reread(self.client);
                 match self.refuses(&request) {
@@ -381,6 +395,14 @@ impl Intake<'_> {
             self.answers.publish();
             self.answers.client.lock().outbox.end(End::AfterFlush(CloseReason::Refused));
         }
+    }
+}
+
+/// Does what takes long, without keeping other tasks from running.
+fn aside<R>(work: impl FnOnce() -> R) -> R {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => block_in_place(work),
+        _ => work(),
     }
 }
 

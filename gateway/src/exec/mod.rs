@@ -14,7 +14,7 @@ pub(crate) mod status;
 pub(crate) use auth::{Authenticator, remote_id};
 pub(crate) use local::{Local, watched_path};
 pub(crate) use outcome::write_outcome;
-pub(crate) use set_watches::{CatchUp, Past, reply_zxid};
+pub(crate) use set_watches::{CatchUp, Past, count as count_watches, reply_zxid};
 
 use bytes::BytesMut;
 use palisade_wire::reply::ReplyHeader;

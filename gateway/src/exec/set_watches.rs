@@ -7,7 +7,7 @@ use palisade_store::{NodeRef, acl};
 use palisade_watch::{Event, Lasting, Missed, Recent, TooMany, WatchIndex};
 use palisade_wire::reply::{EventType, WatchEvent};
 use palisade_wire::request::SetWatches;
-use palisade_wire::{Perms, Zxid, frame};
+use palisade_wire::{DecodeError, Perms, Reader, Zxid, frame};
 use parking_lot::Mutex;
 
 use super::{Local, status};
@@ -154,6 +154,23 @@ fn visible(node: Option<NodeRef<'_>>, since: Zxid, path: &str, out: &mut BytesMu
     }
 }
 
+/// How many watches a request names: so many places its decoded form takes, however short its paths are.
+pub(crate) fn count(body: &[u8]) -> usize {
+    let mut r = Reader::new(body);
+    let mut count = 0;
+    let mut lists = || {
+        r.i64("relative zxid")?;
+        loop {
+            for _ in 0..r.i32("number of paths")? {
+                r.buffer("path")?;
+                count += 1;
+            }
+        }
+    };
+    let _end: Result<(), DecodeError> = lists();
+    count
+}
+
 /// The zxid of the reply. The client takes it for what it has seen of all its watches; as long as it has not told of all
 /// of them, that must not grow, or changes would be missed if the connection breaks in between.
 pub(crate) fn reply_zxid(watches: &SetWatches<'_>, now: Zxid) -> Zxid {
@@ -161,4 +178,25 @@ pub(crate) fn reply_zxid(watches: &SetWatches<'_>, now: Zxid) -> Zxid {
     let lists = [data, exist, child, persistent, recursive];
     let length: usize = lists.into_iter().flatten().map(|path| path.len()).sum();
     if length < SPLIT { now } else { now.min((*relative_zxid).max(Zxid::ZERO)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use palisade_wire::OpCode;
+    use palisade_wire::request::Request;
+
+    use super::*;
+
+    #[test]
+    fn watches_are_counted_before_they_are_decoded() {
+        let paths = |count| vec!["/a".into(); count];
+        let (data, exist, child) = (paths(3), paths(0), paths(2));
+        let watches = SetWatches { data, exist, child, persistent: paths(1), ..SetWatches::default() };
+        let mut body = Vec::new();
+        Request::SetWatches(watches).encode(&mut body);
+        assert_eq!(count(&body), 6);
+        assert_eq!(count(&body[..body.len() - 5]), 5, "the last one is cut");
+        assert_eq!((count(&[]), count(&[0; 7])), (0, 0));
+        assert!(Request::decode(OpCode::SetWatches2, &body).is_ok());
+    }
 }

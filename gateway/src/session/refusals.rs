@@ -22,6 +22,10 @@ pub(crate) enum Refusal {
     Ahead,
     /// There are as many local sessions as there may be.
     TooMany,
+    /// It registers more watches again than there may be.
+    Watches,
+    /// It leaves too many events unread.
+    Slow,
 }
 
 impl Refusal {
@@ -31,13 +35,19 @@ impl Refusal {
             Self::Session => "its session has ended or was never issued",
             Self::Ahead => "it has seen transactions that this replica has not",
             Self::TooMany => "sessions.max_local is reached",
+            Self::Watches => {
+                "it registers more watches again than limits.watches or limits.total_watches leave room for"
+            }
+            Self::Slow => {
+                "it leaves more events unread than limits.outbox_bytes or limits.total_outbox_bytes allow"
+            }
         }
     }
 }
 
 /// Counts refusals, and writes some of them down.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals([Mutex<Kind>; 4]);
+pub(crate) struct Refusals([Mutex<Kind>; 6]);
 
 #[derive(Debug, Default)]
 struct Kind {

@@ -174,15 +174,15 @@ async fn a_reader_that_is_too_slow_for_its_events_is_closed() {
     let (mut slow, mut other) = (bench.session().await, bench.session().await);
     let path = format!("/{}", "x".repeat(10_000));
     let watch = Request::AddWatch { path: path.as_str().into(), mode: 0 };
-    slow.ok(OpCode::AddWatch, &watch).await;
     other.ok(OpCode::Create, &create(&path, 0)).await;
+    slow.ok(OpCode::AddWatch, &watch).await;
+    let mut quick = bench.session().await;
+    quick.ok(OpCode::AddWatch, &watch).await;
     let core = Arc::clone(&bench.core);
-    let written = tokio::task::spawn_blocking(move || {
-        for _ in 0..4_000 {
-            core.write(OpCode::SetData, &set_data(&path, b""));
-        }
-    });
-    written.await.unwrap();
+    for _ in 0..4_000 {
+        core.write(OpCode::SetData, &set_data(&path, b""));
+        assert_eq!(quick.event().await.0, core.zxid(), "the slow one holds nobody up");
+    }
     other.ok(OpCode::Exists, &exists("/", false)).await;
     let mut events = 0;
     while slow.message().await.is_some() {
@@ -268,4 +268,42 @@ async fn very_many_watches_are_set_again() {
     assert_eq!(bench.edge.edge.hub.watches().lock().len(), 4_999);
     bench.core.write(OpCode::Create, &create("/n0007", 0));
     assert_eq!(session.event().await.2, "/n0007");
+}
+
+/// One thread serves all clients, and one of them registers so many watches that it takes a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn nobody_waits_for_very_many_watches_that_are_set_again() {
+    const COUNT: usize = 200_000;
+    let bench = Bench::start().await;
+    let (mut session, mut other) = (bench.session().await, bench.session().await);
+    let exist = (0..COUNT).map(|i| format!("/watched/{i:06}").into()).collect();
+    let watches = SetWatches { exist, ..set_watches(bench.core.zxid()) };
+    session.send(OpCode::SetWatches2, &Request::SetWatches(watches)).await;
+    let mut answered_meanwhile = false;
+    loop {
+        other.ok(OpCode::Exists, &exists("/", false)).await;
+        match bench.edge.edge.hub.watches().lock().len() {
+            COUNT => break,
+            some => answered_meanwhile |= some > 0,
+        }
+    }
+    assert!(answered_meanwhile);
+    assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+}
+
+/// Short paths take many times their bytes once they are decoded; they are counted before.
+#[tokio::test]
+async fn more_watches_than_there_may_be_are_refused_unseen_and_the_session_lives() {
+    let mut config = config();
+    config.limits.watches = 1_000;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut session = bench.session().await;
+    let watches = SetWatches { exist: vec!["/".into(); 2_000_000], ..set_watches(bench.core.zxid()) };
+    session.send(OpCode::SetWatches, &Request::SetWatches(watches)).await;
+    assert!(session.is_closed().await);
+    let mut session = session.again(bench.raw().await).await.expect("the session lives");
+    let watches = SetWatches { exist: vec!["/a".into(); 1_000], ..set_watches(bench.core.zxid()) };
+    session.ok(OpCode::SetWatches, &Request::SetWatches(watches)).await;
+    assert_eq!(bench.edge.edge.hub.watches().lock().len(), 1);
 }

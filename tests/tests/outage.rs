@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -159,7 +160,69 @@ fn without_stale_reads_all_are_let_go_and_come_back() {
     assert_eq!(client.get("/news").unwrap(), b"1");
 }
 
-/// The same to Apache's clients, for comparison: they have a server without a vote, as a gateway is one.
+/// What clients saw is not there any more: they are not let in to see less, as Apache's are not; and sessions that only
+/// the gateway knew end, so that they begin anew instead of going on.
+#[test]
+fn a_core_restored_from_a_backup_is_not_taken_for_the_one_before() {
+    let mut core = Core::start();
+    let mut gateway = core.gateway_with(101, "gateway", &[WRITE_WAIT]);
+    let [mut writer, mut reader] = [(); 2].map(|()| Client::connect(&gateway.address(), LONG_MS).unwrap());
+    writer.create("/before", 0).unwrap();
+    core.voters.iter_mut().for_each(|voter| voter.stop());
+    let backup = Folder::new();
+    for voter in 1..=3 {
+        let data = format!("voter-{voter}/data");
+        copy(&core.folder.path().join(&data), &backup.path().join(&data));
+    }
+    core.voters.iter_mut().for_each(|voter| voter.restart());
+    wait_for("a write behind the backup", || writer.create("/after", 0).ok());
+    writer.set("/before", b"1", -1).unwrap();
+    assert_eq!((reader.get("/before"), reader.get("/after")), (Ok(b"1".to_vec()), Ok(b"0".to_vec())));
+
+    core.voters.iter_mut().for_each(|voter| voter.kill());
+    for voter in 1..=3 {
+        let data = format!("voter-{voter}/data");
+        std::fs::remove_dir_all(core.folder.path().join(&data)).unwrap();
+        copy(&backup.path().join(&data), &core.folder.path().join(&data));
+    }
+    core.voters.iter_mut().for_each(|voter| voter.restart());
+    for client in [&mut reader, &mut writer] {
+        let trouble = wait_for("the end of the past", || client.get("/after").err());
+        assert_eq!(trouble, Trouble::Disconnected);
+    }
+    let mut new = wait_for("the past of the backup", || Client::connect(&gateway.address(), LONG_MS).ok());
+    assert_eq!(new.get("/before").unwrap(), b"0");
+    assert_eq!(new.get("/after"), Err(Trouble::Refused(ErrorCode::NO_NODE)));
+    for client in [&mut reader, &mut writer] {
+        let refused = client.reconnect(&gateway.address());
+        assert_eq!(refused, Err(Trouble::Disconnected), "nobody goes back in time");
+    }
+    // When the core has come as far again, by another way, it knows the writer from before the backup, and only him.
+    let verdict = wait_for("a verdict", || {
+        new.set("/before", b"other", -1).ok()?;
+        reader.reconnect(&gateway.address()).err().filter(|trouble| *trouble != Trouble::Disconnected)
+    });
+    assert_eq!(verdict, Trouble::Expired);
+    wait_for("the writer's return", || writer.reconnect(&gateway.address()).ok());
+    assert_eq!(writer.get("/before").unwrap(), b"other");
+    assert!(gateway.process().log().contains("history is behind this replica"));
+}
+
+/// Copies a folder, and all in it.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(from, to).unwrap();
+        }
+    }
+}
+
+/// An outage of Apache's clients, for comparison: they have a server without a vote, as a gateway is one.
 #[test]
 fn few_reads_survive_at_an_observer_of_apaches() {
     let (mut apache, folder, mut ports) = (ApacheEnsemble::start(3), Folder::new(), Ports::lease());

@@ -191,9 +191,9 @@ impl Driver {
     /// Lets the disk and the links go about what this turn has left for them.
     fn announce(&mut self) {
         self.jobs.announce();
-        if !self.links.learners.announce() {
-            self.links.commits_due = None;
-        } else if self.links.commits_due.is_none() {
+        // Once set, it stays until it is due, also if the COMMITs leave earlier: to set it anew for each write would wake
+        // this thread each time, to tell it of an earlier timer than it waits for.
+        if self.links.learners.announce() && self.links.commits_due.is_none() {
             self.links.commits_due = Some(self.clock.now() + COMMITS_WAIT);
         }
         if let Some(leader) = &mut self.links.leader {
@@ -234,6 +234,7 @@ impl Driver {
             self.settle()?;
         }
         if self.links.commits_due.is_some_and(|due| due <= now) {
+            self.links.commits_due = None;
             self.links.learners.announce_all();
         }
         if self.schedule.purge_due(now) {

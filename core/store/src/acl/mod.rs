@@ -17,8 +17,8 @@ const AUTHENTICATED: [&str; 3] = ["digest", "sasl", "x509"];
 /// allow everything.
 pub fn check(acl: &[Acl], wanted: Perms, ids: &[Id]) -> bool {
     acl.is_empty()
-        || is_super(ids)
         || acl.iter().any(|entry| entry.perms.intersects(wanted) && is_anybody_of(&entry.id, ids))
+        || is_super(ids)
 }
 
 /// Whether the super identity is among `ids`.

@@ -103,6 +103,46 @@ pub fn assert_same_tree(before: &[String], after: &[String]) {
     assert_eq!(before.len(), after.len(), "number of znodes");
 }
 
+/// A program that locks orders, each with a parent of its own, and beside them holds a lock and an election for long.
+#[derive(Debug)]
+pub struct OrderLocker {
+    process: Process,
+    _folder: Folder,
+}
+
+impl OrderLocker {
+    /// By kazoo's recipes (`tests/clients/orders.py`). Returns once it has locked many.
+    #[track_caller]
+    pub fn kazoo(hosts: &str) -> Self {
+        let script = tools::clients().join("orders.py");
+        Self::start(Folder::new(), tools::python(), &[script.into(), hosts.into()])
+    }
+
+    /// By Curator's (`tests/clients/java/CuratorOrders.java`).
+    #[track_caller]
+    pub fn curator(hosts: &str) -> Self {
+        let folder = Folder::new();
+        let mut arguments =
+            compiled_java("CuratorOrders", &["curator-recipes", "zookeeper", "slf4j-nop"], &folder);
+        arguments.push(hosts.into());
+        Self::start(folder, "java", &arguments)
+    }
+
+    #[track_caller]
+    fn start(folder: Folder, program: impl AsRef<OsStr>, arguments: &[OsString]) -> Self {
+        let mut process = Process::spawn("orders", folder.path(), program, arguments);
+        process.wait_for_line("ready");
+        Self { process, _folder: folder }
+    }
+
+    /// Lets it end; it fails if it lost a lock, or had one that somebody else had.
+    #[track_caller]
+    pub fn finish(mut self) {
+        drop(self.process.stdin());
+        assert!(self.process.wait().success(), "{}", self.process.log());
+    }
+}
+
 /// Runs a program to its end, and returns what it printed; panics with that when it fails.
 #[track_caller]
 pub fn run<A: AsRef<OsStr>>(

@@ -9,8 +9,10 @@ use super::work::prefix;
 
 /// A hold that ends within this time is short.
 const SHORT_HOLD: Duration = Duration::from_secs(5);
-/// A prefix with this many short holds of late is one of fine-grained locks.
+/// A prefix with this many short holds of late is one of fine-grained locks,
 const FINE_GRAINED: f64 = 50.0;
+/// if so many parents were new: one lock or election that changes hands often is none.
+const NEW_PARENTS: f64 = FINE_GRAINED / 2.0;
 /// In this time, what happened comes to count half.
 const HALF_LIFE: Duration = Duration::from_secs(30);
 /// Parents that are remembered: the least recently used are forgotten first.
@@ -154,7 +156,7 @@ impl LockTable {
 
 impl Prefix {
     fn is_fine_grained(&self, now: Instant) -> bool {
-        self.short_holds.value(now) >= FINE_GRAINED
+        self.short_holds.value(now) >= FINE_GRAINED && self.new_parents.value(now) >= NEW_PARENTS
     }
 }
 
@@ -189,7 +191,7 @@ mod tests {
             table.released("/services/0", now + seconds(6));
         }
         assert!(!table.is_fine_grained("/services/new", now));
-        for _ in 0..40 {
+        for _ in 0..400 {
             table.acquired("/leader", now);
             table.released("/leader", now);
         }

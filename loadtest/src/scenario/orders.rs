@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::{Create, PathWatch, Request};
@@ -147,7 +147,7 @@ impl Churn {
             shared,
             clients: (0..count).map(client).collect(),
             due: (0..count).map(due).collect(),
-            next_order: 0,
+            next_order: first_order(),
             over: false,
             orders: 0,
             refused: 0,
@@ -337,6 +337,12 @@ impl Churn {
         self.clients[id].step = Step::Idle;
         self.due.push(Reverse((now + time, id)));
     }
+}
+
+/// Orders are never locked twice, not by another run either.
+fn first_order() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(0)
 }
 
 /// What a server appended to a name.

@@ -1,0 +1,40 @@
+//! Real clients' lock recipes: which of them are told to be fine-grained, and that limits on those strand nothing.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use palisade_tests::clients::OrderLocker;
+use palisade_tests::http;
+use palisade_tests::palisade::{Core, Gateway};
+use palisade_tests::wait::wait_for;
+use serde_json::Value;
+
+fn top(gateway: &Gateway) -> Value {
+    let page = http::get(gateway.ports()[1], "/top?n=100").unwrap();
+    serde_json::from_str(&page.body).unwrap()
+}
+
+/// What `/top` says of the locks below a path.
+fn lock_use(gateway: &Gateway, prefix: &str) -> Option<Value> {
+    let top = top(gateway);
+    top["locks"].as_array()?.iter().find(|lock| lock["name"] == prefix).cloned()
+}
+
+#[test]
+fn orders_are_told_from_elections() {
+    let mut core = Core::start();
+    // So few that they are reached by what two programs do.
+    let limit = "{ mode = \"delay\", tenant = 400, address = 200, session = 30, prefix = 100 }";
+    let settings = [("tenant.root", "\"/tenants/orders\""), ("throttle.lock_parents", limit)];
+    let gateway = core.gateway_with(101, "orders", &settings);
+    let lockers = [OrderLocker::kazoo(&gateway.address()), OrderLocker::curator(&gateway.address())];
+    for (name, locker) in ["kazoo", "curator"].into_iter().zip(lockers) {
+        let (orders, services) = (format!("/{name}-orders"), format!("/{name}-services"));
+        wait_for(&format!("{orders} told to be fine-grained"), || {
+            let found = lock_use(&gateway, &orders)?;
+            (found["fine_grained"] == true).then_some(())
+        });
+        let services = lock_use(&gateway, &services).unwrap();
+        assert_eq!(services["fine_grained"], false, "{services}");
+        locker.finish();
+    }
+}

@@ -4,8 +4,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,7 @@ pub fn run(addresses: &[String], size: Size, seed: u64) -> Tally {
     writer.create(ROOT);
     let ended = AtomicBool::new(false);
     let (history, watchers) = thread::scope(|scope| {
+        let end = End(&ended);
         let parts: Vec<_> = (0..THREADS)
             .map(|part| {
                 let count = size.watchers / THREADS;
@@ -77,7 +78,7 @@ pub fn run(addresses: &[String], size: Size, seed: u64) -> Tally {
             writer.change();
             thread::sleep(BEAT);
         }
-        ended.store(true, Ordering::Release);
+        drop(end);
         let watchers: Vec<_> =
             parts.into_iter().flat_map(|part| part.join().expect("a thread of watchers")).collect();
         (writer.history, watchers)
@@ -106,9 +107,11 @@ fn judge(history: &[Change], watchers: &[Watcher], merging: bool) -> Tally {
 pub fn burst(address: &str, size: Size, rate: usize, merging: bool) -> Tally {
     let mut writer = Writer::connect(address, 0);
     writer.create(ROOT);
-    let (ended, ready) = (AtomicBool::new(false), Barrier::new(THREADS + 1));
+    let ended = AtomicBool::new(false);
+    let (ready, begun) = channel();
     let watchers = thread::scope(|scope| {
-        let hear = || {
+        let end = End(&ended);
+        let hear = |ready: Sender<()>| {
             let mut watchers: Vec<_> = (0..size.watchers / THREADS).map(|_| Watcher::default()).collect();
             for watcher in &mut watchers {
                 watcher.connect(address);
@@ -116,7 +119,7 @@ pub fn burst(address: &str, size: Size, rate: usize, merging: bool) -> Tally {
                 watcher.receive_all();
                 watcher.listen();
             }
-            ready.wait();
+            ready.send(()).expect("the writer waits");
             while !ended.load(Ordering::Acquire) {
                 watchers.iter_mut().for_each(|watcher| watcher.receive(usize::MAX));
                 thread::sleep(BEAT);
@@ -124,13 +127,23 @@ pub fn burst(address: &str, size: Size, rate: usize, merging: bool) -> Tally {
             finish(&mut watchers);
             watchers
         };
-        let parts: Vec<_> = (0..THREADS).map(|_| scope.spawn(hear)).collect();
-        ready.wait();
+        let spawn = |ready: Sender<()>| scope.spawn(move || hear(ready));
+        let parts: Vec<_> = vec![ready; THREADS].into_iter().map(spawn).collect();
+        (0..THREADS).for_each(|_| begun.recv().expect("all watchers connect"));
         writer.burst(size.changes, rate);
-        ended.store(true, Ordering::Release);
+        drop(end);
         parts.into_iter().flat_map(|part| part.join().expect("a thread of watchers")).collect::<Vec<_>>()
     });
     judge(&writer.history, &watchers, merging)
+}
+
+/// Ends the watchers' threads, also when the writer panics.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// Some watchers, until the writer has done its work and they have seen all of it.

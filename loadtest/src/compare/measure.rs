@@ -126,11 +126,17 @@ pub(super) fn znodes(env: &Env, scale: &Scale, ensemble: &mut Ensemble) -> Resul
     let site = ensemble.site(&[VOTERS, 0]);
     let mut reactor = site.sessions(env, CREATORS, CREATORS)?;
     batch::send_all(&mut reactor, 0, [batch::create(&site.root, &[])])?;
+    let (each, data) = (scale.znodes / CREATORS, [b'x'; 100]);
+    // What servers remember of recent changes is bounded, and no part of a znode.
+    let changes = each / 4;
+    env.progress.phase("filling what is remembered of changes", (changes * CREATORS) as u64);
+    sessions::ask(&mut reactor, 0..CREATORS, (changes, 64), &env.progress, &mut |now, conn, _| {
+        let set = Request::SetData { path: (&*site.root).into(), data: Some(&data), version: -1 };
+        conn.push(now, OpCode::SetData, &set);
+    })?;
     rest(env, &mut reactor, "coming to rest", SETTLE)?;
     let rss = site.servers.rss()?;
-    let each = scale.znodes / CREATORS;
     env.progress.phase("creating znodes", (each * CREATORS) as u64);
-    let data = [b'x'; 100];
     sessions::ask(&mut reactor, 0..CREATORS, (each, 64), &env.progress, &mut |now, conn, n| {
         let path = site.path(format_args!("{}-{n}", conn.id));
         let (op, request) = batch::create(&path, &data);

@@ -13,7 +13,6 @@
 
 pub mod config;
 pub mod core_link;
-pub mod forwarding;
 pub mod replica;
 
 mod admin;

@@ -90,7 +90,7 @@ pub(super) struct State {
     pub(super) ids: Arc<[Id]>,
     /// 0 until the handshake names one.
     pub(super) session: SessionId,
-    /// The zxid of the last answer from the core.
+    /// The highest zxid that an answer told.
     last_zxid: Zxid,
     /// Syncs on their way that shall show what the session did elsewhere.
     pub(super) fences: u32,
@@ -491,6 +491,12 @@ impl State {
             && self.pipeline.held() < MAX_HELD
     }
 
+    /// Queues answers, the last of which told this zxid.
+    pub(super) fn append(&mut self, frames: &mut BytesMut, told: Zxid) {
+        self.outbox.append(frames);
+        self.last_zxid = self.last_zxid.max(told);
+    }
+
     /// The next request for the core. None once the connection ends: behind a write that was lost, no later one of
     /// the session may take effect.
     pub(super) fn send_next(&mut self) -> Option<(u64, Job)> {
@@ -507,11 +513,11 @@ impl State {
             match self.pipeline.pop()? {
                 Front::Local(job) => return Some(job),
                 Front::Done { reply, last } => {
-                    let least = self.last_zxid;
+                    let told = &mut self.last_zxid;
                     self.outbox.reply(|out| {
                         let start = out.len();
                         out.extend_from_slice(&reply);
-                        raise_zxid(&mut out[start..], least);
+                        *told = raise_zxid(&mut out[start..], *told);
                     });
                     if last {
                         self.pipeline.clear();
@@ -524,14 +530,16 @@ impl State {
     }
 }
 
-/// A reply that waited behind others must not tell less than theirs did. Special zxids stay.
-fn raise_zxid(frame: &mut [u8], least: Zxid) {
+/// A reply that waited behind others must not tell less than theirs did. Special zxids stay. Returns the highest zxid
+/// told so far.
+fn raise_zxid(frame: &mut [u8], least: Zxid) -> Zxid {
     const AT: usize = 4 + 4;
-    if let Some(zxid) = frame.get_mut(AT..).and_then(|rest| rest.first_chunk_mut::<8>())
-        && (1..least.0).contains(&i64::from_be_bytes(*zxid))
-    {
+    let Some(zxid) = frame.get_mut(AT..).and_then(|rest| rest.first_chunk_mut::<8>()) else { return least };
+    let told = i64::from_be_bytes(*zxid);
+    if (1..least.0).contains(&told) {
         *zxid = least.0.to_be_bytes();
     }
+    least.max(Zxid(told))
 }
 
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
@@ -550,7 +558,7 @@ mod tests {
             let (mut frame, mut expected) = (BytesMut::new(), BytesMut::new());
             write_header(&mut frame, 3, Zxid(zxid), ErrorCode::OK);
             write_header(&mut expected, 3, Zxid(raised), ErrorCode::OK);
-            raise_zxid(&mut frame, Zxid(7));
+            assert_eq!(raise_zxid(&mut frame, Zxid(7)), Zxid(zxid.max(7)));
             assert_eq!(frame, expected, "{zxid}");
         }
     }

@@ -334,10 +334,10 @@ impl Connection {
                 Verdict::Refuse(refusal) => {
                     self.tally.refused();
                     let code = refusal.code().ok_or(CloseReason::Refused)?;
-                    let mut reply = BytesMut::new();
-                    write_header(&mut reply, job.xid, self.edge.replica.last_zxid(), code);
+                    let (mut reply, zxid) = (BytesMut::new(), self.edge.replica.last_zxid());
+                    write_header(&mut reply, job.xid, zxid, code);
                     if state.pipeline.refuse(tag, || reply.clone().freeze()) == Answered::First {
-                        state.outbox.append(&mut reply);
+                        state.append(&mut reply, zxid);
                     }
                 }
             }

@@ -31,7 +31,7 @@ use crate::core_link::{Answer, CoreLink, LinkState, Ticket};
 use crate::exec::remote_id;
 use crate::link::contact::Probe;
 use crate::link::queue::Queue;
-use crate::link::requests::{Requests, Resolved};
+use crate::link::requests::Requests;
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
 use crate::session::SessionIds;
@@ -76,8 +76,7 @@ impl Gateway {
         let Restored { tree, snapshot, ended, replayed } = restored;
         let closed = ClosedSessions::restore(ended, snapshot, replayed);
         let replica = Replica::restored(tree, closed, Arc::clone(&hub) as _);
-        let limits = config.limits.link_limits();
-        let queue = Arc::new(Queue::new(limits));
+        let queue = Arc::new(Queue::new(config.limits.link_limits()));
         let (state, watched) = watch::channel(LinkState::Searching);
         let link = CoreLink::new(Arc::clone(&queue), watched);
         let ids = SessionIds::starting_at(config.id, first_ids);
@@ -131,15 +130,15 @@ impl Gateway {
         drop(self.edge.replica.replace(tree, rewound));
     }
 
-    /// The replica is in sync with the leader of `epoch`.
-    pub fn serves(&mut self, epoch: u32) -> Resolved {
+    /// The replica is in sync with the leader of `epoch`. How many requests are sent again.
+    pub fn serves(&mut self, epoch: u32) -> usize {
         let resolved = self.requests.synchronised(epoch);
         self.probe =
             Some((Arc::new(Probe::new(Arc::clone(&self.queue.contact), Duration::ZERO)), Instant::now()));
         self.queue.open();
         self.state.send_replace(LinkState::Connected { leader: String::new(), epoch: epoch.into() });
         self.settle();
-        resolved
+        resolved.again
     }
 
     /// The link broke.

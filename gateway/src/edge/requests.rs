@@ -200,7 +200,7 @@ impl<'a> Answers<'a> {
     /// Moves the answers to the outbox, and only then lets the replica change.
     fn publish(&mut self) {
         if !self.out.is_empty() {
-            self.client.lock().outbox.append(self.out);
+            self.client.lock().append(self.out, self.last.2);
             self.has_room = false;
         }
         self.tree = None;
@@ -505,10 +505,13 @@ impl Connection {
             self.edge.hub.stats().received(intake.received);
             self.client.stats.received(intake.received);
         }
-        if intake.touched
-            && !(self.client.is_local() && self.edge.hub.local().touch(self.session, timeout_ms))
-        {
-            self.edge.link.touch(self.session, timeout_ms);
+        let (touched, upgrading) = (intake.touched, *intake.upgrading);
+        if touched {
+            let local = self.client.is_local() && self.edge.hub.local().touch(self.session, timeout_ms);
+            // The leader may know of it long before its createSession is applied here.
+            if !local || upgrading {
+                self.edge.link.touch(self.session, timeout_ms);
+            }
         }
         self.edge.top.report(self.client.peer().ip(), self.session, intake.tally);
         Ok(left)

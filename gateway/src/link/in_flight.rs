@@ -28,13 +28,13 @@ pub(crate) struct InFlight {
 
 /// Requests answered since they were last counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// How many.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// What they counted for in [`Limits::bytes`](super::queue::Limits::bytes).
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// When the last of the answered writes was sent, microseconds on the sender's clock.
-    pub committed: Option<u64>,
+    pub(crate) committed: Option<u64>,
 }
 
 /// A request, whole: it may have to be sent again.

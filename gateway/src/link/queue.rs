@@ -36,7 +36,7 @@ pub(crate) enum Expect {
 
 /// A request on its way to the leader.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     pub(crate) packet: QuorumPacket,
     pub(crate) expect: Expect,
     pub(crate) ticket: Ticket,
@@ -54,19 +54,19 @@ impl Outgoing {
 
 /// Bounds on what was accepted and is not answered. What lets go of something may exceed the first two by an eighth.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// How many.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// The bytes of their bodies and identities.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// How many the leader is given at a time.
-    pub window: usize,
+    pub(crate) window: usize,
     /// The bytes of those, about.
-    pub window_bytes: usize,
+    pub(crate) window_bytes: usize,
 }
 
 /// See the module.
-pub struct Queue {
+pub(crate) struct Queue {
     inner: Mutex<Inner>,
     limits: Limits,
     /// Told when something was accepted.
@@ -92,7 +92,7 @@ struct Inner {
 
 impl Queue {
     /// An empty one that refuses everything until [`Self::open`].
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             inner: Mutex::default(),
             limits,
@@ -106,7 +106,12 @@ impl Queue {
     ///
     /// # Errors
     /// See [`Refused`]; the ticket is void then.
-    pub fn forward(&self, request: ForwardedRequest, auth: Vec<Id>, ticket: Ticket) -> Result<(), Refused> {
+    pub(crate) fn forward(
+        &self,
+        request: ForwardedRequest,
+        auth: Vec<Id>,
+        ticket: Ticket,
+    ) -> Result<(), Refused> {
         let ForwardedRequest { session, cxid, op, .. } = request;
         if !is_forwarded(op) {
             ticket.void();
@@ -120,7 +125,13 @@ impl Queue {
     ///
     /// # Errors
     /// See [`Refused`]; the ticket is void then.
-    pub fn sync(&self, session: SessionId, cxid: i32, path: &str, ticket: Ticket) -> Result<(), Refused> {
+    pub(crate) fn sync(
+        &self,
+        session: SessionId,
+        cxid: i32,
+        path: &str,
+        ticket: Ticket,
+    ) -> Result<(), Refused> {
         let mut body = Vec::with_capacity(4 + path.len());
         Request::Sync(Some(path.into())).encode(&mut body);
         let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
@@ -175,20 +186,20 @@ impl Queue {
     }
 
     /// Requests accepted and not yet answered.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
 
     // What follows is the link's side.
 
     /// Requests are taken from now on.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.inner.lock().open = true;
     }
 
     /// Nothing is accepted from now on. Gives back what waits to be sent; it still counts.
     #[must_use]
-    pub fn close(&self) -> VecDeque<Outgoing> {
+    pub(crate) fn close(&self) -> VecDeque<Outgoing> {
         let mut inner = self.inner.lock();
         inner.open = false;
         let mut unsent = std::mem::take(&mut inner.waiting);
@@ -202,12 +213,12 @@ impl Queue {
     }
 
     /// Moves all that waits to be sent to the end of `into`.
-    pub fn take(&self, into: &mut VecDeque<Outgoing>) {
+    pub(crate) fn take(&self, into: &mut VecDeque<Outgoing>) {
         into.append(&mut self.inner.lock().waiting);
     }
 
     /// This many requests with this cost were answered.
-    pub fn settle(&self, requests: usize, bytes: usize) {
+    pub(crate) fn settle(&self, requests: usize, bytes: usize) {
         let mut inner = self.inner.lock();
         inner.requests = inner.requests.saturating_sub(requests);
         inner.bytes = inner.bytes.saturating_sub(bytes);
@@ -221,11 +232,6 @@ impl Queue {
         if had_none && !inner.waiting.is_empty() {
             self.accepted.notify_one();
         }
-    }
-
-    /// Requests that wait for their session's turn.
-    pub fn backlog(&self) -> usize {
-        self.inner.lock().backlog.len()
     }
 
     /// Data of the answer to a ping: sessions touched since the last one.
@@ -368,7 +374,7 @@ mod tests {
         }
         let mut taken = VecDeque::new();
         queue.take(&mut taken);
-        assert_eq!((sessions(&taken), queue.backlog()), (vec![1; 10], greedy - 10 + 4));
+        assert_eq!((sessions(&taken), queue.inner.lock().backlog.len()), (vec![1; 10], greedy - 10 + 4));
         let sent: Vec<_> = taken.drain(..).collect();
         queue.settle(sent.len(), sent.iter().map(Outgoing::cost).sum());
         queue.take(&mut taken);

@@ -77,7 +77,7 @@ use crate::link::queue::{Expect, Outgoing};
 
 /// See the module. No I/O, no clock.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     /// Sent to a leader of `epoch`, and not answered.
     flight: InFlight,
     epoch: u32,
@@ -89,21 +89,21 @@ pub struct Requests {
 
 /// What became of the requests that were in doubt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// Without effect so far, and to be sent again.
-    pub again: usize,
+    pub(crate) again: usize,
     /// Writes whose outcome nobody knows.
-    pub lost: usize,
+    pub(crate) lost: usize,
 }
 
 impl Requests {
     /// Where requests are added that are to be sent behind all others.
-    pub const fn ready(&mut self) -> &mut VecDeque<Outgoing> {
+    pub(crate) const fn ready(&mut self) -> &mut VecDeque<Outgoing> {
         &mut self.ready
     }
 
     /// Writes the next requests into `out`, until that has `limit` bytes. `now` is the time, microseconds.
-    pub fn send(&mut self, out: &mut BytesMut, limit: usize, now: u64) {
+    pub(crate) fn send(&mut self, out: &mut BytesMut, limit: usize, now: u64) {
         while out.len() < limit
             && let Some(outgoing) = self.ready.pop_front()
         {
@@ -117,27 +117,27 @@ impl Requests {
     }
 
     /// A transaction is applied: whose write it is, if it was sent from here.
-    pub fn applied(&mut self, record: &TxnRecord) -> Option<Ticket> {
+    pub(crate) fn applied(&mut self, record: &TxnRecord) -> Option<Ticket> {
         self.flight.take_write(record)
     }
 
     /// The leader answered a sync.
-    pub fn synced(&mut self) -> Option<Ticket> {
+    pub(crate) fn synced(&mut self) -> Option<Ticket> {
         self.flight.take_sync()
     }
 
     /// The leader has said whether the session lives.
-    pub fn revalidated(&mut self, session: SessionId) -> Option<Ticket> {
+    pub(crate) fn revalidated(&mut self, session: SessionId) -> Option<Ticket> {
         self.flight.take_revalidation(session)
     }
 
     /// Another tree took the place of the replica's.
-    pub const fn replaced(&mut self) {
+    pub(crate) const fn replaced(&mut self) {
         self.blind = true;
     }
 
     /// The link broke. `unsent` was accepted behind everything else.
-    pub fn broken(&mut self, mut unsent: VecDeque<Outgoing>) {
+    pub(crate) fn broken(&mut self, mut unsent: VecDeque<Outgoing>) {
         self.ready.append(&mut unsent);
         for outgoing in &mut self.ready {
             outgoing.again = true;
@@ -145,7 +145,7 @@ impl Requests {
     }
 
     /// A leader of `epoch` has brought the replica up to date: all that it has to say about the past was applied.
-    pub fn synchronised(&mut self, epoch: u32) -> Resolved {
+    pub(crate) fn synchronised(&mut self, epoch: u32) -> Resolved {
         let fenced = epoch > self.epoch && !self.blind;
         (self.epoch, self.blind) = (epoch, false);
         let mut resolved = Resolved::default();
@@ -167,12 +167,12 @@ impl Requests {
     }
 
     /// What was answered since the last call.
-    pub fn take_settled(&mut self) -> Settled {
+    pub(crate) fn take_settled(&mut self) -> Settled {
         self.flight.take_settled()
     }
 
     /// Answers everything with [`Lost`](crate::core_link::Answer::Lost), in order.
-    pub fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.flight.take_all().for_each(drop);
         self.ready.clear();
     }

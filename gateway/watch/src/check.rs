@@ -8,6 +8,8 @@
 //!   ([`Violation::Unasked`]).
 //! * **Event before data** (G3), which is also that no reply's zxid is at or above that of an event that is withheld:
 //!   what a reply stands for was told of before ([`Violation::Overtaken`]).
+//! * **Never back in time** (G4): no reply stands for less than one before it, on whatever connection
+//!   ([`Violation::WentBack`]).
 //! * **No loss** (G5), over reconnects as well: the last reply of a session stands for everything
 //!   ([`Violation::Overtaken`]), and persistent watches skip nothing ([`Violation::Skipped`]).
 
@@ -77,8 +79,15 @@ impl Watch {
 pub enum Seen {
     /// A new connection of its session. Its watches are set again before anything else.
     Connected,
+    /// The server does not know what lasting watches missed before this connection: they may not be told.
+    Gap,
+    /// The server's tree was replaced as a whole by that of this zxid. What changed in between is told as of then, once
+    /// per path and kind; what came and went is not.
+    Replaced(Zxid),
     /// A reply with this zxid; replies that carry none (zero, negative) need not be told.
     Reply(Zxid),
+    /// The answer to a ping, whose zxid this client does not remember; others are replies.
+    Ping(Zxid),
     /// The reply before this set a watch.
     Watching(Watch, String),
     /// An event. Its zxid is negative if no transaction is named: it makes up for what was missed while away.
@@ -99,6 +108,13 @@ pub enum Violation {
         /// What was not told.
         missed: Change,
     },
+    /// A reply stands for less than an earlier one.
+    WentBack {
+        /// What the earlier one stood for.
+        before: Zxid,
+        /// What this one does.
+        reply: Zxid,
+    },
     /// A persistent watch told of a change before it told of an earlier one.
     Skipped {
         /// What was told.
@@ -113,6 +129,8 @@ struct Armed {
     path: String,
     /// Changes of the history before this one are told.
     next: usize,
+    /// Those before this one were told on an earlier connection.
+    before: usize,
 }
 
 struct Session<'a> {
@@ -123,6 +141,10 @@ struct Session<'a> {
     last_event: Zxid,
     /// Whether the first reply of a connection is outstanding.
     catching_up: bool,
+    /// Whether lasting watches may have missed what happened before that reply.
+    gap: bool,
+    /// Up to when changes were told as the difference of two trees only.
+    replaced: Option<Zxid>,
 }
 
 /// Checks what a session saw against all changes of the tree, in their order. No transaction may do the same to a path
@@ -133,15 +155,28 @@ struct Session<'a> {
 /// The first violation.
 pub fn check(history: &[Change], seen: &[Seen], merging: bool) -> Result<(), Violation> {
     let (last_reply, last_event) = (Zxid(0), Zxid(0));
-    let mut session =
-        Session { history, merging, armed: Vec::new(), last_reply, last_event, catching_up: false };
+    let mut session = Session {
+        history,
+        merging,
+        armed: Vec::new(),
+        last_reply,
+        last_event,
+        catching_up: false,
+        gap: false,
+        replaced: None,
+    };
     for step in seen {
         match step {
             Seen::Connected => {
                 session.catching_up = true;
                 session.last_event = session.last_reply;
+                (session.gap, session.replaced) = (false, None);
+                session.armed.iter_mut().for_each(|armed| armed.before = armed.next);
             }
+            Seen::Gap => session.gap = true,
+            Seen::Replaced(zxid) => session.replaced = Some(*zxid),
             Seen::Reply(zxid) => session.reply(*zxid)?,
+            Seen::Ping(zxid) => session.stands_for(*zxid)?,
             Seen::Watching(watch, path) => session.watch(*watch, path),
             Seen::Event(event) => session.event(event)?,
         }
@@ -152,29 +187,59 @@ pub fn check(history: &[Change], seen: &[Seen], merging: bool) -> Result<(), Vio
 impl Session<'_> {
     fn watch(&mut self, watch: Watch, path: &str) {
         if !self.armed.iter().any(|armed| armed.watch == watch && armed.path == path) {
-            let next = self.history.partition_point(|change| change.zxid <= self.last_reply);
-            self.armed.push(Armed { watch, path: path.to_owned(), next });
+            let next = self.end(self.last_reply);
+            self.armed.push(Armed { watch, path: path.to_owned(), next, before: 0 });
         }
     }
 
     fn reply(&mut self, zxid: Zxid) -> Result<(), Violation> {
+        if zxid < self.last_reply {
+            return Err(Violation::WentBack { before: self.last_reply, reply: zxid });
+        }
+        self.stands_for(zxid)?;
+        self.last_reply = zxid;
+        Ok(())
+    }
+
+    /// The client is told that it is up to date as of `zxid`.
+    fn stands_for(&mut self, zxid: Zxid) -> Result<(), Violation> {
         if self.catching_up {
             self.forgive_what_came_and_went(zxid);
         }
+        if std::mem::take(&mut self.gap) {
+            self.forgive_lasting_watches(zxid);
+        }
+        if let Some(replaced) = self.replaced.take() {
+            self.forgive_what_came_and_went(replaced);
+            self.forgive_lasting_watches(replaced);
+        }
+        let end = self.end(zxid);
         for armed in &self.armed {
+            let untold = self.history.get(armed.next..end).unwrap_or_default();
             if let Some(missed) =
-                self.next(armed).map(|at| &self.history[at]).filter(|missed| missed.zxid <= zxid)
+                untold.iter().find(|change| armed.watch.hears(&armed.path, change.kind, &change.path))
             {
                 return Err(Violation::Overtaken { reply: zxid, missed: missed.clone() });
             }
         }
-        self.last_reply = self.last_reply.max(zxid);
         self.catching_up = false;
         Ok(())
     }
 
+    /// How many changes there are up to `zxid`.
+    fn end(&self, zxid: Zxid) -> usize {
+        self.history.partition_point(|change| change.zxid <= zxid)
+    }
+
+    fn forgive_lasting_watches(&mut self, zxid: Zxid) {
+        let end = self.end(zxid);
+        for armed in self.armed.iter_mut().filter(|armed| !armed.watch.is_one_shot()) {
+            armed.next = armed.next.max(end);
+        }
+    }
+
     fn forgive_what_came_and_went(&mut self, zxid: Zxid) {
-        let end = self.history.partition_point(|change| change.zxid <= zxid);
+        let end = self.end(zxid);
         for armed in self.armed.iter_mut().filter(|armed| armed.watch == Watch::Exist) {
             let there = |change: &&Change| {
                 change.path == armed.path
@@ -187,24 +252,21 @@ impl Session<'_> {
         }
     }
 
-    /// The next change that a watch must tell of.
-    fn next(&self, armed: &Armed) -> Option<usize> {
-        let hears = |change: &Change| armed.watch.hears(&armed.path, change.kind, &change.path);
-        let rest = self.history.get(armed.next..)?;
-        rest.iter().position(hears).map(|at| armed.next + at)
-    }
-
     fn event(&mut self, event: &Change) -> Result<(), Violation> {
         if event.zxid.0 < 0 {
             return self.caught_up(event);
         }
-        if self.catching_up && self.was_told(event) {
+        let again = self.was_told(event);
+        if again && self.catching_up && event.zxid <= self.last_reply {
             return Ok(());
         }
         if event.zxid < self.last_event || event.zxid <= self.last_reply {
             return Err(Violation::OutOfOrder(event.clone()));
         }
         self.last_event = event.zxid;
+        if self.replaced == Some(event.zxid) {
+            return self.summary(event);
+        }
         let mut asked = false;
         let mut armed = std::mem::take(&mut self.armed);
         for armed in armed.iter_mut().filter(|armed| armed.watch.hears(&armed.path, event.kind, &event.path))
@@ -217,15 +279,23 @@ impl Session<'_> {
                 armed.watch.hears(&armed.path, missed.kind, &missed.path) && !replaced
             });
             // What makes up for the past uses up one-shot watches as well, whatever else it was that they missed.
-            let forgiven = self.catching_up && armed.watch.is_one_shot();
-            if let Some(missed) = missed.filter(|_| !forgiven) {
+            let caught_up = self.catching_up && (armed.watch.is_one_shot() || self.gap);
+            let replaced = |missed: &Change| self.replaced.is_some_and(|zxid| missed.zxid <= zxid);
+            if let Some(missed) = missed.filter(|missed| !caught_up && !replaced(missed)) {
                 return Err(Violation::Skipped { told: event.clone(), missed: missed.clone() });
             }
             armed.next = told + 1;
         }
         armed.retain(|armed| !(armed.watch.is_one_shot() && self.used_up(armed, event)));
         self.armed = armed;
-        if asked { Ok(()) } else { Err(Violation::Unasked(event.clone())) }
+        if asked || again { Ok(()) } else { Err(Violation::Unasked(event.clone())) }
+    }
+
+    /// Where the history goes on behind this change.
+    fn end_of(&self, event: &Change) -> Option<usize> {
+        let end = self.end(event.zxid);
+        let of_txn = self.history[..end].iter().rev().take_while(|change| change.zxid == event.zxid);
+        of_txn.enumerate().find(|(_, change)| *change == event).map(|(back, _)| end - back)
     }
 
     /// Whether a persistent watch told of this on an earlier connection. It may do so again: the server cannot know what
@@ -234,8 +304,7 @@ impl Session<'_> {
         let told = |armed: &Armed| {
             !armed.watch.is_one_shot()
                 && armed.watch.hears(&armed.path, event.kind, &event.path)
-                && self.history[..armed.next].contains(event)
-                && !self.history[armed.next..].contains(event)
+                && self.end_of(event).is_some_and(|end| end <= armed.before)
         };
         self.armed.iter().any(told)
     }
@@ -252,6 +321,16 @@ impl Session<'_> {
         };
         missed.kind == EventType::NodeDataChanged
             && self.history.iter().find(next).is_some_and(|next| next.kind == missed.kind)
+    }
+
+    /// An event that tells of the difference of two trees.
+    fn summary(&mut self, event: &Change) -> Result<(), Violation> {
+        let hears = |armed: &Armed| armed.watch.hears(&armed.path, event.kind, &event.path);
+        if !self.armed.iter().any(hears) {
+            return Err(Violation::Unasked(event.clone()));
+        }
+        self.armed.retain(|armed| !(armed.watch.is_one_shot() && hears(armed)));
+        Ok(())
     }
 
     /// An event that makes up for what one-shot watches missed. Apache sends one per watch, even if they are of one

@@ -41,10 +41,12 @@ impl LeaderSessions {
         Self { tracker, closed: Closed::default(), sid, may_be_local: local_sessions, held_until: now }
     }
 
-    /// A learner creates a session; false if its id has ended. Such an id never lives again: its client would take it
-    /// for the session that it had.
+    /// A learner creates a session; false if it may not. An id that has ended never lives again: its client would take
+    /// it for the session that it had. And a session that somebody else has is not taken from there: of two gateways
+    /// that make a local session global, the second has a connection that its client has left.
     pub fn create(&mut self, session: SessionId, timeout_ms: i32, owner: u64, now: Timestamp) -> bool {
-        let new = !self.closed.contains(session);
+        let free = matches!(self.tracker.check(session, owner), SessionState::Unknown | SessionState::Open);
+        let new = free && !self.closed.contains(session);
         if new {
             self.tracker.add(session, timeout_ms, owner, now);
         }
@@ -147,6 +149,8 @@ mod tests {
         assert_eq!(sessions.state(1, 5), SessionState::Closing, "it is not taken for a local one");
         assert!(!sessions.create(1, 4_000, 5, at(1)) && !sessions.revalidate(1, 4_000, 5, at(1)));
         assert!(sessions.create(2, 4_000, 5, at(1)));
+        assert!(!sessions.create(2, 4_000, 6, at(1)) && sessions.create(2, 4_000, 5, at(1)));
+        assert_eq!(sessions.state(2, 6), SessionState::Moved);
     }
 
     #[test]

@@ -234,6 +234,11 @@ impl Queue {
         }
     }
 
+    /// Requests that wait for their session's turn.
+    pub(crate) fn backlog(&self) -> usize {
+        self.inner.lock().backlog.len()
+    }
+
     /// Data of the answer to a ping: sessions touched since the last one.
     pub(crate) fn take_touched(&self) -> Bytes {
         let mut inner = self.inner.lock();
@@ -374,7 +379,7 @@ mod tests {
         }
         let mut taken = VecDeque::new();
         queue.take(&mut taken);
-        assert_eq!((sessions(&taken), queue.inner.lock().backlog.len()), (vec![1; 10], greedy - 10 + 4));
+        assert_eq!((sessions(&taken), queue.backlog()), (vec![1; 10], greedy - 10 + 4));
         let sent: Vec<_> = taken.drain(..).collect();
         queue.settle(sent.len(), sent.iter().map(Outgoing::cost).sum());
         queue.take(&mut taken);

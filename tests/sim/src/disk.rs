@@ -62,6 +62,8 @@ pub(crate) struct Disk {
     queue: VecDeque<Write>,
     /// How many writes of the queue are being carried out.
     busy: usize,
+    /// Which sessions a gateway knew to have ended, at its last snapshot.
+    ended: Option<Vec<u8>>,
 }
 
 impl Disk {
@@ -133,6 +135,16 @@ impl Disk {
     pub(crate) fn snapshot(&mut self, image: Image) {
         self.log.retain(|(zxid, _)| *zxid > image.zxid);
         self.image = image;
+    }
+
+    /// A gateway's note beside its snapshot.
+    pub(crate) fn note_ended(&mut self, ended: Vec<u8>) {
+        self.ended = Some(ended);
+    }
+
+    /// The last such note.
+    pub(crate) fn ended(&self) -> Option<&[u8]> {
+        self.ended.as_deref()
     }
 
     /// Both epoch files.

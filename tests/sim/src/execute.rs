@@ -1,12 +1,12 @@
 //! What a server's runtime does with the outputs of its machine.
 
 use palisade_wire::Zxid;
-use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket, encode_touched};
-use palisade_wire::{OpCode, election::Notification};
+use palisade_wire::election::Notification;
+use palisade_wire::quorum::{PacketType, QuorumPacket, decode_revalidated};
 use palisade_zab::{Input, LinkId, Output, Role};
 
 use bytes::{Bytes, BytesMut};
-use palisade_store::{PrepareRequest, SnapshotCursor};
+use palisade_store::SnapshotCursor;
 
 use crate::disk::{Done, Image, Write};
 use crate::machine::Act;
@@ -24,37 +24,40 @@ impl World {
             Act::Common(output) => self.execute_common(node, output)?,
             Act::ObserverClose(link) => {
                 self.close(node, link, Way::ToLeader);
-                self.lose_uplink(node);
+                self.lose_uplink(node)?;
             }
             Act::AnswerPing(link, zxid) => {
-                let touched = Some(encode_touched(std::iter::empty()));
-                self.send_packet(
-                    node,
-                    link,
-                    Way::ToLeader,
-                    QuorumPacket::new(PacketType::Ping, zxid, touched),
-                );
+                let touched =
+                    self.nodes[node].memory.front.as_ref().map(|front| front.gateway.take_touched());
+                let answer = QuorumPacket::new(PacketType::Ping, zxid, touched);
+                self.send_packet(node, link, Way::ToLeader, answer);
             }
-            Act::FromLeader(packet) if packet.packet_type() == Some(PacketType::Sync) => {
-                let this = &mut self.nodes[node];
-                this.memory.gateway.synced(this.state.applied.last().copied().unwrap_or_default());
-                while let Some(floor) = self.desk.synced() {
-                    self.oracle.synced(node, &self.nodes[node].state.applied, floor)?;
-                }
-            }
-            Act::FromLeader(_) => {}
+            Act::FromLeader(packet) => self.leader_answers(node, &packet)?,
             Act::ObserverServing(link, epoch) => {
                 let memory = &mut self.nodes[node].memory;
                 memory.serving = true;
                 memory.uplink = Some(link);
-                let resolved = memory.gateway.serves(epoch);
-                self.report.again += resolved.again;
                 self.oracle.serves(node, &self.nodes[node].state.applied)?;
                 self.hear()?;
-                self.forward(node)?;
+                self.synchronised(node, epoch)?;
             }
         }
         Ok(())
+    }
+
+    /// What a leader answers to a gateway.
+    fn leader_answers(&mut self, node: NodeId, packet: &QuorumPacket) -> Check {
+        let Some(front) = &mut self.nodes[node].memory.front else { return Ok(()) };
+        match packet.packet_type() {
+            Some(PacketType::Sync) => self.synced(node)?,
+            Some(PacketType::Revalidate) => {
+                let garbled = |e| Violation(format!("a revalidation arrived garbled: {e}"));
+                let (session, valid) = decode_revalidated(packet.data()).map_err(garbled)?;
+                front.gateway.revalidated(session, valid);
+            }
+            _ => {}
+        }
+        self.stir(node)
     }
 
     fn execute_common(&mut self, node: NodeId, output: Output) -> Check {
@@ -91,8 +94,8 @@ impl World {
                 let memory = &mut self.nodes[node].memory;
                 memory.leading = role == Role::Leading;
                 memory.serving = false;
-                memory.requests.clear();
-                memory.owners.clear();
+                memory.work.clear();
+                memory.sessions = None;
                 memory.syncs.clear();
                 memory.preparer().reset();
             }
@@ -101,6 +104,8 @@ impl World {
                 let applied = &self.nodes[node].state.applied;
                 if self.nodes[node].memory.leading {
                     self.oracle.leads(node, epoch, applied)?;
+                    self.begin_to_lead(node);
+                    self.hear()?;
                 } else {
                     self.oracle.serves(node, applied)?;
                 }
@@ -120,9 +125,10 @@ impl World {
     fn deliver(&mut self, node: NodeId, zxid: Zxid, payload: &Bytes) -> Check {
         let is_observer = node >= self.params.voters;
         let this = &mut self.nodes[node];
-        let gateway = &mut this.memory.gateway;
-        this.state.apply_for(zxid, payload, |record, outcome| gateway.applied(record, outcome))?;
+        let record = this.state.apply(zxid, payload)?;
         this.memory.preparer().applied(zxid);
+        self.session_ended(node, &record);
+        let this = &mut self.nodes[node];
         if zxid >= this.state.exact_from {
             let digest = this.state.tree.digest();
             self.oracle.digest(node, zxid, digest)?;
@@ -130,7 +136,12 @@ impl World {
         if is_observer || this.memory.serving {
             self.oracle.delivered(node, &this.state.applied, this.memory.leading)?;
         }
-        self.hear()
+        self.hear()?;
+        if let Some(front) = &mut self.nodes[node].memory.front {
+            front.applied(&record);
+            self.stir(node)?;
+        }
+        Ok(())
     }
 
     /// A vote is lost if there is no way; a new connection is told to both sides first.
@@ -178,7 +189,7 @@ impl World {
         }
     }
 
-    fn send_packet(&mut self, node: NodeId, link: LinkId, way: Way, packet: QuorumPacket) {
+    pub(crate) fn send_packet(&mut self, node: NodeId, link: LinkId, way: Way, packet: QuorumPacket) {
         if let Some(conn) = self.network.find(node, link, way) {
             self.send(conn, way, Message::Packet(packet));
         }
@@ -199,17 +210,23 @@ impl World {
         }
     }
 
-    fn lose_uplink(&mut self, node: NodeId) {
+    fn lose_uplink(&mut self, node: NodeId) -> Check {
         let memory = &mut self.nodes[node].memory;
         memory.uplink = None;
         memory.serving = false;
-        memory.gateway.broken();
+        if let Some(front) = &mut memory.front {
+            front.link_lost();
+        }
         self.dial_somebody(node);
+        self.stir(node)
     }
 
     /// Takes in what has come over a connection.
     pub(crate) fn receive(&mut self, conn: ConnId, way: Way, to: End, message: Message) -> Check {
         let (node, link) = (to.node, to.link);
+        if let (Way::ToLearner, Some(front)) = (way, &self.nodes[node].memory.front) {
+            front.gateway.heard();
+        }
         match message {
             Message::Packet(packet) if way == Way::ToLeader => {
                 self.feed(node, Input::LearnerPacket { link, packet })
@@ -231,7 +248,7 @@ impl World {
                 }
                 self.feed(node, Input::LeaderLinkDown { link })?;
                 if node >= self.params.voters {
-                    self.lose_uplink(node);
+                    self.lose_uplink(node)?;
                 }
                 Ok(())
             }
@@ -279,34 +296,6 @@ impl World {
         self.feed(node, Input::SnapshotSent { link })
     }
 
-    fn learner_packet(&mut self, node: NodeId, link: LinkId, packet: &QuorumPacket) -> Check {
-        if packet.packet_type() != Some(PacketType::Request) {
-            return Ok(());
-        }
-        let data = packet.data.clone().unwrap_or_default();
-        let request = ForwardedRequest::decode(&data)
-            .map_err(|e| Violation(format!("request arrived garbled: {e}")))?;
-        let memory = &mut self.nodes[node].memory;
-        if request.op == OpCode::Sync.as_i32() {
-            let token = memory.number();
-            memory.syncs.insert(token, link);
-            memory.inputs.push_back(Input::Sync { token });
-        } else {
-            let session = request.session;
-            let owner = memory.owners.entry(session).or_insert(link);
-            *owner = link.max(*owner);
-            let request = PrepareRequest {
-                session,
-                cxid: request.cxid,
-                op: request.op,
-                body: request.body,
-                auth: packet.auth.clone(),
-            };
-            memory.requests.push_back((request, Some(link)));
-        }
-        Ok(())
-    }
-
     fn write(&mut self, node: NodeId, write: Write) {
         let lie = match (&write, self.sabotage) {
             (Write::Append(zxid, _), Some(Sabotage::AckBeforeFsync)) => Some(Input::Flushed { zxid: *zxid }),
@@ -348,19 +337,28 @@ impl World {
             (Done::Flushed(zxid), _) => Input::Flushed { zxid },
             (Done::Truncated(zxid), _) => {
                 self.nodes[node].state = State::recover(&self.nodes[node].disk)?;
-                self.nodes[node].memory.gateway.replaced();
+                self.hide(node, true);
                 Input::Truncated { zxid }
             }
             (Done::TruncateFailed, _) => Input::TruncateFailed,
             (Done::Installed(zxid), _) => {
                 self.nodes[node].state = State::recover(&self.nodes[node].disk)?;
-                self.nodes[node].memory.gateway.replaced();
+                self.hide(node, false);
                 Input::SnapshotInstalled { zxid }
             }
             (Done::AcceptedEpoch(epoch), _) => Input::AcceptedEpochWritten { epoch },
             (Done::CurrentEpoch(epoch), _) => Input::CurrentEpochWritten { epoch },
         };
         self.feed(node, input)
+    }
+}
+
+impl World {
+    /// A gateway goes on showing what it showed, until its new tree is whole.
+    fn hide(&mut self, node: NodeId, rewound: bool) {
+        if let Some(front) = &mut self.nodes[node].memory.front {
+            front.replaced(rewound);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Whole ensembles in one thread, from one seed: voters and observers run the very state machines that the product
 //! runs, over a network that delays, holds up and cuts, and disks that are slow and forget what was not flushed.
 //!
-//! Observers are gateways: clients write through them, many writes at a time, hang up, and go on elsewhere in time.
+//! Observers are gateways: what serves clients is the product's edge, without its sockets. Clients read, watch, write, many
+//! requests at a time, lose their connections, move from one gateway to another, and compare all that they are told
+//! with what was committed: what they read, which events they got, and that nobody else has what they take for theirs.
 //!
 //! A run has two phases. First faults: crashes with loss of what was not flushed, pauses, cuts, restarts, snapshots,
 //! while clients write. Then calm: all must heal by itself within a minute of virtual time. At every step
@@ -9,9 +11,14 @@
 
 mod agenda;
 mod chance;
+mod client;
+mod clients;
 mod disk;
+mod effects;
 mod execute;
-mod gateway;
+mod front;
+mod history;
+mod leader;
 mod machine;
 mod network;
 mod node;
@@ -19,12 +26,15 @@ mod oracle;
 mod params;
 mod sabotage;
 mod scenario;
+mod wires;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 pub use sabotage::Sabotage;
 
+use crate::front::Clock;
 use crate::world::World;
 
 /// More events than any healthy run has: beyond, something spins.
@@ -64,7 +74,12 @@ impl std::ops::AddAssign for Report {
 /// The guarantee that was broken, or the panic, as text.
 pub fn run(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<Report, String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(seed, sabotage, trace).map_err(|v| v.0)?;
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build().map_err(|e| e.to_string())?;
+        let runtime = Rc::new(runtime);
+        let _entered = runtime.enter();
+        let clock = Clock::new(Rc::clone(&runtime));
+        let mut world = World::new(seed, sabotage, trace, clock).map_err(|v| v.0)?;
         while world.step().map_err(|v| format!("at {} ms: {}", world.now, v.0))? {
             if world.events > MAX_EVENTS {
                 return Err(format!("at {} ms: {MAX_EVENTS} events, something spins", world.now));

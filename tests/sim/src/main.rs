@@ -21,6 +21,9 @@ struct Args {
     /// Break something on purpose; then a violation is success, and none is failure.
     #[arg(long)]
     sabotage: Option<Sabotage>,
+    /// How many failures are enough.
+    #[arg(long, default_value_t = 5)]
+    failures: usize,
     /// How many seeds to run at a time.
     #[arg(long, default_value_t = 2)]
     threads: u64,
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
                             Ok(report) => sum += report,
                             Err(what) => failures.push((seed, what)),
                         }
-                        if failures.len() >= if args.sabotage.is_some() { 1 } else { 5 } {
+                        if failures.len() >= args.failures {
                             break;
                         }
                     }

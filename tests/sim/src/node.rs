@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use palisade_store::prepare::PrepareConfig;
-use palisade_store::{
-    DataTree, PrepareRequest, Preparer, SnapshotCursor, SnapshotReader, Timestamp, TxnOutcome,
-};
+use palisade_store::session::LeaderSessions;
+use palisade_store::{DataTree, PrepareRequest, Preparer, SnapshotCursor, SnapshotReader, Timestamp};
 use palisade_wire::txn::TxnRecord;
 use palisade_wire::{SessionId, Sid, Zxid};
 use palisade_zab::{Ensemble, Input, Learner, LearnerConfig, LinkId, Peer, PeerConfig, Recovered, Timing};
 
 use crate::disk::{Disk, Image};
-use crate::gateway::Gateway;
+use crate::front::Front;
 use crate::machine::Machine;
 use crate::oracle::Violation;
 use crate::params::Params;
@@ -56,24 +55,13 @@ impl State {
     }
 
     /// Applies a transaction; the leader's digest must come out.
-    pub(crate) fn apply(&mut self, zxid: Zxid, payload: &Bytes) -> Result<(), Violation> {
-        self.apply_for(zxid, payload, |_, _| {})
-    }
-
-    /// The same, and tells somebody what came of it.
-    pub(crate) fn apply_for(
-        &mut self,
-        zxid: Zxid,
-        payload: &Bytes,
-        tell: impl FnOnce(&TxnRecord, &TxnOutcome<'_>),
-    ) -> Result<(), Violation> {
+    pub(crate) fn apply(&mut self, zxid: Zxid, payload: &Bytes) -> Result<TxnRecord, Violation> {
         let record =
             TxnRecord::decode(payload).map_err(|e| Violation(format!("{zxid} cannot be read: {e}")))?;
         if record.header.zxid != zxid || self.applied.last().is_some_and(|last| *last >= zxid) {
             return Err(Violation(format!("{zxid} is applied behind {:?}", self.applied.last())));
         }
-        let outcome = self.tree.apply(&record.header, &record.txn, &mut |_| {});
-        tell(&record, &outcome);
+        self.tree.apply(&record.header, &record.txn, &mut |_| {});
         self.applied.push(zxid);
         match record.digest {
             Some(digest) if zxid >= self.exact_from && digest != self.tree.digest() => {
@@ -83,7 +71,7 @@ impl State {
                     record.txn
                 )))
             }
-            _ => Ok(()),
+            _ => Ok(record),
         }
     }
 
@@ -127,6 +115,15 @@ pub(crate) struct Node {
     pub(crate) memory: Memory,
 }
 
+/// What a leader is to propose.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A request, and over which link it came.
+    Request(PrepareRequest, Option<LinkId>),
+    /// The end of a session that was not heard of for too long.
+    Expire(SessionId),
+}
+
 /// What is forgotten in a crash.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -136,18 +133,20 @@ pub(crate) struct Memory {
     pub(crate) serving: bool,
     /// Inputs to hand in next.
     pub(crate) inputs: VecDeque<Input>,
-    /// Requests to propose when all inputs are handed in, and over which link they came.
-    pub(crate) requests: VecDeque<(PrepareRequest, Option<LinkId>)>,
-    /// At a leader: over which link each client's session was heard last. Links count up.
-    pub(crate) owners: BTreeMap<SessionId, LinkId>,
+    /// What to propose when all inputs are handed in.
+    pub(crate) work: VecDeque<Work>,
+    /// A leader's sessions.
+    pub(crate) sessions: Option<LeaderSessions>,
+    /// When a leader looks for expired ones.
+    pub(crate) expiry: Option<u64>,
     /// Outstanding changes of a leader.
     pub(crate) preparer: Option<Preparer>,
     /// The tree received last.
     pub(crate) received: Option<Image>,
     /// An observer's link once it serves.
     pub(crate) uplink: Option<LinkId>,
-    /// An observer's forwarding.
-    pub(crate) gateway: Gateway,
+    /// An observer's clients.
+    pub(crate) front: Option<Box<Front>>,
     /// Syncs at the leader: whom to answer.
     pub(crate) syncs: BTreeMap<u64, LinkId>,
     /// Snapshots that are being sent.
@@ -211,6 +210,10 @@ impl Node {
             config.max_notification_interval = params.tick * 20;
             Machine::Voter(Box::new(Peer::new(config, recovered, now).map_err(refused)?))
         } else {
+            // No id is given twice, whatever happens within a second.
+            let first_ids = u64::from(self.life) * 1_000;
+            let front = Front::start(params, self.sid, first_ids, &self.disk, &self.state)?;
+            self.memory.front = Some(Box::new(front));
             let mut config = LearnerConfig::new(self.sid);
             config.timing = timing;
             Machine::Observer(Box::new(Learner::new(config, recovered).map_err(refused)?))

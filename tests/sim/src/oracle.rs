@@ -112,17 +112,6 @@ impl Oracle {
             "Identity: at {zxid} the tree of {node} has digest {digest:#x}, another had {known:#x}"
         ))
     }
-
-    /// Linearizable sync: the answer shows everything that was committed when the sync was sent.
-    pub(crate) fn synced(&self, node: NodeId, applied: &[Zxid], floor: usize) -> Check {
-        if applied.len() >= floor {
-            return Ok(());
-        }
-        violation(format!(
-            "SyncBarrier: {node} was told that it is in sync, but misses {}",
-            self.committed[applied.len()]
-        ))
-    }
 }
 
 fn first_difference(applied: &[Zxid], committed: &[Zxid]) -> String {

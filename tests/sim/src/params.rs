@@ -2,7 +2,42 @@
 
 use std::time::Duration;
 
+use palisade_gateway::Config;
+use palisade_gateway::config::Pacing;
+use palisade_gateway::throttle::config::{Limit, Mode};
+
 use crate::chance::Chance;
+
+/// Znodes that clients and others deal with.
+pub(crate) const PATHS: [&str; 8] = ["/a", "/b", "/c", "/a/x", "/a/y", "/b/x", "/b/x/deep", "/"];
+
+/// What a client is like. Times are virtual milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    /// Its session's timeout.
+    pub(crate) timeout: u64,
+    /// Mean time between two looks around.
+    pub(crate) every: u64,
+    /// Whether it mostly waits for events.
+    pub(crate) lazy: bool,
+    /// Whether it writes.
+    pub(crate) writes: bool,
+    /// Whether the zxids of pings count as seen, as in some versions of the C client.
+    pub(crate) counts_pings: bool,
+}
+
+impl Habits {
+    /// Those of some client.
+    pub(crate) fn derive(chance: &mut Chance) -> Self {
+        Self {
+            timeout: chance.pick(&[1_000, 1_500, 3_000, 6_000]),
+            every: chance.pick(&[10, 30, 100]),
+            lazy: chance.percent(50),
+            writes: chance.percent(60),
+            counts_pings: chance.percent(30),
+        }
+    }
+}
 
 /// How a run is set up. Times are virtual milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +62,12 @@ pub(crate) struct Params {
     pub(crate) faults_until: u64,
     /// How many times in a hundred a voter takes a snapshot between two faults.
     pub(crate) snapshot_percent: u64,
+    /// Clients of the gateways.
+    pub(crate) clients: usize,
+    /// Whether sessions are local until they write.
+    pub(crate) local_sessions: bool,
+    /// How events are told.
+    pub(crate) pacing: Pacing,
 }
 
 impl Params {
@@ -34,7 +75,7 @@ impl Params {
     pub(crate) fn derive(chance: &mut Chance) -> Self {
         Self {
             voters: chance.pick(&[3, 3, 3, 3, 3, 5, 5, 1, 2, 4]),
-            observers: chance.pick(&[0, 1, 1, 2]),
+            observers: chance.pick(&[0, 1, 1, 2, 2, 3]),
             tick: Duration::from_millis(chance.pick(&[100, 200])),
             log_count: chance.pick(&[1, 5, 50, 10_000]),
             max_delay: chance.pick(&[1, 5, 20, 60]),
@@ -43,6 +84,42 @@ impl Params {
             fault_every: chance.pick(&[150, 500, 1500]),
             faults_until: chance.between(5_000, 25_000),
             snapshot_percent: chance.pick(&[0, 10, 40]),
+            clients: chance.pick(&[1, 3, 5]),
+            local_sessions: chance.percent(70),
+            pacing: Pacing { merge: chance.percent(30), ..Self::pacing(chance) },
         }
+    }
+
+    /// Some pacing: none, or one that holds the events of a few watchers already.
+    pub(crate) fn pacing(chance: &mut Chance) -> Pacing {
+        Pacing {
+            above: chance.index(3),
+            rate: chance.pick(&[0, 1, 20, 200, 100_000]),
+            window: Duration::from_millis(chance.between(0, 2_000)),
+            reread_rate: chance.pick(&[0, 5, 1_000]),
+            merge: false,
+        }
+    }
+
+    /// The longest time for which any pacing holds an event, ms.
+    pub(crate) const fn longest_hold(&self) -> u64 {
+        2_000
+    }
+
+    /// The configuration of a gateway.
+    pub(crate) fn gateway(&self, id: i64) -> Config {
+        let mut config = Config { id, ..Config::default() };
+        config.notifications.pacing = self.pacing;
+        config.tenant.name = "sim".to_owned();
+        config.sessions.local = self.local_sessions;
+        config.sessions.min_timeout = self.tick * 2;
+        let off = Limit { mode: Mode::Off, tenant: 0, address: 0, session: 0, prefix: 0 };
+        let throttle = &mut config.throttle;
+        for limit in
+            [&mut throttle.writes, &mut throttle.write_bytes, &mut throttle.locks, &mut throttle.lock_parents]
+        {
+            *limit = off;
+        }
+        config
     }
 }

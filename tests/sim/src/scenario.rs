@@ -1,19 +1,22 @@
 //! Clients, faults, and the end of a run.
 
 use bytes::BytesMut;
-use palisade_store::{PrepareRequest, SessionState};
+use palisade_gateway::config::Pacing;
+use palisade_store::{PrepareRequest, Timestamp};
 use palisade_wire::multi::create_op;
 use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket};
 use palisade_wire::request::{Create, Request};
 use palisade_wire::{Acl, OpCode, SessionId, Zxid};
-use palisade_zab::{Input, LinkId};
 
-use crate::gateway::FIRST_SESSION;
-use crate::machine::Machine;
 use crate::network::{Message, NodeId, Way};
+use crate::node::Work;
 use crate::oracle::{Check, Violation};
+use crate::params::Params;
+use crate::wires::{Item, Toward};
 use crate::world::{Event, World};
 
+/// Sessions of gateways' clients are above; below are those of plain requests, which nobody tracks.
+pub(crate) const FIRST_SESSION: SessionId = 1_000;
 /// How long everything may take to be well again after the faults have ended, ms.
 const HEALING_TIME: u64 = 60_000;
 
@@ -23,14 +26,8 @@ impl World {
         let pause = self.chance.between(1, 2 * self.params.request_every);
         self.agenda.plan(self.now + pause, Event::Request);
         let node = self.chance.index(self.nodes.len());
-        let sync = self.chance.percent(15);
         if let Some(link) = self.nodes[node].memory.uplink {
             let Some(conn) = self.network.find(node, link, Way::ToLeader) else { return Ok(()) };
-            if sync {
-                let floor = self.oracle.committed().len();
-                self.nodes[node].memory.gateway.sync(&self.desk, floor);
-                return self.forward(node);
-            }
             let request = self.write_request();
             let mut packet = QuorumPacket::new(
                 PacketType::Request,
@@ -53,72 +50,14 @@ impl World {
         if leads && self.nodes[node].paused_until <= self.now {
             for _ in 0..self.chance.between(1, 4) {
                 let request = self.write_request();
-                self.nodes[node].memory.requests.push_back((request, None));
+                self.nodes[node].memory.work.push_back(Work::Request(request, None));
             }
             return self.drain(node);
         }
         Ok(())
     }
 
-    /// One of the gateways' clients writes, several times without waiting, or hangs up and comes back. Each stays at
-    /// its gateway: that a session which moved is refused at its old place is the session tracker's business.
-    pub(crate) fn client(&mut self) -> Check {
-        let gateways = self.nodes.len() - self.params.voters;
-        if gateways == 0 || self.calm {
-            return Ok(());
-        }
-        let pause = self.chance.between(1, 2 * self.params.request_every);
-        self.agenda.plan(self.now + pause, Event::Client);
-        let node = self.params.voters + self.chance.index(gateways);
-        let session = FIRST_SESSION + (10 * node + self.chance.index(4)) as SessionId;
-        if self.nodes[node].machine.is_none() || self.nodes[node].paused_until > self.now {
-            return Ok(());
-        }
-        if self.chance.percent(3) {
-            self.desk.hang_up(session);
-        }
-        for _ in 0..self.chance.between(1, 4) {
-            let PrepareRequest { cxid, op, body, .. } = self.write_request();
-            if op == OpCode::CloseSession.as_i32() {
-                continue;
-            }
-            let request = ForwardedRequest { session, cxid, op, body };
-            if !self.nodes[node].memory.gateway.write(&self.desk, request) {
-                break;
-            }
-        }
-        self.forward(node)
-    }
-
-    /// A gateway sends what it may.
-    pub(crate) fn forward(&mut self, node: NodeId) -> Check {
-        let Some(link) = self.nodes[node].memory.uplink else { return Ok(()) };
-        let Some(conn) = self.network.find(node, link, Way::ToLeader) else { return Ok(()) };
-        for packet in self.nodes[node].memory.gateway.packets()? {
-            self.send(conn, Way::ToLeader, Message::Packet(packet));
-        }
-        Ok(())
-    }
-
-    /// Clients look at what they were told.
-    pub(crate) fn hear(&mut self) -> Check {
-        let oracle = &self.oracle;
-        self.effects.review(oracle.committed(), |zxid| oracle.transaction(zxid))?;
-        while let Some(told) = self.desk.told() {
-            self.effects.compare(told)?;
-            match told.at {
-                Some(_) => self.report.answered += 1,
-                None => {
-                    // Its connection is closed: what it sent behind is as lost.
-                    self.report.lost += 1;
-                    self.desk.hang_up(told.session);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn write_request(&mut self) -> PrepareRequest {
+    pub(crate) fn write_request(&mut self) -> PrepareRequest {
         self.requests += 1;
         let path = ["/a", "/b", "/c", "/a/x", "/a/y", "/b/x", "/b/x/deep"][self.chance.index(7)];
         let data = self.requests.to_be_bytes();
@@ -156,29 +95,6 @@ impl World {
         }
     }
 
-    /// The leader's runtime turns a request into a proposal; nobody else does anything with it.
-    ///
-    /// Before a gateway forwards anything of a session over a new link, it revalidates the session there, which makes
-    /// that link the session's owner (G2): what is still on its way over an older one is refused.
-    pub(crate) fn propose(&mut self, node: NodeId, request: &PrepareRequest, from: Option<LinkId>) -> Check {
-        let time = self.now as i64;
-        let this = &mut self.nodes[node];
-        let Some(zxid) = this.machine.as_ref().and_then(Machine::next_zxid) else { return Ok(()) };
-        let owner = this.memory.owners.get(&request.session).copied();
-        let state = if from.is_some() && owner > from { SessionState::Moved } else { SessionState::Open };
-        let tree = &this.state.tree;
-        let preparer = this.memory.preparer();
-        let record = if request.op == OpCode::CloseSession.as_i32() {
-            preparer.prepare_close_session(tree, request.session, request.cxid, zxid, time)
-        } else {
-            preparer.prepare(tree, request, state, zxid, time)
-        };
-        let payload = record.encode();
-        self.oracle.proposed(node, zxid, &payload)?;
-        self.nodes[node].memory.inputs.push_back(Input::Propose { zxid, payload });
-        Ok(())
-    }
-
     /// Something breaks or mends.
     pub(crate) fn fault(&mut self) -> Check {
         if self.calm {
@@ -193,7 +109,8 @@ impl World {
             0..=2 => self.crash(victim),
             3 => (0..self.params.voters).for_each(|node| self.crash(node)),
             4 => {
-                self.nodes[victim].paused_until = self.now + self.chance.between(50, 4_000);
+                let until = self.now + self.chance.between(50, 4_000);
+                self.pause(victim, until);
             }
             5..=6 => self.isolate(victim),
             7 => {
@@ -205,7 +122,24 @@ impl World {
         if self.chance.percent(self.params.snapshot_percent) {
             self.take_snapshot(any);
         }
+        if self.chance.percent(20) {
+            let pacing = Pacing { merge: self.params.pacing.merge, ..Params::pacing(&mut self.chance) };
+            if let Some(front) = &self.nodes[any].memory.front {
+                front.gateway.set_pacing(pacing);
+            }
+        }
         Ok(())
+    }
+
+    /// A process stands still.
+    fn pause(&mut self, node: NodeId, until: u64) {
+        self.nodes[node].paused_until = until;
+        self.forgive(node, until);
+        // It has not yet read what says that sessions are alive, and gives them time for that.
+        let held = Timestamp::from_millis(until) + self.params.tick;
+        if let Some(sessions) = &mut self.nodes[node].memory.sessions {
+            sessions.hold_expiry(held);
+        }
     }
 
     fn isolate(&mut self, node: NodeId) {
@@ -220,6 +154,9 @@ impl World {
         let this = &mut self.nodes[node];
         if this.machine.is_some() && this.memory.serving {
             this.disk.snapshot(this.state.image());
+            if let Some(front) = &this.memory.front {
+                this.disk.note_ended(front.gateway.ended_sessions());
+            }
         }
     }
 
@@ -246,6 +183,11 @@ impl World {
             }
         }
         self.network.sweep();
+        for wire in self.wires.of_node(node) {
+            if self.chance.percent(70) {
+                self.put(wire, Toward::Client, Item::Closed);
+            }
+        }
         let back = self.now + self.chance.between(10, 5_000);
         self.agenda.plan(back, Event::Restart(node, self.nodes[node].life));
     }
@@ -272,8 +214,10 @@ impl World {
         let serving = self.nodes.iter().all(|node| node.memory.serving);
         let least = self.nodes.iter().map(|node| node.state.applied.len()).min().unwrap_or_default();
         let fresh = committed.len().saturating_sub(50);
-        if serving && self.desk.open() == 0 && !committed.is_empty() && least >= fresh.max(1) {
+        let settled = self.clients_are_settled();
+        if serving && settled && !committed.is_empty() && least >= fresh.max(1) {
             self.hear()?;
+            self.check_clients()?;
             return Ok(true);
         }
         if self.now > self.params.faults_until + HEALING_TIME {
@@ -283,10 +227,9 @@ impl World {
                 .map(|n| (n.sid, n.memory.leading, n.memory.serving, n.state.applied.last().copied()))
                 .collect();
             return Err(Violation(format!(
-                "Liveness: not healed {HEALING_TIME} ms after the faults: {states:?}, committed {:?}, {} writes \
-                 unanswered",
+                "Liveness: not healed {HEALING_TIME} ms after the faults: {states:?}, committed {:?}, clients {:?}",
                 committed.last(),
-                self.desk.open()
+                self.clients.iter().map(|c| (c.link, c.waiting(), c.pings)).collect::<Vec<_>>()
             )));
         }
         self.agenda.plan(self.now + 500, Event::Inspect);

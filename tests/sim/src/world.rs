@@ -1,7 +1,5 @@
 //! The world: servers, network and time, driven event by event.
 
-use std::sync::Arc;
-
 use palisade_store::Timestamp;
 use palisade_wire::Sid;
 use palisade_wire::election::Notification;
@@ -10,13 +8,17 @@ use palisade_zab::{Ensemble, Input, LinkId, Member, MemberRole};
 use crate::Report;
 use crate::agenda::Agenda;
 use crate::chance::Chance;
-use crate::gateway::{Desk, Effects};
+use crate::client::Client;
+use crate::effects::Effects;
+use crate::front::Clock;
+use crate::history::History;
 use crate::machine::Machine;
 use crate::network::{ConnId, Message, Network, NodeId, Way};
 use crate::node::Node;
 use crate::oracle::{Check, Oracle, Violation};
-use crate::params::Params;
+use crate::params::{Habits, Params};
 use crate::sabotage::Sabotage;
+use crate::wires::{Toward, WireId, Wires};
 
 /// An event. Those of a server carry its life: a crash voids them.
 #[derive(Debug)]
@@ -37,8 +39,16 @@ pub(crate) enum Event {
     Snapshot { node: NodeId, life: u32, link: LinkId },
     /// A client asks for something.
     Request,
-    /// A client of a gateway writes, or hangs up.
-    Client,
+    /// A client of a gateway looks around.
+    Client(usize),
+    /// The first thing on a client's connection arrives.
+    Wire(WireId, Toward),
+    /// A connection of a gateway has something to do.
+    Turn { node: NodeId, life: u32, wire: WireId },
+    /// A gateway has.
+    Gateway { node: NodeId, life: u32 },
+    /// A leader looks for sessions that have expired.
+    Expiry { node: NodeId, life: u32 },
     /// Something breaks, or mends.
     Fault,
     /// A crashed server comes back.
@@ -78,17 +88,28 @@ pub(crate) struct World {
     pub(crate) events: u64,
     /// Whether to print what happens.
     pub(crate) trace: bool,
+    /// Time, for what has no other.
+    pub(crate) clock: Clock,
     /// The gateways' clients.
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) clients: Vec<Client>,
+    /// Their connections.
+    pub(crate) wires: Wires,
     /// What became of their writes.
     pub(crate) effects: Effects,
+    /// What became of the tree.
+    pub(crate) history: History,
     /// What the run was like so far.
     pub(crate) report: Report,
 }
 
 impl World {
     /// The world of a seed, all servers about to start.
-    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<Self, Violation> {
+    pub(crate) fn new(
+        seed: u64,
+        sabotage: Option<Sabotage>,
+        trace: bool,
+        clock: Clock,
+    ) -> Result<Self, Violation> {
         let mut chance = Chance::new(seed);
         let params = Params::derive(&mut chance);
         let members = (1..=params.voters as Sid).map(|sid| Member {
@@ -101,6 +122,7 @@ impl World {
         });
         let ensemble = Ensemble::new(members).map_err(|e| Violation(format!("ensemble: {e}")))?;
         let voters = (1..=params.voters as Sid).chain((0..params.observers as Sid).map(|i| 101 + i));
+        let clients = (0..params.clients).map(|_| Client::new(Habits::derive(&mut chance))).collect();
         let mut world = Self {
             now: 0,
             chance,
@@ -115,15 +137,20 @@ impl World {
             requests: 0,
             events: 0,
             trace,
-            desk: Arc::default(),
+            clock,
+            clients,
+            wires: Wires::default(),
             effects: Effects::default(),
+            history: History::default(),
             report: Report::default(),
         };
         for node in 0..world.nodes.len() {
             world.start(node)?;
         }
         world.agenda.plan(500, Event::Request);
-        world.agenda.plan(500, Event::Client);
+        for client in 0..world.clients.len() {
+            world.agenda.plan(500, Event::Client(client));
+        }
         world.agenda.plan(1_000, Event::Fault);
         world.agenda.plan(params.faults_until, Event::Calm);
         Ok(world)
@@ -134,6 +161,7 @@ impl World {
         let Some((at, event)) = self.agenda.pop() else {
             return Err(Violation("nothing will ever happen again".to_owned()));
         };
+        self.clock.advance(at - self.now);
         self.now = at;
         self.events += 1;
         if let Some((node, life)) = owner(&event) {
@@ -161,7 +189,11 @@ impl World {
             Event::Arrival(conn, way) => self.arrival(conn, way)?,
             Event::Snapshot { node, link, .. } => self.write_snapshot(node, link)?,
             Event::Request => self.request()?,
-            Event::Client => self.client()?,
+            Event::Client(client) => self.client(client)?,
+            Event::Wire(wire, toward) => self.arrival_on_wire(wire, toward)?,
+            Event::Turn { node, wire, .. } => self.turn(node, wire)?,
+            Event::Gateway { node, .. } => self.wake_gateway(node)?,
+            Event::Expiry { node, .. } => self.expire(node)?,
             Event::Fault => self.fault()?,
             Event::Restart(node, life) => {
                 if self.nodes[node].life == life && self.nodes[node].machine.is_none() {
@@ -207,6 +239,7 @@ impl World {
         });
         if node >= self.params.voters {
             self.dial_somebody(node);
+            self.stir(node)?;
         }
         self.drain(node)
     }
@@ -238,11 +271,11 @@ impl World {
             let Node { machine: Some(machine), memory, .. } = &mut self.nodes[node] else { return Ok(()) };
             if let Some(input) = memory.inputs.pop_front() {
                 machine.handle(now, input);
-            } else if let Some(request) = memory.requests.pop_front() {
-                let (request, from) = request;
-                self.propose(node, &request, from)?;
+            } else if let Some(work) = memory.work.pop_front() {
+                self.propose(node, work)?;
             } else {
                 self.plan_wake(node);
+                self.plan_expiry(node);
                 return Ok(());
             }
         }
@@ -302,10 +335,14 @@ fn owner(event: &Event) -> Option<(NodeId, u32)> {
         | Event::ElectionLink(node, life, _)
         | Event::Vote { to: node, life, .. }
         | Event::Dial { node, life, .. }
-        | Event::Snapshot { node, life, .. } => Some((*node, *life)),
+        | Event::Snapshot { node, life, .. }
+        | Event::Turn { node, life, .. }
+        | Event::Gateway { node, life }
+        | Event::Expiry { node, life } => Some((*node, *life)),
         Event::Arrival(..)
         | Event::Request
-        | Event::Client
+        | Event::Client(_)
+        | Event::Wire(..)
         | Event::Fault
         | Event::Restart(..)
         | Event::Calm

@@ -3,7 +3,7 @@
 use palisade_sim::{Report, Sabotage, run};
 
 /// Seeds that every change must pass. `cargo run --release -p palisade-sim -- --count 20000` runs more.
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 400;
 
 #[test]
 fn a_block_of_seeds_keeps_every_guarantee() {
@@ -35,7 +35,7 @@ fn runs_do_something() {
     for seed in 0..20 {
         sum += run(seed, None, false).unwrap_or_default();
     }
-    assert!(sum.committed > 1_000 && sum.answered > 500 && sum.again > 20 && sum.lost > 0, "{sum:?}");
+    assert!(sum.committed > 1_000 && sum.answered > 200 && sum.again > 20 && sum.lost > 0, "{sum:?}");
 }
 
 #[test]

@@ -175,7 +175,11 @@ fn leave_half_dead(mut core: Ensemble) {
     let leader = core.leader();
     left.cut();
     core.kill(leader);
-    client.set("/mine", b"2", -1).unwrap();
+    wait_for("a leader", || match client.set("/mine", b"2", -1) {
+        Ok(()) => Some(()),
+        Err(Trouble::Refused(ErrorCode::CONNECTION_LOSS)) => None,
+        Err(trouble) => panic!("{trouble:?}"),
+    });
     left.restore();
     wait_for("a leader here, too", || beside.set("/beside", b"2", -1).ok());
     client.set("/mine", b"3", -1).expect("a connection that nobody else has a claim to");

@@ -5,6 +5,8 @@
 //! for nothing, nor, if it was served beyond that, back to them: whoever asks for little is served at once, and whoever
 //! asks for much gets its share (start-time fair queueing, Goyal, Vin and Cheng 1996).
 //!
+//! A flow whose turn it is may go on for a while, if what it asks is done more cheaply at once: see [`Fair::with_bursts`].
+//!
 //! No I/O, no clock. Nothing here bounds the queue: its owner does, by [`Fair::waiting_of`] and [`Fair::len`].
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +34,10 @@ pub struct Fair<K, T> {
     now: u64,
     /// Tells turns of the same time apart: the first that came is first.
     number: u64,
+    /// What a flow may be ahead of the others, so that it is served several times in a row, cost.
+    burst: u64,
+    /// The flow that was served last.
+    current: Option<K>,
     len: usize,
     cost: u64,
     spare: Vec<VecDeque<(T, u64)>>,
@@ -49,6 +55,13 @@ struct Flow<T> {
     turn: Turn,
 }
 
+impl<T> Flow<T> {
+    /// The virtual time that this cost takes.
+    fn time(&self, cost: u64) -> u64 {
+        cost * u64::from(MAX_WEIGHT) / u64::from(self.weight)
+    }
+}
+
 /// What waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
@@ -59,13 +72,23 @@ pub struct Waiting {
 }
 
 impl<K, T> Default for Fair<K, T> {
+    /// Flows take turns with every item.
     fn default() -> Self {
+        Self::with_bursts(0)
+    }
+}
+
+impl<K, T> Fair<K, T> {
+    /// A flow goes on until it is so much ahead of the one that would be next.
+    pub fn with_bursts(cost: u64) -> Self {
         Self {
             flows: FxHashMap::default(),
             turns: BTreeMap::new(),
             resting: BTreeMap::new(),
             now: 0,
             number: 0,
+            burst: cost,
+            current: None,
             len: 0,
             cost: 0,
             spare: Vec::new(),
@@ -117,27 +140,28 @@ impl<K: Copy + Eq + Hash, T> Fair<K, T> {
     }
 
     /// What is served next, and whose it is.
-    pub fn peek(&self) -> Option<(K, &T)> {
-        let key = *self.turns.first_key_value()?.1;
-        let (item, _) = self.flows.get(&key)?.items.front()?;
-        Some((key, item))
-    }
-
-    /// The same, taken out.
     pub fn pop(&mut self) -> Option<(K, T)> {
-        let (turn, key) = self.turns.pop_first()?;
+        let (first, next) = self.turns.first_key_value().map(|(turn, key)| (*turn, *key))?;
+        let key = self.current.filter(|key| self.goes_on(*key, first)).unwrap_or(next);
         let flow = self.flows.get_mut(&key)?;
         let (item, cost) = flow.items.pop_front()?;
-        self.now = turn.0;
+        self.turns.remove(&flow.turn);
+        (self.now, self.current) = (first.0, Some(key));
         flow.cost -= cost;
         self.cost -= cost;
         self.len -= 1;
-        flow.turn = (turn.0 + cost.max(1) * u64::from(MAX_WEIGHT) / u64::from(flow.weight), self.number);
+        flow.turn = (flow.turn.0 + flow.time(cost.max(1)), self.number);
         self.number += 1;
         let rests = if flow.items.is_empty() { &mut self.resting } else { &mut self.turns };
         rests.insert(flow.turn, key);
         self.forget();
         Some((key, item))
+    }
+
+    /// Whether the flow may be served though another is less far.
+    fn goes_on(&self, key: K, first: Turn) -> bool {
+        let flow = self.flows.get(&key).filter(|flow| !flow.items.is_empty());
+        self.burst > 0 && flow.is_some_and(|flow| flow.turn.0 < first.0 + flow.time(self.burst))
     }
 
     /// Flows that rest are remembered only while they are ahead of the others: who waits alone is ahead of nobody.

@@ -369,24 +369,23 @@ mod tests {
 
     #[test]
     fn beyond_the_window_sessions_take_turns_and_none_fills_the_queue() {
-        let limits = Limits { requests: 1_000, bytes: 1 << 20, window: 10, window_bytes: 1 << 20 };
+        let limits = Limits { requests: 1_000, bytes: 1 << 20, window: 100, window_bytes: 1 << 20 };
         let (edge, queue) = (Edge::new(), Queue::new(limits));
         queue.open();
         let greedy = (0..2_000).filter(|tag| forward(&queue, &edge, 1, *tag)).count();
-        assert!((500..=510).contains(&greedy), "as much as it leaves to others: {greedy}");
+        assert_eq!(greedy, 550, "the window, and as much behind it as it leaves to others");
         for session in 2..=5 {
             assert!(forward(&queue, &edge, session, 5_000), "{session}");
         }
         let mut taken = VecDeque::new();
         queue.take(&mut taken);
-        assert_eq!((sessions(&taken), queue.backlog()), (vec![1; 10], greedy - 10 + 4));
+        assert_eq!((sessions(&taken), queue.backlog()), (vec![1; 100], greedy - 100 + 4));
         let sent: Vec<_> = taken.drain(..).collect();
         queue.settle(sent.len(), sent.iter().map(Outgoing::cost).sum());
         queue.take(&mut taken);
-        let mut next = sessions(&taken);
-        next.sort_unstable();
-        assert_eq!(next, [1, 1, 1, 1, 1, 1, 2, 3, 4, 5]);
-        assert_eq!(queue.close().len(), greedy + 4 - 20);
+        let next = sessions(&taken);
+        assert!((2..=5).all(|session| next[..40].contains(&session)), "{next:?}");
+        assert_eq!(queue.close().len(), greedy + 4 - 200);
     }
 
     #[test]

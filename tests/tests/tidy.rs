@@ -74,7 +74,10 @@ const DEPENDENCIES: [(&str, &[&str]); 14] = [
         &["palisade-config", "palisade-gateway", "palisade-server", "palisade-zab", "palisade-wire"],
     ),
     ("palisade-loadtest", &["palisade-wire"]),
-    ("palisade-sim", &["palisade-gateway", "palisade-store", "palisade-wire", "palisade-zab"]),
+    (
+        "palisade-sim",
+        &["palisade-gateway", "palisade-store", "palisade-watch", "palisade-wire", "palisade-zab"],
+    ),
     (
         "palisade-tests",
         &["palisade-watch", "palisade-wire", "palisade-store", "palisade-disk", "palisade-zab"],

@@ -10,6 +10,7 @@ use palisade_tests::folder::Folder;
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::ports::Ports;
 use palisade_tests::raw::RawClient;
+use palisade_tests::wait::wait_for;
 use palisade_tests::{four_letter, http, zoo_cfg};
 use palisade_wire::connect::session_password;
 use palisade_wire::multi::MultiHeader;
@@ -519,4 +520,28 @@ fn a_hostile_tenant_is_alone_before_palisade() {
 #[test]
 fn a_hostile_tenant_is_alone_before_apache() {
     nothing_outside_is_seen_or_changed(Tenants::before_apache());
+}
+
+#[test]
+fn a_root_is_one_tenants_only() {
+    let mut core = Core::start();
+    let mut gateway = |id, folder: &str, tenant: &str, root: &str| {
+        core.gateway_with(id, folder, &settings(tenant, root).each_ref().map(|(key, value)| (*key, &**value)))
+    };
+    let ann = gateway(101, "ann-1", "ann", "/tenants/ann");
+    let client = RawClient::connect(&ann.address());
+    for (id, tenant, root, said) in [
+        (102, "eve", "/tenants/ann", "it is that of the tenant \"ann\""),
+        (103, "mallory", "/tenants", "it overlaps /tenants/ann"),
+        (104, "trent", "/tenants/ann/zookeeper", "it overlaps /tenants/ann"),
+    ] {
+        let mut refused = gateway(id, tenant, tenant, root);
+        wait_for(said, || refused.process().log().contains(said).then_some(()));
+        assert_eq!(http::get(refused.ports()[1], "/readyz").unwrap().status, 503);
+    }
+    // Another gateway of the same tenant knows its sessions.
+    let other = gateway(105, "ann-2", "ann", "/tenants/ann");
+    let moved =
+        RawClient::resume(&other.address(), client.session, client.password).expect("the session moves");
+    assert_eq!(moved.session, client.session);
 }

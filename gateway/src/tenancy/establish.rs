@@ -62,10 +62,12 @@ pub(crate) async fn establish(
         let standing = standing(tenant, root, &replica.read());
         let made = match standing {
             Ok(Some(secret)) => return Some(secret),
-            Ok(None) => {
+            // A replica that was never brought up to date does not know who has which root.
+            Ok(None) if !link.state().borrow().is_connected() => {
                 link.state().wait_for(|state| state.is_connected()).await.ok()?;
-                make(tenant, root, replica, link, issue()).await
+                continue;
             }
+            Ok(None) => make(tenant, root, replica, link, issue()).await,
             Err(failed) => Err(failed),
         };
         match made {

@@ -177,7 +177,7 @@ impl<'a> Answers<'a> {
             self.publish();
         }
         self.with_tree(ids, |local, out| {
-            write_header(out, xid, reply_zxid(watches, local.tree.last_zxid()), ErrorCode::OK);
+            write_header(out, xid, reply_zxid(past, watches, local.tree.last_zxid()), ErrorCode::OK);
         });
     }
 

@@ -23,7 +23,7 @@ use crate::link::aside::Aside;
 use crate::link::contact::Probe;
 use crate::link::error::LinkError;
 use crate::link::in_flight::Settled;
-use crate::link::queue::Queue;
+use crate::link::queue::{self, Queue};
 use crate::link::requests::{Requests, Resolved};
 use crate::link::up::Link;
 use crate::replica::Replica;
@@ -396,12 +396,14 @@ impl Follower {
         let steps = std::mem::take(&mut self.steps);
         let mut rest = steps.as_slice();
         if self.aside.is_hidden() {
-            let synchronised = rest.iter().position(|step| matches!(step, Step::Serving { .. }));
-            let (hidden, shown) = rest.split_at(synchronised.unwrap_or(rest.len()));
-            rest = shown;
+            let whole = rest.iter().enumerate().find_map(|(at, step)| Some((at, self.completes(step)?)));
+            let (hidden, shown) = rest.split_at(whole.map_or(rest.len(), |(at, _)| at));
             self.aside.apply(hidden.iter().filter_map(Step::record));
-            if synchronised.is_some() {
+            rest = shown;
+            if let Some((_, epoch)) = whole {
                 self.show();
+                self.carry_out(&[Step::Serving { epoch }]);
+                rest = &shown[1..];
             }
         }
         self.carry_out(rest);
@@ -410,6 +412,22 @@ impl Follower {
         // A snapshot is made of the tree that is shown.
         if self.aside.is_nothing() && self.since_snapshot >= self.snap_count && self.disk.snapshot().is_ok() {
             self.since_snapshot = 0;
+        }
+    }
+
+    /// The epoch, if this completes the hidden tree. A leader goes on while it sends a tree, which may hold parts of
+    /// transactions that it sends behind UPTODATE. They are here when it has answered a sync.
+    fn completes(&mut self, step: &Step) -> Option<u32> {
+        let link = self.link.as_mut()?;
+        match step {
+            Step::Serving { epoch } => {
+                queue::bare_sync().encode(&mut link.out);
+                link.fence = Some(*epoch);
+                None
+            }
+            // Nothing else can have asked for it: no request is taken before.
+            Step::Synced => link.fence.take(),
+            Step::Apply(_) | Step::Revalidated { .. } => None,
         }
     }
 

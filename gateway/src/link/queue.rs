@@ -132,10 +132,7 @@ impl Queue {
         path: &str,
         ticket: Ticket,
     ) -> Result<(), Refused> {
-        let mut body = Vec::with_capacity(4 + path.len());
-        Request::Sync(Some(path.into())).encode(&mut body);
-        let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
-        self.accept(session, request_packet(&request, Vec::new()), Expect::Sync, ticket)
+        self.accept(session, sync_packet(session, cxid, path), Expect::Sync, ticket)
     }
 
     pub(crate) fn revalidate(
@@ -290,6 +287,18 @@ impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
+}
+
+/// A sync that is no client's.
+pub(crate) fn bare_sync() -> QuorumPacket {
+    sync_packet(0, 0, "/")
+}
+
+fn sync_packet(session: SessionId, cxid: i32, path: &str) -> QuorumPacket {
+    let mut body = Vec::with_capacity(4 + path.len());
+    Request::Sync(Some(path.into())).encode(&mut body);
+    let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
+    request_packet(&request, Vec::new())
 }
 
 fn request_packet(request: &ForwardedRequest, auth: Vec<Id>) -> QuorumPacket {

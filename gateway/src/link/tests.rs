@@ -89,6 +89,24 @@ impl Peer {
         bytes
     }
 
+    /// Answers the sync by which the gateway sees that it has all of the tree that it was sent.
+    async fn confirm(&mut self) {
+        loop {
+            match QuorumPacket::split(&mut self.input, 1 << 20).unwrap() {
+                Some(packet) if is_probe(&packet) => break,
+                Some(_) => {}
+                None => {
+                    assert_ne!(
+                        self.stream.read_buf(&mut self.input).await.unwrap(),
+                        0,
+                        "closed by the gateway"
+                    );
+                }
+            }
+        }
+        self.send(PacketType::Sync, 0, None).await;
+    }
+
     /// Synchronises an observer that needs these transactions, in a new epoch.
     async fn synchronise(&mut self, epoch: u32, records: &[TxnRecord]) -> QuorumPacket {
         let greeting = self.hear().await;
@@ -182,6 +200,7 @@ async fn a_recorded_snapshot_is_taken_over_byte_for_byte_as_apache_expects() {
     // ACKEPOCH: an Apache observer names its epoch as if it voted; this one says that it does not.
     expected[56..60].copy_from_slice(&(-1i32).to_be_bytes());
     assert_eq!(peer.hear_bytes(expected.len()).await, expected);
+    peer.confirm().await;
     gateway.connected().await;
     assert_eq!(gateway.edge.take(), ["replaced 0x0 by 0x10000000b"]);
     assert_eq!(gateway.replica.read().node("/a").unwrap().data(), Some(&b"z"[..]));
@@ -211,9 +230,26 @@ async fn a_snapshot_whose_leader_goes_right_behind_it_counts() {
     let mut peer = leader.accept().await;
     let b = create(1, 0x1_0000_000c, "/b");
     peer.synchronise(2, &[b]).await;
+    peer.confirm().await;
     gateway.connected().await;
     assert!(gateway.replica.read().node("/a").is_some());
     assert!(gateway.replica.read().node("/b").is_some());
+    gateway.stop().await;
+}
+
+/// The tree that a leader sends holds parts of what it does meanwhile, and sends behind UPTODATE.
+#[tokio::test]
+async fn a_tree_is_shown_when_all_of_it_has_come() {
+    let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
+    let gateway = Gateway::start(&leader.config(dir.path()));
+    let mut peer = leader.accept().await;
+    peer.say(SNAP).await;
+    peer.hear_bytes(SNAP_LEARNER.len()).await;
+    peer.inform(&create(1, 0x1_0000_000c, "/late")).await;
+    peer.confirm().await;
+    peer.inform(&create(2, 0x1_0000_000d, "/later")).await;
+    gateway.edge.until("0x10000000d").await;
+    assert_eq!(gateway.edge.take().first().map(String::as_str), Some("replaced 0x0 by 0x10000000c"));
     gateway.stop().await;
 }
 
@@ -419,6 +455,7 @@ async fn a_tree_in_the_place_of_transactions_hides_what_became_of_a_write() {
     }
     let mut peer = leader.accept().await;
     peer.say(&recorded).await;
+    peer.confirm().await;
     gateway.connected().await;
     assert_eq!(edge.take(), ["replaced 0x0 by 0x10000000b", "answer 1: lost"]);
     gateway.stop().await;
@@ -462,6 +499,7 @@ async fn a_core_that_lost_history_is_followed_and_the_edge_is_told() {
     peer.send(PacketType::NewLeader, 0x2_0000_0000, None).await;
     peer.hear().await;
     peer.send(PacketType::UpToDate, -1, None).await;
+    peer.confirm().await;
     gateway.edge.until("rewound").await;
     assert_eq!(gateway.edge.take(), ["rewound 0x100000003 by 0x100000002"]);
     gateway.connected().await;
@@ -491,6 +529,7 @@ async fn a_core_that_lost_history_and_went_on_is_noticed() {
     peer.send(PacketType::NewLeader, 0x3_0000_0000, None).await;
     peer.hear().await;
     peer.send(PacketType::UpToDate, -1, None).await;
+    peer.confirm().await;
     gateway.connected().await;
     gateway.edge.until("0x200000001").await;
     assert_eq!(gateway.edge.take(), ["rewound 0x100000002 by 0x200000001"]);

@@ -24,6 +24,8 @@ pub(crate) struct Link {
     /// Of the packet handed in last: decoded once to see that it can be.
     pub(crate) decoded: Option<TxnRecord>,
     pub(crate) closed: Option<CloseReason>,
+    /// The epoch to be served in, once a sync is answered.
+    pub(crate) fence: Option<u32>,
     /// Asks the leader how fresh the replica is, and when next.
     pub(crate) probe: Option<(Arc<Probe>, Instant)>,
 }
@@ -40,6 +42,7 @@ impl Link {
             config: None,
             decoded: None,
             closed: None,
+            fence: None,
             probe: None,
         }
     }

@@ -137,7 +137,8 @@ pub enum GatewayError {
         /// The id.
         id: i64,
     },
-    /// The data directory failed: what it holds is unknown until it is opened again.
+    /// The data directory cannot be opened, or was asked for what makes no sense, which is a defect. A disk that fails
+    /// later does not end the gateway.
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// The thread that writes the data directory ended without a word.

@@ -13,7 +13,8 @@ pub(crate) const REPLACE: &str = "nothing was changed; restore the file from a c
 pub(crate) const UNKNOWN_VERSION: &str = "it has a format version that is not known here (only 2 is); was it written by \
      something newer?";
 
-/// Why the data directory cannot be used. Every one of them ends the process: none is retried.
+/// Why the data directory cannot be used. None is retried on the same log: a voter ends with it, a gateway goes on without
+/// its disk and later begins a new history there ([`crate::DataDir::start_over`]).
 #[derive(Debug, Error)]
 pub enum DiskError {
     /// The operating system refused.

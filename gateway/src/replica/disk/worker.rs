@@ -165,6 +165,7 @@ impl Worker {
     /// Appends a transaction, and what waits already or comes soon, to be covered by the same sync. Gives back what is
     /// no append.
     fn append_all(&mut self, zxid: Zxid, payload: &Bytes) -> (Result<(), DiskError>, Option<Command>) {
+        self.handed = zxid;
         let mut appended = self.append(zxid, payload);
         // A snapshot that is being written goes on between two syncs, and takes time as well.
         if self.snapshot.is_none() {
@@ -173,8 +174,8 @@ impl Worker {
         for _ in 1..MAX_UNSYNCED {
             match self.commands.try_recv() {
                 Ok(Command::Append { zxid, payload }) => {
-                    appended = appended.and_then(|()| self.append(zxid, &payload));
                     self.handed = zxid;
+                    appended = appended.and_then(|()| self.append(zxid, &payload));
                 }
                 Ok(other) => return (appended, Some(other)),
                 Err(_) => break,
@@ -184,7 +185,6 @@ impl Worker {
     }
 
     fn append(&mut self, zxid: Zxid, payload: &Bytes) -> Result<(), DiskError> {
-        self.handed = zxid;
         match &mut self.medium {
             Medium::Log { log, covered } if zxid > *covered => log.append(zxid, payload),
             Medium::Log { .. } | Medium::Nowhere { .. } => Ok(()),

@@ -2,13 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{PipeReader, Read, Write};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::wait::{wait_at_most, wait_for};
@@ -26,6 +29,7 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    output: Arc<Output>,
     pump: Option<JoinHandle<()>>,
 }
 
@@ -37,7 +41,7 @@ impl Process {
         program: impl AsRef<OsStr>,
         arguments: impl IntoIterator<Item = A>,
     ) -> Self {
-        let (reader, writer) = std::io::pipe().expect("cannot create a pipe");
+        let (reader, writer) = io::pipe().expect("cannot create a pipe");
         let errors = writer.try_clone().expect("cannot clone a pipe");
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
@@ -52,8 +56,10 @@ impl Process {
             .expect("cannot start setpriv");
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log).expect("cannot open a log file");
-        let pump = thread::spawn(move || pump(reader, file));
-        Self { name: name.to_owned(), child, log, pump: Some(pump) }
+        let output = Arc::new(Output { reader, kept: Mutex::new(Kept { file, room: LOG_LIMIT }) });
+        let pumped = Arc::clone(&output);
+        let pump = thread::spawn(move || pumped.keep_all());
+        Self { name: name.to_owned(), child, log, output, pump: Some(pump) }
     }
 
     /// The process id.
@@ -66,8 +72,9 @@ impl Process {
         self.child.stdin.take()
     }
 
-    /// All that the process has written so far.
+    /// All that the process has written before the call, up to the log's limit.
     pub fn log(&self) -> String {
+        self.output.keep_what_is_there().expect("cannot read the output of a child process");
         let bytes = fs::read(&self.log).expect("cannot read a log file");
         String::from_utf8_lossy(&bytes).into_owned()
     }
@@ -135,15 +142,46 @@ impl Drop for Process {
     }
 }
 
-/// Copies a process's output to its log until it ends, at most [`LOG_LIMIT`] bytes.
-fn pump(mut reader: PipeReader, mut log: File) {
-    let (mut buffer, mut room) = (vec![0; 16 << 10], LOG_LIMIT);
-    while let Ok(count @ 1..) = reader.read(&mut buffer) {
-        let kept = count.min(room);
-        room -= kept;
-        if log.write_all(&buffer[..kept]).is_err() {
-            room = 0;
+/// What a process writes, on its way to the log.
+#[derive(Debug)]
+struct Output {
+    reader: PipeReader,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    file: File,
+    /// How many bytes may follow.
+    room: usize,
+}
+
+impl Output {
+    /// Copies all to the log, until the process and its children end.
+    fn keep_all(&self) {
+        loop {
+            let mut ready = [PollFd::new(&self.reader, PollFlags::IN)];
+            let more = poll(&mut ready, None).is_err() || ready[0].revents().contains(PollFlags::IN);
+            if self.keep_what_is_there().is_err() || !more {
+                return;
+            }
         }
+    }
+
+    /// Copies what is in the pipe. Whoever reads the log calls this first, and so misses nothing.
+    fn keep_what_is_there(&self) -> io::Result<()> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = [0; 16 << 10];
+        while ioctl_fionread(&self.reader)? > 0 {
+            let count = (&self.reader).read(&mut buffer)?;
+            let wanted = count.min(kept.room);
+            kept.room -= wanted;
+            if kept.file.write_all(&buffer[..wanted]).is_err() {
+                // A full disk: the process must still get rid of what it writes.
+                kept.room = 0;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -163,6 +201,22 @@ mod tests {
         let log = process.log();
         assert!(log.starts_with("out\nerr\n"));
         assert_eq!(log.len(), LOG_LIMIT);
+    }
+
+    #[test]
+    fn the_log_has_all_that_was_written_before_it_is_read() {
+        let folder = Folder::new();
+        let script = "while read -r line; do echo \"$line\"; echo \"$line\" >> heard; done";
+        let mut process = Process::spawn("echo", folder.path(), "sh", ["-c", script]);
+        let mut stdin = process.stdin().expect("the first time");
+        let heard = folder.path().join("heard");
+        for line in 1..500 {
+            writeln!(stdin, "line {line}").expect("the shell reads");
+            while fs::read_to_string(&heard).unwrap_or_default().lines().count() < line {
+                assert!(process.is_running());
+            }
+            assert_eq!(process.log().lines().count(), line);
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Behaviour {
     pub(crate) stall: Option<(Duration, Duration)>,
     /// How many connections are served; the others are closed at once.
     pub(crate) connections: Option<usize>,
+    /// Which of them hear nothing, not even a greeting: from, to.
+    pub(crate) mute: Option<(usize, usize)>,
 }
 
 /// A server on a port of its own, which lives as long as the test's process.
@@ -38,12 +40,18 @@ pub(crate) fn start(behaviour: Behaviour) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let first = Arc::new(OnceLock::new());
     thread::spawn(move || {
+        let mut muted = Vec::new();
         for (n, stream) in listener.incoming().enumerate() {
             if behaviour.connections.is_some_and(|most| n >= most) {
                 continue;
             }
+            let stream = stream.unwrap();
+            if behaviour.mute.is_some_and(|(from, to)| n >= from && n < to) {
+                muted.push(stream);
+                continue;
+            }
             let first = Arc::clone(&first);
-            thread::spawn(move || serve(stream.unwrap(), behaviour, &first));
+            thread::spawn(move || serve(stream, behaviour, &first));
         }
     });
     address

@@ -56,7 +56,7 @@ impl Profile {
             znodes: 200_000,
             fanout: (10_000, 5),
             storm: (5000, 2),
-            outage: (seconds(15), seconds(10)),
+            outage: (seconds(15), seconds(25)),
             leader_kills: (3, seconds(4)),
         };
         match self {

@@ -112,6 +112,11 @@ impl Conn {
         self.session.timeout / 3
     }
 
+    /// The session's timeout.
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.session.timeout
+    }
+
     /// The last transaction that the server has shown.
     pub(crate) const fn last_zxid(&self) -> Zxid {
         self.session.last_zxid

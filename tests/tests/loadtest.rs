@@ -100,22 +100,33 @@ fn an_outage_is_counted_and_survived() {
     assert!(figure("writes out") > 0.0 && figure("expired") == 0.0, "{result:#}");
 }
 
+/// Experiments of which the table must have both sides.
+const ON_BOTH: [(&str, &str); 3] =
+    [("get", "server cpu"), ("storm", "last back"), ("quorum", "reads that succeeded")];
+
 #[test]
 fn both_sides_are_compared() {
     let folder = Folder::new();
     let (out, palisade) = (folder.path().join("out"), tools::palisade());
     let [out, palisade] = [&out, &palisade].map(|path| path.display().to_string());
-    let line = "compare --profile smoke --only get,storm";
-    let output = loadtest(line, &["--palisade", &palisade, "--out", &out]);
+    let output = loadtest("compare --profile smoke", &["--palisade", &palisade, "--out", &out]);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);
     let read = |name: &str| std::fs::read_to_string(Path::new(&out).join(name)).unwrap();
     let result: Value = serde_json::from_str(&read("compare.json")).unwrap();
-    for (name, figure) in [("get", "server cpu"), ("storm", "last back")] {
-        let figures = result["experiments"][name]["figures"].as_array().unwrap();
+    let experiments = result["experiments"].as_object().unwrap();
+    assert_eq!(experiments.len(), 17);
+    for experiment in experiments.values() {
+        for row in experiment["figures"].as_array().unwrap() {
+            // A machine that is slow enough ends the experiment before the writes are back.
+            let may_miss = row["figure"].as_str().unwrap().starts_with("writes resumed");
+            assert!(row["palisade"].is_number() || may_miss, "{row:#}");
+        }
+    }
+    for (name, figure) in ON_BOTH {
+        let figures = experiments[name]["figures"].as_array().unwrap();
         let row = figures.iter().find(|row| row["figure"] == figure).unwrap();
-        assert!(row["apache"].is_number() && row["palisade"].is_number(), "{row:#}");
-        assert!(row["targets"][0]["met"].is_boolean(), "{row:#}");
+        assert!(row["apache"].is_number(), "{row:#}");
     }
     assert!(read("compare.md").contains("5,000 sessions reconnect"));
     assert!(read("compare.html").contains("<svg ") && read("get-1.svg").starts_with("<svg "));

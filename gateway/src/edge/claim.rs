@@ -150,12 +150,12 @@ impl Claim<'_> {
         }
         if hub.local().touch(session, timeout_ms) {
             self.client.set_local(true);
-            return Found::Taken { at, introduced: true };
+            return Found::Taken { at, introduced: false };
         }
         match standing(&tree, &replica.closed(), session, proof) {
             Standing::Local if hub.local().add(session, timeout_ms) => {
                 self.client.set_local(true);
-                Found::Taken { at, introduced: true }
+                Found::Taken { at, introduced: false }
             }
             Standing::Local => Found::TooMany,
             // Without a core, a reader is let in on what the replica knows, and asked for later.

@@ -66,7 +66,7 @@ pub(crate) struct Client {
     state: Mutex<State>,
     /// Whether the core does not know the session.
     local: AtomicBool,
-    /// Whether the session wrote by way of another gateway since this one last heard its client.
+    /// Whether the session may have written by way of another gateway since its client came here.
     elsewhere: AtomicBool,
     /// Whether the session was born with this connection and nobody was asked to make it global.
     sole: AtomicBool,
@@ -245,20 +245,13 @@ impl Client {
         self.set_local(true);
     }
 
-    /// The session wrote by way of another gateway. Either its client has moved there, and this connection is half dead;
-    /// or it came from there, and will be heard.
-    pub(super) fn was_seen_elsewhere(&self) {
+    /// The session wrote by way of another gateway, or a tree hides whether it did.
+    pub(super) fn may_be_elsewhere(&self) {
         self.elsewhere.store(true, Ordering::Release);
     }
 
-    /// The client said something on this connection.
-    pub(super) fn was_heard(&self) {
-        if self.is_elsewhere() {
-            self.elsewhere.store(false, Ordering::Release);
-        }
-    }
-
-    /// Whether the client seems to have moved to another gateway: nothing that it asked for before may take effect now.
+    /// Whether the client may have moved to another gateway: nothing that it asked for here may take effect behind what
+    /// it did there. That bytes come from it says nothing, as they may be old.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.elsewhere.load(Ordering::Acquire)
     }
@@ -410,6 +403,10 @@ impl Client {
 
     fn judged(&self, verdict: Verdict) {
         let mut state = self.lock();
+        if !state.established && verdict == Verdict::Lives {
+            // What was seen until now was written before the leader gave the session to this gateway.
+            self.elsewhere.store(false, Ordering::Release);
+        }
         // Who asked for the end gets the answer to that.
         let asked = state.pipeline.is_closing() || state.outbox.ending().is_some();
         if state.established && verdict == Verdict::Ended && !asked {

@@ -67,6 +67,8 @@ pub(super) struct Connection {
     link_state: watch::Receiver<LinkState>,
     /// Whether the leader of the present link was told that this gateway has the session.
     owner_known: bool,
+    /// Whether what the session wrote elsewhere before that was looked for.
+    fence: Fence,
     /// Whether the client was heard since the present link came up.
     heard: bool,
     /// Whether the client was told that nothing is written here.
@@ -96,6 +98,17 @@ pub(super) struct Connection {
     pub(super) upgrading: bool,
 }
 
+/// Whether writes of this connection may follow what the session wrote by way of other gateways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    /// Nobody looked.
+    None,
+    /// A sync is on its way.
+    Asked,
+    /// It wrote nothing elsewhere, and while this link lasts it cannot without being taken from here.
+    Passed,
+}
+
 /// A request that the core is to answer.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -123,8 +136,10 @@ pub(super) struct Established {
 impl Connection {
     pub(super) fn new(established: Established) -> Self {
         let Established { edge, client, session, timeout, ids, inbox, .. } = established;
+        let local = client.is_local();
+        let introduced = established.introduced && !local;
         Self {
-            local: client.is_local(),
+            local,
             gate: None,
             edge,
             client,
@@ -134,7 +149,8 @@ impl Connection {
             inbox,
             scratch: BytesMut::new(),
             link_state: established.link_state,
-            owner_known: established.introduced,
+            owner_known: introduced,
+            fence: if introduced { Fence::Passed } else { Fence::None },
             heard: true,
             only_reads: established.only_reads,
             active: Instant::now(),
@@ -275,7 +291,6 @@ impl Connection {
         if count > 0 {
             self.stirred = true;
             self.heard = true;
-            self.client.was_heard();
             self.edge.hub.metrics().bytes_received_count.add(count as u64);
             return Ok(());
         }
@@ -294,10 +309,14 @@ impl Connection {
             return Err(CloseReason::Writable);
         }
         self.throttled = None;
-        while self.introduce() && !self.idle && self.admit(now)? {
+        while self.introduce()? && !self.idle && self.admit(now)? {
             let next = self.client.lock().send_next();
             let Some((tag, job)) = next else { break };
             match self.send(tag, &job) {
+                // Who makes a session known to the leader has it.
+                Ok(()) if job.op == OpCode::CreateSession => {
+                    (self.owner_known, self.fence) = (true, Fence::Passed);
+                }
                 Ok(()) => {}
                 Err(Refused::NotConnected | Refused::Busy(_)) => {
                     self.client.lock().pipeline.unsend(tag, job);
@@ -346,7 +365,7 @@ impl Connection {
 
     /// The link is another one now, or none. That the core was away is no waiting for a limit.
     fn forget_link(&mut self) {
-        (self.owner_known, self.heard) = (false, false);
+        (self.owner_known, self.fence, self.heard) = (false, Fence::None, false);
         if let Some((_, job)) = self.client.lock().pipeline.peek_unsent() {
             job.progress.rest();
         }
@@ -357,35 +376,55 @@ impl Connection {
     ///
     /// The client may have moved to another gateway without this one noticing that its connection is dead. To claim the
     /// session for such a connection would take it from its client; and a write that waits here, sent behind what the
-    /// client wrote there, would undo that. So a session is claimed for a client that was heard since the link came up.
-    /// What waits from before is sent, too, after a sync has shown that the session wrote nothing elsewhere: behind the
-    /// claim, the leader takes nothing more from there.
-    fn introduce(&mut self) -> bool {
-        if self.local && !self.client.is_local() {
-            // It became global, perhaps by way of an earlier link.
-            (self.local, self.owner_known) = (false, false);
+    /// client wrote there, would undo that. That bytes arrive proves nothing: the network may have held them since before
+    /// the client moved. So the connection's first write under each link waits for a sync behind the claim:
+    ///
+    /// * What the session wrote elsewhere before the claim was applied here when the sync is answered. If there is any
+    ///   since the client came here, or a tree may hide it, the client has left this connection, which ends.
+    /// * Behind the claim, the leader takes nothing of the session from elsewhere, unless it was claimed there; and then it
+    ///   takes nothing more from here.
+    ///
+    /// When its client comes, a session is claimed as well, and what others wrote after that is refused here by the same
+    /// leader. Without a write, it is claimed only for a client that was heard.
+    fn introduce(&mut self) -> Result<bool, CloseReason> {
+        self.local &= self.client.is_local();
+        if self.local || self.fence == Fence::Passed {
+            return Ok(true);
         }
-        if self.local {
-            return true;
+        let (is_stalled, is_answered) = {
+            let state = self.client.lock();
+            (state.pipeline.is_stalled(), self.fence == Fence::Asked && state.fences == 0)
+        };
+        // Looked at behind the answer, which comes behind all that it covers.
+        let is_elsewhere = self.client.is_elsewhere();
+        if is_stalled && is_elsewhere {
+            return Err(CloseReason::Moved);
         }
-        if self.client.is_elsewhere() {
-            return false;
+        if is_answered {
+            self.fence = Fence::Passed;
+            return Ok(true);
         }
-        if !self.owner_known && (self.heard || self.client.lock().pipeline.is_stalled()) {
+        if !self.owner_known && (is_stalled || (self.heard && !is_elsewhere)) {
             self.owner_known = self.claim().is_ok();
         }
-        self.owner_known && (self.heard || self.client.lock().fences == 0)
+        if self.owner_known && is_stalled && self.fence == Fence::None && self.ask_for_others_writes().is_ok()
+        {
+            self.fence = Fence::Asked;
+        }
+        Ok(false)
     }
 
     fn claim(&self) -> Result<(), Refused> {
-        let ticket = |tag| Ticket::new(Arc::clone(&self.client) as _, tag);
-        self.edge.link.revalidate(self.session, self.timeout_ms(), ticket(SESSION_TAG))?;
-        if self.heard {
-            return Ok(());
-        }
-        // Counted first: the answer may come at once. If there is none to come, all is asked again.
+        let ticket = Ticket::new(Arc::clone(&self.client) as _, SESSION_TAG);
+        self.edge.link.revalidate(self.session, self.timeout_ms(), ticket)
+    }
+
+    /// Asks for all that was committed so far.
+    fn ask_for_others_writes(&self) -> Result<(), Refused> {
+        // Counted first: the answer may come at once. If there is none to come, it is asked again.
         self.client.lock().fences += 1;
-        let asked = self.edge.link.sync(self.session, 0, "/", ticket(FENCE_TAG));
+        let ticket = Ticket::new(Arc::clone(&self.client) as _, FENCE_TAG);
+        let asked = self.edge.link.sync(self.session, 0, "/", ticket);
         asked.inspect_err(|_| self.client.lock().fences -= 1)
     }
 
@@ -473,11 +512,8 @@ impl Connection {
     }
 
     fn wants_link(&self) -> bool {
-        if self.client.is_elsewhere() {
-            return false;
-        }
         (self.standing.is_stalled && self.client.lock().fences == 0)
-            || (self.heard && !self.owner_known && !self.local)
+            || (self.heard && !self.owner_known && !self.local && !self.client.is_elsewhere())
     }
 
     pub(super) fn check_time(&mut self) -> Result<(), CloseReason> {

@@ -353,7 +353,7 @@ impl ReplicaObserver for Hub {
             && !matches!(txn, Txn::CreateSession(_))
             && let Some(owner) = self.owner(header.session)
         {
-            owner.was_seen_elsewhere();
+            owner.may_be_elsewhere();
         }
         let metrics = self.metrics();
         metrics.learner_commit_received_count.inc();
@@ -378,6 +378,7 @@ impl ReplicaObserver for Hub {
                 (old.session_timeout(session).is_some(), new.session_timeout(session).is_some());
             if is_global {
                 owner.became_global(false);
+                owner.may_be_elsewhere();
             } else if owner.is_local() && owner.is_sole() {
                 certain.push((session, i32::try_from(owner.stats.timeout_ms()).unwrap_or(i32::MAX)));
             } else if was_global || owner.is_local() {

@@ -3,7 +3,7 @@
 
 mod told;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use palisade_watch::check::{Seen, Watch, check};
@@ -98,8 +98,8 @@ pub(crate) struct Client {
     seen: Vec<Seen>,
     /// Whether it asked for its session's end.
     pub(crate) closing: bool,
-    /// Whether it was told that it has an ephemeral znode.
-    pub(crate) owns: bool,
+    /// The ephemeral znodes that it was told that it has, by the transactions that created them.
+    owned: BTreeSet<Zxid>,
     /// When it was sent something last, or began to wait for it.
     heard: u64,
     /// When it last sent something.
@@ -126,7 +126,7 @@ impl Client {
             armed: Vec::new(),
             seen: Vec::new(),
             closing: false,
-            owns: false,
+            owned: BTreeSet::new(),
             heard: 0,
             sent: 0,
             horizon: Zxid::ZERO,
@@ -135,9 +135,15 @@ impl Client {
         }
     }
 
-    /// Whether its application takes it that it has its session, and ephemeral znodes.
+    /// Whether its application takes it that it has its session.
     pub(crate) const fn believes(&self, now: u64) -> bool {
-        matches!(self.link, Link::Open(_)) && self.owns && !self.closing && !self.is_fed_up(now)
+        matches!(self.link, Link::Open(_)) && !self.closing && !self.is_fed_up(now)
+    }
+
+    /// When it lost ephemeral znodes that it was told that it has, and with them its session.
+    pub(crate) fn was_robbed(&self, history: &History) -> Option<Zxid> {
+        let bereavement = history.bereaved(self.session)?;
+        (!self.owned.is_disjoint(&bereavement.lost)).then_some(bereavement.at)
     }
 
     /// Whether it has heard nothing for too long: two thirds of the timeout, as in Java.

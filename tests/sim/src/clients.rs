@@ -211,8 +211,10 @@ impl World {
                 self.effects.committed(&record)?;
             }
             let Some(session) = self.history.apply(&record) else { continue };
-            let believer = self.clients.iter().find(|c| c.session == session && c.believes(self.now));
-            if let Some(client) = believer {
+            let believes = |c: &&Client| {
+                c.session == session && c.believes(self.now) && c.was_robbed(&self.history).is_some()
+            };
+            if let Some(client) = self.clients.iter().find(believes) {
                 return Err(Violation(format!(
                     "Locks: session {session:#x} ended at {zxid}, and its client takes its ephemerals for its own \
                      over {:?}",

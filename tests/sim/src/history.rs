@@ -1,6 +1,6 @@
 //! What is committed, as a tree and as the changes that led to it: what clients are told is compared with this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use palisade_store::{Change, DataTree};
 use palisade_watch::check;
@@ -19,8 +19,17 @@ pub(crate) struct History {
     len: usize,
     changes: Vec<check::Change>,
     versions: BTreeMap<String, Vec<(Zxid, Version)>>,
-    /// Sessions that ended while they owned ephemeral znodes.
-    bereaved: BTreeMap<SessionId, Zxid>,
+    /// What ended sessions lost with their end.
+    bereaved: BTreeMap<SessionId, Bereavement>,
+}
+
+/// The end of a session that owned ephemeral znodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Bereavement {
+    /// When.
+    pub(crate) at: Zxid,
+    /// The transactions that had created those znodes: a path alone may have been deleted by others, and created again.
+    pub(crate) lost: BTreeSet<Zxid>,
 }
 
 impl History {
@@ -34,16 +43,18 @@ impl History {
         &self.changes
     }
 
-    /// When this session ended, if it owned ephemeral znodes then.
-    pub(crate) fn bereaved(&self, session: SessionId) -> Option<Zxid> {
-        self.bereaved.get(&session).copied()
+    /// What this session lost when it ended, if it owned ephemeral znodes then.
+    pub(crate) fn bereaved(&self, session: SessionId) -> Option<&Bereavement> {
+        self.bereaved.get(&session)
     }
 
     /// The next transaction. Returns the session that it ended, if that owned ephemeral znodes.
     pub(crate) fn apply(&mut self, record: &TxnRecord) -> Option<SessionId> {
         let TxnRecord { header, txn, .. } = record;
-        let owned =
-            matches!(txn, Txn::CloseSession(_)) && self.tree.ephemerals(header.session).next().is_some();
+        let lost = match txn {
+            Txn::CloseSession(_) => self.ephemerals(header.session),
+            _ => BTreeSet::new(),
+        };
         let changes = &mut self.changes;
         let before = changes.len();
         self.tree.apply(header, txn, &mut |change| {
@@ -61,10 +72,16 @@ impl History {
             self.versions.entry(change.path.clone()).or_default().push((header.zxid, stat));
         }
         self.len += 1;
-        owned.then(|| {
-            self.bereaved.insert(header.session, header.zxid);
-            header.session
-        })
+        if lost.is_empty() {
+            return None;
+        }
+        self.bereaved.insert(header.session, Bereavement { at: header.zxid, lost });
+        Some(header.session)
+    }
+
+    fn ephemerals(&self, session: SessionId) -> BTreeSet<Zxid> {
+        let paths = self.tree.ephemerals(session);
+        paths.filter_map(|path| self.tree.node(path)).map(|node| node.czxid()).collect()
     }
 
     /// The znode as of `zxid`; nothing is known of those that never changed.

@@ -131,8 +131,9 @@ impl World {
         Ok(())
     }
 
-    /// A process stands still.
+    /// A process stands still. What it was to do is put off until then: no pause becomes shorter.
     fn pause(&mut self, node: NodeId, until: u64) {
+        let until = until.max(self.nodes[node].paused_until);
         self.nodes[node].paused_until = until;
         self.forgive(node, until);
         // It has not yet read what says that sessions are alive, and gives them time for that.
@@ -198,7 +199,6 @@ impl World {
         self.calm = true;
         self.network.heal();
         for node in 0..self.nodes.len() {
-            self.nodes[node].paused_until = self.nodes[node].paused_until.min(self.now);
             if self.nodes[node].machine.is_none() {
                 self.nodes[node].life += 1;
                 self.start(node)?;

@@ -113,35 +113,73 @@ async fn a_half_dead_connection_does_not_take_its_session_back() {
     assert_eq!(bench.core.forwarded().len(), 1);
 }
 
+/// What a client sent before it moved may arrive at any time, and is no proof that it is still there.
 #[tokio::test]
-async fn a_write_that_waited_is_not_sent_behind_what_its_session_wrote_elsewhere() {
-    let mut config = config();
-    config.sessions.write_wait = Duration::from_secs(1);
+async fn no_write_is_sent_behind_what_its_session_wrote_elsewhere() {
     for before_the_leader in [true, false] {
-        let bench = Bench::with(config.clone()).await;
-        let mut session = bench.session_by_hand().await;
-        bench.core.write(OpCode::Create, &create("/a", 0));
-        bench.core.disconnect();
-        session.send(OpCode::SetData, &set_data("/a", b"old")).await;
-        session.send_as(-2, 11, &Request::Ping).await;
-        assert_eq!(session.reply().await.0.xid, -2);
-        let new = set_data("/a", b"new");
-        if before_the_leader {
-            bench.core.write_elsewhere(session.id, OpCode::SetData, &new);
+        for arrives_late in [true, false] {
+            let bench = Bench::with(config()).await;
+            let mut session = bench.session_by_hand().await;
+            bench.core.write(OpCode::Create, &create("/a", 0));
+            bench.core.disconnect();
+            let (old, new) = (set_data("/a", b"old"), set_data("/a", b"new"));
+            if !arrives_late {
+                session.send(OpCode::SetData, &old).await;
+                session.send_as(-2, 11, &Request::Ping).await;
+                assert_eq!(session.reply().await.0.xid, -2);
+            }
+            if before_the_leader {
+                bench.core.write_elsewhere(session.id, OpCode::SetData, &new);
+            }
             bench.core.reconnect();
-        } else {
-            bench.core.reconnect();
-            bench.core.arrived(2).await;
-            bench.core.write_elsewhere(session.id, OpCode::SetData, &new);
-            bench.core.step().await;
-            bench.core.step().await;
+            if arrives_late {
+                session.send(OpCode::SetData, &old).await;
+            }
+            if !before_the_leader {
+                bench.core.arrived(1).await;
+                bench.core.step().await;
+                bench.core.arrived(1).await;
+                bench.core.write_elsewhere(session.id, OpCode::SetData, &new);
+                bench.core.step().await;
+            }
+            assert!(session.is_closed().await);
+            assert!(bench.core.forwarded().is_empty());
         }
-        assert_eq!(session.reply().await.0.err, ErrorCode::CONNECTION_LOSS);
-        assert!(bench.core.forwarded().is_empty());
-        // Who is heard has come back.
-        bench.core.answer_all();
-        session.ok(OpCode::SetData, &set_data("/a", b"newer")).await;
     }
+}
+
+/// What a client left on its way when it moved comes before what it does at its new place.
+#[tokio::test]
+async fn what_a_session_wrote_elsewhere_before_it_came_does_not_part_it_from_its_client() {
+    let bench = Bench::with(config()).await;
+    let session = bench.session_by_hand().await;
+    let raw = bench.raw().await;
+    let (again, ()) = tokio::join!(session.again(raw), async {
+        bench.core.arrived(1).await;
+        bench.core.write_elsewhere(session.id, OpCode::Create, &create("/a", 0));
+        bench.core.step().await;
+    });
+    let mut again = again.unwrap();
+    bench.core.disconnect();
+    bench.core.reconnect();
+    bench.core.answer_all();
+    again.ok(OpCode::SetData, &set_data("/a", b"new")).await;
+}
+
+/// A tree does not tell which session wrote what is in it.
+#[tokio::test]
+async fn after_a_gap_a_session_that_may_have_written_elsewhere_reads_on_and_writes_over_a_new_connection() {
+    let bench = Bench::start().await;
+    let mut session = bench.session().await;
+    session.ok(OpCode::Create, &create("/a", 0)).await;
+    bench.core.disconnect();
+    bench.core.replace_by(|core| core.write(OpCode::Create, &create("/b", 0)));
+    bench.core.reconnect();
+    session.ok(OpCode::GetData, &get_data("/b", false)).await;
+    session.send(OpCode::SetData, &set_data("/a", b"old")).await;
+    assert!(session.is_closed().await);
+    let mut session = session.again(bench.raw().await).await.unwrap();
+    session.ok(OpCode::SetData, &set_data("/a", b"new")).await;
 }
 
 /// kazoo counts from one again with each connection.

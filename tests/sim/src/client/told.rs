@@ -74,8 +74,8 @@ impl Client {
 
     /// Whether what it was told that it owns is its own.
     fn check_locks(&self, truth: &Truth<'_>) -> Check {
-        match truth.history.bereaved(self.session) {
-            Some(at) if self.owns && !self.closing => Err(Violation(format!(
+        match self.was_robbed(truth.history) {
+            Some(at) if !self.closing => Err(Violation(format!(
                 "Locks: session {:#x} ended at {at}, but its client is told that it is connected",
                 self.session
             ))),
@@ -166,7 +166,9 @@ impl Client {
                 // A failed multi is a success with a list of errors.
                 let failed = !ok || (op == OpCode::Multi.as_i32() && r.i32("first part") == Ok(-1));
                 truth.effects.told(self.session, number, header.zxid, failed)?;
-                self.owns |= ephemeral && ok;
+                if ephemeral && ok {
+                    self.owned.insert(header.zxid);
+                }
                 self.check_locks(truth)?;
                 None
             }

@@ -71,6 +71,8 @@ pub(crate) struct Client {
     /// Whether the session was born with this connection and nobody was asked to make it global.
     sole: AtomicBool,
     pub(crate) stats: ClientStats,
+    /// Whether it waits for somebody to write to it.
+    in_line: AtomicBool,
     /// The wave that told this client something, and in the low byte how many more reads count as caused by it.
     wave: AtomicU64,
     server_stats: Arc<ServerStats>,
@@ -141,7 +143,7 @@ impl Client {
         (server_stats, root): (Arc<ServerStats>, Arc<Root>),
     ) -> Self {
         let state = State {
-            outbox: Outbox::new(budget),
+            outbox: Outbox::new(budget, CloseReason::SlowReader),
             sink: None,
             written: false,
             pipeline: Pipeline::default(),
@@ -163,6 +165,7 @@ impl Client {
             elsewhere: AtomicBool::new(false),
             sole: AtomicBool::new(false),
             stats: ClientStats::default(),
+            in_line: AtomicBool::new(false),
             wave: AtomicU64::new(0),
             server_stats,
             root,
@@ -174,8 +177,14 @@ impl Client {
         self.lock().sink = sink;
     }
 
+    /// The client is to be written to; whether that is news.
+    pub(super) fn get_in_line(&self) -> bool {
+        !self.in_line.swap(true, Ordering::AcqRel)
+    }
+
     /// Writes as much as the client takes, for the connection's task, which is told of what it must see to.
     pub(super) fn flush_for_task(&self) -> Released {
+        self.in_line.store(false, Ordering::Release);
         let mut guard = self.lock();
         let state = &mut *guard;
         let (count, released) = state.flush(usize::MAX).unwrap_or_else(|_| {
@@ -186,6 +195,7 @@ impl Client {
         let unfinished = state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none();
         drop(guard);
         self.server_stats.metrics.response_bytes.add(count as u64);
+        self.count_events(released.shared);
         if unfinished {
             self.wake.ring();
         }
@@ -450,6 +460,7 @@ impl State {
     /// than `keep` bytes are given back.
     pub(super) fn flush(&mut self, keep: usize) -> io::Result<(usize, Released)> {
         let Self { outbox, sink, .. } = self;
+        outbox.release_due();
         let Some(sink) = sink else { return Ok((0, Released::default())) };
         let mut count = 0;
         while outbox.unsent() > 0 {

@@ -453,6 +453,7 @@ impl Connection {
             self.active = now;
             self.edge.hub.metrics().response_bytes.add(count as u64);
         }
+        self.client.count_events(released.shared);
         self.edge.hub.count_released(released);
         self.give_back();
         if let Some(gate) = &mut self.gate {

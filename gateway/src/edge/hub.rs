@@ -2,7 +2,8 @@
 //! session.
 //!
 //! Locks are taken in this order, and never across an await: the replica, the watch index, the recent events, the
-//! connections or the sessions, the pacer or the list of clients to write to, a connection's own.
+//! connections or the sessions, the herds, the pacer or the list of clients to write to, a connection's own, that of
+//! the changes that it shares.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use rustc_hash::FxHashMap;
 use super::client::Client;
 use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
-use super::outbox::CloseReason;
+use super::outbox::{CloseReason, End};
 use super::stats::ServerStats;
 use crate::config::{self, Config};
 use crate::exec::status;
@@ -59,12 +60,12 @@ struct Clients {
 impl Hub {
     /// Without connections and watches.
     pub(crate) fn new(config: &Config) -> Arc<Self> {
+        let stats = Arc::<ServerStats>::default();
         Arc::new(Self {
             watches: Mutex::default(),
             clients: RwLock::default(),
             sessions: Mutex::default(),
             fired: Mutex::default(),
-            stats: Arc::default(),
             local: LocalSessions::new(
                 (config.sessions.min_timeout / 2).max(MIN_TICK),
                 config.sessions.max_local,
@@ -73,8 +74,9 @@ impl Hub {
             cxids: Cxids::new(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
             budget: Arc::new(Budget::new(config.limits.outbox_bytes, config.limits.total_outbox_bytes)),
-            notifications: Notifications::new(config.notifications.pacing),
+            notifications: Notifications::new(config.notifications.pacing, Arc::clone(&stats.metrics)),
             recent: Mutex::new(Recent::new(config.notifications.replay_limit())),
+            stats,
         })
     }
 
@@ -200,6 +202,8 @@ impl Hub {
             state.established = false;
             state.gone = true;
             state.pipeline.clear();
+            // What it holds must not be taken for that of the slot's next owner.
+            state.outbox.end(End::Now(CloseReason::Gone));
             state.session
         };
         let mut sessions = self.sessions.lock();
@@ -282,16 +286,20 @@ impl Hub {
         acl: &[Acl],
     ) {
         let mut watches = self.watches.lock();
-        let fired = &mut *self.fired.lock();
-        watches.fire(kind, path, fired);
-        if fired.is_empty() {
-            return;
-        }
-        self.count_fired(kind, fired.len());
-        let event = event.unwrap_or_else(|| Event::new(zxid, kind, path));
         let clients = self.clients.read();
         let client = |slot: Slot| clients.slots.get(slot.index())?.as_ref();
-        self.notifications.deliver(&event, guarded(acl), fired, client);
+        let event = || event.unwrap_or_else(|| Event::new(zxid, kind, path));
+        let delivery = self.notifications.deliver((kind, path), guarded(acl), watches.version());
+        if let Some(known) = delivery.known() {
+            self.count_fired(kind, known);
+            return delivery.tell_again(&event(), client);
+        }
+        let fired = &mut *self.fired.lock();
+        watches.fire(kind, path, fired);
+        if !fired.is_empty() {
+            self.count_fired(kind, fired.len());
+            delivery.tell(&event(), watches.version(), fired, client);
+        }
     }
 
     fn count_fired(&self, kind: EventType, watches: usize) {

@@ -17,6 +17,7 @@ mod buffers;
 mod claim;
 mod client;
 mod connection;
+mod delivery;
 mod drain;
 pub mod driven;
 mod handshake;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use palisade_store::acl;
-use palisade_watch::{Event, Fired, Pacer, Pacing, Slot};
-use palisade_wire::{Acl, Perms};
+use palisade_watch::{Hearers, Herds, Pacer, Pacing};
+use palisade_wire::Acl;
+use palisade_wire::reply::EventType;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::client::Client;
+use super::delivery::Delivery;
 use super::hub::Hub;
+use crate::metrics::Metrics;
 
 /// Up to so many clients are written to by their own tasks.
-const DIRECT: usize = 32;
+pub(super) const DIRECT: usize = 32;
 /// Clients that a worker writes to before others get a chance.
 const BATCH: usize = 32;
 
@@ -36,10 +38,13 @@ pub(crate) struct Notifications {
     written_to: Notify,
     /// Sessions that were told before their wave, and not yet charged for.
     early: AtomicU64,
+    /// What very many hear again and again. Whoever locks it has locked the watch index.
+    herds: Mutex<Herds>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Notifications {
-    pub(super) fn new(pacing: Pacing) -> Self {
+    pub(super) fn new(pacing: Pacing, metrics: Arc<Metrics>) -> Self {
         Self {
             started: Instant::now(),
             pacer: Mutex::new(Pacer::new(pacing)),
@@ -47,10 +52,12 @@ impl Notifications {
             unwritten: Mutex::default(),
             written_to: Notify::new(),
             early: AtomicU64::new(0),
+            herds: Mutex::default(),
+            metrics,
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
 
@@ -60,48 +67,39 @@ impl Notifications {
         self.paced.notify_one();
     }
 
-    /// Queues an event for all who hear it, and sees to it that it leaves. `acl` must let them read, unless it is
-    /// `None`. `client` finds the connection in a slot.
+    /// Begins to tell of something to those who may read according to `acl`, unless it is `None`. `version` is that of
+    /// the watch index, which must be locked until it is told.
     pub(super) fn deliver<'a>(
-        &self,
-        event: &Arc<Event>,
-        acl: Option<&[Acl]>,
-        fired: &[Fired],
-        client: impl Fn(Slot) -> Option<&'a Arc<Client>>,
-    ) {
-        let may_read = |ids: &[_]| acl.is_none_or(|acl| acl::check(acl, Perms::READ, ids));
+        &'a self,
+        (kind, path): (EventType, &'a str),
+        acl: Option<&'a [Acl]>,
+        version: u64,
+    ) -> Delivery<'a> {
         let pacing = *self.pacer.lock().pacing();
-        if !pacing.applies_to(fired.len()) {
-            let clients = fired.iter().filter_map(|fired| client(fired.slot));
-            let told = clients.filter(|client| client.push_event(event, may_read));
-            if fired.len() > DIRECT {
-                self.hand_over(told);
-            } else {
-                told.for_each(|client| client.wake());
-            }
-            return;
+        let mut herds = self.herds.lock();
+        if kind != EventType::NodeDataChanged {
+            herds.forget(path);
         }
-        let now = self.now();
-        let mut waiting = Vec::new();
-        for Fired { slot, one_shot } in fired {
-            let Some(client) = client(*slot) else { continue };
-            if client.hold_event(event, may_read, pacing.merge && !one_shot, now) {
-                waiting.push((*slot, client.session_timeout()));
-            }
-        }
-        if !waiting.is_empty() {
+        let hearers = Hearers { acl, version, merge: pacing.merge };
+        Delivery { notifications: self, herds, kind, path, hearers, pacing }
+    }
+
+    /// Has the sessions of these connections told in waves.
+    pub(super) fn hold<'a>(&self, first: impl Iterator<Item = &'a Arc<Client>>, now: Duration) {
+        let mut first = first.peekable();
+        if first.peek().is_some() {
             let mut pacer = self.pacer.lock();
-            waiting.into_iter().for_each(|(slot, timeout)| pacer.hold(slot, timeout, now));
+            first.for_each(|client| pacer.hold(client.slot(), client.session_timeout(), now));
             self.paced.notify_one();
         }
     }
 
     /// Has clients written to, the first of them while the others are found.
-    fn hand_over<'a>(&self, clients: impl Iterator<Item = &'a Arc<Client>>) {
+    pub(super) fn hand_over<'a>(&self, clients: impl Iterator<Item = &'a Arc<Client>>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut clients = clients.peekable();
         while clients.peek().is_some() {
-            batch.extend(clients.by_ref().take(BATCH).cloned());
+            batch.extend(clients.by_ref().take(BATCH).filter(|client| client.get_in_line()).cloned());
             self.unwritten.lock().extend(batch.drain(..));
             self.written_to.notify_one();
         }
@@ -173,10 +171,7 @@ impl Notifications {
             pacer.waiting()
         });
         hub.metrics().palisade_sessions_held.set(waiting as u64);
-        if !told.is_empty() {
-            self.unwritten.lock().extend(told);
-            self.written_to.notify_one();
-        }
+        self.hand_over(told.iter());
     }
 
     /// Held events left with another frame.

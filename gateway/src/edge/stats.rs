@@ -103,13 +103,13 @@ impl ServerStats {
         self.received.fetch_add(count, Relaxed);
     }
 
-    pub(super) fn sent(&self) {
-        self.sent.fetch_add(1, Relaxed);
+    pub(super) fn sent(&self, count: u64) {
+        self.sent.fetch_add(count, Relaxed);
     }
 
     /// A request was answered that waited for the core.
     pub(super) fn answered(&self, took: Duration) {
-        self.sent();
+        self.sent(1);
         self.latency.add(took);
         self.metrics.updatelatency.record(took);
     }
@@ -180,12 +180,12 @@ impl ClientStats {
         self.received.fetch_add(count, Relaxed);
     }
 
-    pub(super) fn sent(&self) {
-        self.sent.fetch_add(1, Relaxed);
+    pub(super) fn sent(&self, count: u64) {
+        self.sent.fetch_add(count, Relaxed);
     }
 
     pub(super) fn answered(&self, took: Duration, (op, xid, zxid): (OpCode, i32, Zxid)) {
-        self.sent();
+        self.sent(1);
         self.latency.add(took);
         let mut last = self.last.lock();
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -71,9 +71,15 @@ pub struct WatchIndex {
     recursive: BTreeMap<usize, usize>,
     summary: WatchSummary,
     child_watches: usize,
+    version: u64,
 }
 
 impl WatchIndex {
+    /// As long as this stays the same, nobody gains or loses a watch.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Adds a one-shot watch of data or existence.
     pub fn add_data(&mut self, slot: Slot, path: &str) {
         self.add(slot, path, Kinds::DATA);
@@ -114,6 +120,7 @@ impl WatchIndex {
 
     /// Counts what one connection gained or lost on one path.
     fn account(&mut self, slot: Slot, id: PathId, before: Kinds, after: Kinds) {
+        self.version += 1;
         if self.by_slot.len() <= slot.index() {
             self.by_slot.resize_with(slot.index() + 1, Watched::default);
         }

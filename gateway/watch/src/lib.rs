@@ -6,6 +6,7 @@
 //!   number.
 //! * [`Event`]: what they are told, encoded once.
 //! * [`Outbox`]: what leaves for one client, in which order; what is held back.
+//! * [`Herds`]: what very many hear again and again, kept once for all who have yet to be told.
 //! * [`Pacer`]: when what is held back leaves, if very many are told at once.
 //! * [`Recent`] and [`Lasting`]: what persistent watches missed while their client was away.
 //! * [`check`]: what every client may rely on, for tests.
@@ -13,6 +14,7 @@
 mod budget;
 pub mod check;
 mod event;
+mod herd;
 mod index;
 mod kinds;
 mod missed;
@@ -24,9 +26,10 @@ mod watchers;
 
 pub use budget::Budget;
 pub use event::Event;
+pub use herd::{Added, Changes, Hearers, Herds, Share, Told};
 pub use index::{Fired, TooMany, WatchIndex, WatchLimits, WatchSummary};
 pub use kinds::{Slot, WatchKind};
 pub use missed::{Lasting, Missed};
-pub use outbox::{End, Holding, Outbox, Released, SlowReader};
+pub use outbox::{End, Holding, Outbox, Released};
 pub use pacer::{Pacer, Pacing, WAVE, WaveId};
 pub use recent::{Recent, RecentEvent};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use palisade_wire::reply::EventType;
 
 use crate::budget::Budget;
 use crate::event::Event;
+use crate::herd::{Share, Told};
 
 /// How a connection ends, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,6 @@ pub enum End<R> {
     Now(R),
 }
 
-/// More bytes of events wait for the client than it may leave unread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlowReader;
-
 /// What became of an event that was to be held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holding {
@@ -33,8 +29,6 @@ pub enum Holding {
     First,
     /// Others are.
     More,
-    /// It took the place of another.
-    Merged,
 }
 
 /// Held events that were let go.
@@ -42,14 +36,14 @@ pub enum Holding {
 pub struct Released {
     /// How many.
     pub events: usize,
+    /// Events of shares that were let go, held or not.
+    pub shared: usize,
     /// Since when the eldest of them was held.
     pub since: Duration,
     /// Whether another frame took them along before their time.
     pub early: bool,
 }
 
-/// Held events among which a newer one of the same path is looked for, from the newest on.
-const MERGE_DEPTH: usize = 64;
 /// Buffers that grew beyond this are given back once they are empty.
 const KEEP: usize = 16 << 10;
 /// Places in the queue that are kept when it is empty.
@@ -63,10 +57,9 @@ enum Piece {
 }
 
 #[derive(Debug)]
-struct Held {
-    event: Arc<Event>,
-    /// Whether a newer event of the same kind and path may take its place.
-    replaceable: bool,
+enum Held {
+    Event(Told),
+    Share(Share),
 }
 
 /// Frames that the socket has not taken, in the order in which the client will see them, and events that are held back.
@@ -85,96 +78,104 @@ pub struct Outbox<R> {
     written: usize,
     unsent: usize,
     held: VecDeque<Held>,
-    held_since: Duration,
+    /// Since when, unless they only wait for somebody to write them.
+    held_since: Option<Duration>,
+    /// Whether what is held leaves before the next bytes are written.
+    due: bool,
     released: Released,
     /// Bytes of events, queued or held.
     events: usize,
     /// How many there may be. Replies do not count: a single one may be larger, and its reader none the slower.
     budget: Arc<Budget>,
     end: Option<End<R>>,
+    /// Why the connection of a client ends that does not read.
+    slow: R,
 }
 
+const NOTHING: Released = Released { events: 0, shared: 0, since: Duration::ZERO, early: false };
+
 impl<R: Copy> Outbox<R> {
-    /// An empty one, whose events `budget` limits.
-    pub fn new(budget: Arc<Budget>) -> Self {
+    /// An empty one, whose events `budget` limits: beyond, the connection ends as `slow`, since an event is missing.
+    pub fn new(budget: Arc<Budget>, slow: R) -> Self {
         Self {
             pieces: VecDeque::new(),
             replies: BytesMut::new(),
             written: 0,
             unsent: 0,
             held: VecDeque::new(),
-            held_since: Duration::ZERO,
-            released: Released { events: 0, since: Duration::ZERO, early: false },
+            held_since: None,
+            due: false,
+            released: NOTHING,
             events: 0,
             budget,
             end: None,
+            slow,
         }
     }
 
     /// Queues an event, behind those that are held. Nothing, once the connection ends.
-    ///
-    /// # Errors
-    /// The client does not read. The connection must end now: an event is missing.
-    pub fn push_event(&mut self, event: &Arc<Event>) -> Result<(), SlowReader> {
-        if self.end.is_none() {
-            self.charge(event)?;
-            self.release_early();
+    pub fn push_event(&mut self, event: &Arc<Event>) {
+        self.release_early();
+        if self.charge(event) {
             self.queue(Arc::clone(event));
         }
-        Ok(())
     }
 
     /// Holds an event back until [`Self::release`] or until another frame is put here. If it is the first that is held,
-    /// somebody must release it in time. If it may replace others, it takes the place of a held event of
-    /// the same path that told of changed data and may be replaced, unless something else happened to the path since.
-    ///
-    /// # Errors
-    /// As for [`Self::push_event`].
-    pub fn hold_event(
-        &mut self,
-        event: &Arc<Event>,
-        replaceable: bool,
-        now: Duration,
-    ) -> Result<Holding, SlowReader> {
+    /// somebody must release it in time.
+    pub fn hold_event(&mut self, told: Told, now: Duration) -> Holding {
+        if self.charge(&told.1) { self.hold(Held::Event(told), Some(now)) } else { Holding::Nothing }
+    }
+
+    /// The same for a share in events that many hear. Without `since`, it leaves before the next bytes are written.
+    pub fn hold_share(&mut self, share: Share, since: Option<Duration>) -> Holding {
         if self.end.is_some() {
-            return Ok(Holding::Nothing);
+            return Holding::Nothing;
         }
+        self.due |= since.is_none();
+        self.hold(Held::Share(share), since)
+    }
+
+    fn hold(&mut self, held: Held, since: Option<Duration>) -> Holding {
         let first = self.held.is_empty();
-        let merged = replaceable && event.kind() == EventType::NodeDataChanged && self.drop_replaced(event);
-        self.charge(event)?;
-        if first {
-            self.held_since = now;
-        }
-        self.held.push_back(Held { event: Arc::clone(event), replaceable });
-        Ok(match (first, merged) {
-            (true, _) => Holding::First,
-            (false, true) => Holding::Merged,
-            (false, false) => Holding::More,
-        })
+        self.held_since = self.held_since.or(since);
+        self.held.push_back(held);
+        if first { Holding::First } else { Holding::More }
     }
 
-    fn drop_replaced(&mut self, event: &Event) -> bool {
-        let mut recent = self.held.iter().enumerate().rev().take(MERGE_DEPTH);
-        let same = recent.find(|(_, held)| held.event.path() == event.path());
-        if let Some((at, held)) = same
-            && held.replaceable
-            && held.event.kind() == EventType::NodeDataChanged
-        {
-            let bytes = held.event.frame().len();
-            self.held.remove(at);
-            self.pay_back(bytes);
-            return true;
+    /// Makes events that are held of what was shared so far: what is added to that later is not told.
+    pub fn leave_shares(&mut self) {
+        let mut events = Vec::new();
+        for held in std::mem::take(&mut self.held) {
+            match held {
+                Held::Event(told) => events.push(told),
+                Held::Share(share) => {
+                    let first = events.len();
+                    share.take(|told| events.push(told.clone()));
+                    self.released.shared += events.len() - first;
+                    if !events[first..].iter().all(|(_, event)| self.charge(event)) {
+                        return;
+                    }
+                }
+            }
         }
-        false
+        events.sort_unstable_by_key(|(place, _)| *place);
+        self.held.extend(events.into_iter().map(Held::Event));
     }
 
-    fn charge(&mut self, event: &Event) -> Result<(), SlowReader> {
+    /// Whether there is room for an event. If not, the connection ends.
+    fn charge(&mut self, event: &Event) -> bool {
         let bytes = event.frame().len();
-        if !self.budget.take(self.events, bytes) {
-            return Err(SlowReader);
+        if self.end.is_some() {
+            return false;
         }
-        self.events += bytes;
-        Ok(())
+        let fits = self.budget.take(self.events, bytes);
+        if fits {
+            self.events += bytes;
+        } else {
+            self.end(End::Now(self.slow));
+        }
+        fits
     }
 
     fn pay_back(&mut self, bytes: usize) {
@@ -187,17 +188,37 @@ impl<R: Copy> Outbox<R> {
         self.pieces.push_back(Piece::Event(event));
     }
 
+    /// Lets what is held go before the next bytes are written; whether there is anything, and it was not so already.
+    pub fn let_go(&mut self) -> bool {
+        !self.held.is_empty() && !std::mem::replace(&mut self.due, true)
+    }
+
+    /// Queues what was let go.
+    pub fn release_due(&mut self) {
+        if self.due {
+            self.release();
+        }
+    }
+
     /// Queues what is held; whether there was anything.
     pub fn release(&mut self) -> bool {
         if self.held.is_empty() {
             return false;
         }
-        if self.released.events == 0 {
-            self.released.since = self.held_since;
+        if self.held.iter().any(|held| matches!(held, Held::Share(_))) {
+            self.leave_shares();
         }
-        self.released.events += self.held.len();
+        self.due = false;
+        if let Some(since) = self.held_since.take() {
+            if self.released.events == 0 {
+                self.released.since = since;
+            }
+            self.released.events += self.held.len();
+        }
         while let Some(held) = self.held.pop_front() {
-            self.queue(held.event);
+            if let Held::Event((_, event)) = held {
+                self.queue(event);
+            }
         }
         if self.held.capacity() > KEEP_PIECES {
             self.held = VecDeque::new();
@@ -207,17 +228,18 @@ impl<R: Copy> Outbox<R> {
 
     /// Before another frame.
     fn release_early(&mut self) {
-        self.released.early |= self.release();
+        let due = self.due;
+        self.released.early |= self.release() && !due;
     }
 
     /// What was released since this was last asked.
     pub const fn take_released(&mut self) -> Released {
-        std::mem::replace(&mut self.released, Released { events: 0, since: Duration::ZERO, early: false })
+        std::mem::replace(&mut self.released, NOTHING)
     }
 
-    /// Whether events are held.
+    /// Whether events are held that were not let go.
     pub fn is_holding(&self) -> bool {
-        !self.held.is_empty()
+        !self.held.is_empty() && !self.due
     }
 
     /// Queues the frames that `write` appends, behind what is held.
@@ -330,12 +352,13 @@ impl<R: Copy> Outbox<R> {
         match (self.end, end) {
             (None, End::AfterFlush(_)) => {
                 self.release_early();
-                self.end = Some(end);
+                self.end = self.end.or(Some(end));
             }
             (None | Some(End::AfterFlush(_)), End::Now(_)) => {
                 self.end = Some(end);
                 self.pieces = VecDeque::new();
                 self.held = VecDeque::new();
+                (self.held_since, self.due) = (None, false);
                 self.replies = BytesMut::new();
                 (self.unsent, self.written) = (0, 0);
                 self.pay_back(self.events);

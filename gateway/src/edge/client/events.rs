@@ -5,11 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use palisade_watch::{Event, Holding, SlowReader, WaveId};
+use palisade_watch::{Changes, Event, Holding, Told, WaveId};
 use palisade_wire::{Id, Zxid};
 
 use super::Client;
-use crate::edge::outbox::{CloseReason, End};
 
 /// Reads that one event may cause, as far as the rate of such reads is concerned.
 const REREADS: u64 = 4;
@@ -21,41 +20,51 @@ impl Client {
         if !state.established || !may_read(&state.ids) {
             return false;
         }
-        if state.outbox.push_event(event).is_err() {
-            state.outbox.end(End::Now(CloseReason::SlowReader));
-        }
+        state.outbox.push_event(event);
         drop(state);
-        self.count_event();
+        self.count_events(1);
         true
     }
 
-    /// Holds an event back if the client may read it; whether it is the first that is held.
+    /// Holds an event back if the client may read it.
     pub(in crate::edge) fn hold_event(
         &self,
-        event: &Arc<Event>,
+        told: &Told,
         may_read: impl Fn(&[Id]) -> bool,
-        replaceable: bool,
         now: Duration,
-    ) -> bool {
+    ) -> Holding {
         let mut state = self.lock();
         if !state.established || !may_read(&state.ids) {
-            return false;
+            return Holding::Nothing;
         }
-        let holding = state.outbox.hold_event(event, replaceable, now).unwrap_or_else(|SlowReader| {
-            state.outbox.end(End::Now(CloseReason::SlowReader));
-            self.wake.ring();
-            Holding::Nothing
-        });
+        let holding = state.outbox.hold_event(told.clone(), now);
         drop(state);
-        let metrics = &self.server_stats.metrics;
         match holding {
-            Holding::Nothing => return false,
-            Holding::Merged => metrics.palisade_events_merged.inc(),
-            Holding::First | Holding::More => {}
+            Holding::Nothing => self.wake.ring(),
+            Holding::First | Holding::More => self.count_events(1),
         }
-        metrics.palisade_events_held.inc();
-        self.count_event();
-        holding == Holding::First
+        holding
+    }
+
+    /// The same for a share in events that many hear.
+    pub(in crate::edge) fn join(
+        &self,
+        changes: &Arc<Changes>,
+        may_read: impl Fn(&[Id]) -> bool,
+        since: Option<Duration>,
+    ) -> Holding {
+        let mut state = self.lock();
+        // Whoever is not told now joined all the same, for a moment, and is asked again.
+        let share = changes.join(self.slot);
+        if !state.established || !may_read(&state.ids) {
+            return Holding::Nothing;
+        }
+        state.outbox.hold_share(share, since)
+    }
+
+    /// What is added to shared events from now on is not told by way of a present share.
+    pub(in crate::edge) fn leave_shares(&self) {
+        self.lock().outbox.leave_shares();
     }
 
     /// Queues what persistent watches missed, behind `before`. The replica must be locked, so that nothing newer is told
@@ -73,21 +82,22 @@ impl Client {
             if again {
                 event = Event::new(Zxid(-1), event.kind(), event.path());
             }
-            if state.outbox.push_event(&event).is_err() {
-                state.outbox.end(End::Now(CloseReason::SlowReader));
-            }
-            self.count_event();
+            state.outbox.push_event(&event);
+            self.count_events(1);
         }
     }
 
-    fn count_event(&self) {
-        self.stats.sent();
-        self.server_stats.sent();
+    /// So many events were queued.
+    pub(in crate::edge) fn count_events(&self, count: usize) {
+        if count > 0 {
+            self.stats.sent(count as u64);
+            self.server_stats.sent(count as u64);
+        }
     }
 
-    /// Lets held events go with this wave; whether there were any.
+    /// Lets held events go with this wave, when the client is written to; whether there were any.
     pub(in crate::edge) fn release_events(&self, wave: WaveId) -> bool {
-        let released = self.lock().outbox.release();
+        let released = self.lock().outbox.let_go();
         if released {
             self.wave.store(u64::from(wave) << 8 | REREADS, Ordering::Relaxed);
         }

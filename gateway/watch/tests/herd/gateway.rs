@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use palisade_watch::check::{Change, Watch};
 use palisade_watch::{
-    Budget, End, Event, Fired, Holding, Lasting, Outbox, Pacer, Pacing, Recent, Slot, SlowReader, WatchIndex,
+    Budget, Changes, Event, Fired, Hearers, Herds, Holding, Lasting, Outbox, Pacer, Pacing, Recent, Slot,
+    WatchIndex,
 };
 use palisade_wire::reply::{EventType, ReplyHeader, WatchEvent};
 use palisade_wire::{ErrorCode, Zxid, frame};
@@ -25,6 +26,7 @@ pub(crate) struct Gateway {
     pacer: Pacer,
     recent: Recent,
     connections: Vec<Option<Outbox<()>>>,
+    herds: Herds,
     budget: Arc<Budget>,
     now: Duration,
     fired: Vec<Fired>,
@@ -43,6 +45,7 @@ impl Gateway {
             pacer: Pacer::new(pacing),
             recent: Recent::new(window),
             connections: Vec::new(),
+            herds: Herds::default(),
             budget: Arc::new(Budget::new(OUTBOX, usize::MAX)),
             now: Duration::ZERO,
             fired: Vec::new(),
@@ -63,26 +66,58 @@ impl Gateway {
     }
 
     fn deliver(&mut self, event: &Arc<Event>) {
+        let pacing = *self.pacer.pacing();
+        let told = (self.herds.next(), Arc::clone(event));
+        let shares = event.kind() == EventType::NodeDataChanged;
+        if !shares {
+            self.herds.forget(event.path());
+        }
+        let mut hearers = Hearers { acl: None, version: self.index.version(), merge: pacing.merge };
+        if let Some((changes, size)) = self.herds.known(event.path(), &hearers) {
+            let changes = Arc::clone(changes);
+            let since = pacing.applies_to(size).then_some(self.now);
+            let added = changes.add_again(told);
+            return self.join(&changes, &added.others, since);
+        }
         let mut fired = std::mem::take(&mut self.fired);
         self.index.fire(event.kind(), event.path(), &mut fired);
-        let pacing = *self.pacer.pacing();
-        let paced = pacing.applies_to(fired.len());
-        for Fired { slot, one_shot } in &fired {
+        hearers.version = self.index.version();
+        let since = pacing.applies_to(fired.len()).then_some(self.now);
+        let (alone, lasting): (Vec<Fired>, Vec<Fired>) =
+            fired.iter().partition(|fired| fired.one_shot || !shares);
+        let lasting: Vec<Slot> = lasting.into_iter().map(|fired| fired.slot).collect();
+        let changes = (!lasting.is_empty())
+            .then(|| self.herds.share(event.path(), &hearers, lasting.len(), alone.is_empty()));
+        for Fired { slot, .. } in alone {
             let Some(outbox) = self.connections[slot.index()].as_mut() else { continue };
-            let queued = if paced {
-                outbox.hold_event(event, pacing.merge && !one_shot, self.now).map(|holding| {
-                    if holding == Holding::First {
-                        self.pacer.hold(*slot, TIMEOUT, self.now);
+            if changes.as_ref().is_some_and(|changes| changes.is_shared_by(slot)) {
+                outbox.leave_shares();
+            }
+            match since {
+                None => outbox.push_event(event),
+                Some(now) => {
+                    if outbox.hold_event(told.clone(), now) == Holding::First {
+                        self.pacer.hold(slot, TIMEOUT, now);
                     }
-                })
-            } else {
-                outbox.push_event(event)
-            };
-            if let Err(SlowReader) = queued {
-                outbox.end(End::Now(()));
+                }
             }
         }
+        if let Some(changes) = changes {
+            let added = changes.add(told, lasting.into_iter());
+            self.join(&changes, &added.others, since);
+        }
         self.fired = fired;
+    }
+
+    fn join(&mut self, changes: &Arc<Changes>, others: &[Slot], since: Option<Duration>) {
+        for slot in others {
+            let Some(outbox) = self.connections[slot.index()].as_mut() else { continue };
+            if outbox.hold_share(changes.join(*slot), since) == Holding::First
+                && let Some(now) = since
+            {
+                self.pacer.hold(*slot, TIMEOUT, now);
+            }
+        }
     }
 
     /// Time passes, and waves go.
@@ -90,7 +125,7 @@ impl Gateway {
         self.now += time;
         let connections = &mut self.connections;
         self.pacer.poll(self.now, |slot, _| {
-            connections.get_mut(slot.index()).and_then(Option::as_mut).is_some_and(Outbox::release)
+            connections.get_mut(slot.index()).and_then(Option::as_mut).is_some_and(Outbox::let_go)
         });
     }
 
@@ -100,7 +135,7 @@ impl Gateway {
         if free.is_none() {
             self.connections.push(None);
         }
-        self.connections[at] = Some(Outbox::new(Arc::clone(&self.budget)));
+        self.connections[at] = Some(Outbox::new(Arc::clone(&self.budget), ()));
         at
     }
 
@@ -119,6 +154,7 @@ impl Gateway {
         if outbox.ending().is_some() {
             return None;
         }
+        outbox.release_due();
         let mut slices = [IoSlice::new(&[]); 3];
         let filled = outbox.unsent_slices(&mut slices);
         let mut bytes: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.to_vec()).collect();
@@ -181,9 +217,7 @@ impl Gateway {
         let complete = since == self.tree.zxid || missed.is_complete;
         if let Some(outbox) = &mut self.connections[at] {
             for event in &missed.events {
-                if let Err(SlowReader) = outbox.push_event(event) {
-                    outbox.end(End::Now(()));
-                }
+                outbox.push_event(event);
             }
         }
         let mut frames = BytesMut::new();

@@ -34,7 +34,8 @@ impl Tree {
         let mut changes = Vec::<Change>::new();
         for _ in 0..if random.random_bool(0.1) { 2 } else { 1 } {
             let path = PATHS[random.random_range(0..PATHS.len())];
-            if changes.iter().any(|change| change.path == path) {
+            // Neither to a path nor to its parent's list does one transaction do the same twice.
+            if changes.iter().any(|change| change.path == path || path::parent(path) == Some(&*change.path)) {
                 continue;
             }
             self.write_one(path, random.random_bool(0.4), &mut changes);

@@ -185,8 +185,9 @@ pub struct Limits {
     pub total_outbox_bytes: usize,
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
     pub pipelined_requests: usize,
-    /// Watches of one connection: more are refused with BADARGUMENTS. Who registers more than this again after a
-    /// reconnect is closed. A persistent watch counts twice, here and in [`Self::total_watches`].
+    /// Watches of one connection: more are refused with BADARGUMENTS. Of those that are registered again after a
+    /// reconnect, one-shot ones beyond it fire, so that their clients ask again and are refused then; who registers more
+    /// persistent ones is closed. A persistent watch counts twice, here and in [`Self::total_watches`].
     pub watches: usize,
     /// Watches of all connections together: more are refused in the same way.
     pub total_watches: usize,

@@ -44,6 +44,9 @@ palisade_admin::metrics! {
         palisade_event_hold: Timing,
         /// Held events that gave way to newer ones of the same path.
         palisade_events_merged: Counter,
+        /// Watches that were to be set again after a reconnect and are beyond a limit: their clients were told that they
+        /// fired.
+        palisade_watches_refused: Counter,
         /// Events that persistent watches missed while their clients were away, and were told then.
         palisade_events_replayed: Counter,
         /// Clients whose persistent watches may have missed more than was remembered.

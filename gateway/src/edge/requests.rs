@@ -36,6 +36,8 @@ const READ_AHEAD: usize = 1 << 20;
 const CHUNK: usize = 64 << 10;
 /// Watches that are set again before the replica may change.
 const WATCHES_AT_ONCE: usize = 1_000;
+/// So many watches may be named in any case by a request that sets them again.
+const SET_AGAIN: usize = 1 << 20;
 /// For more than these, other clients' tasks are moved to another thread.
 const ASIDE: usize = 10_000;
 /// Identities that one connection may collect: all of them travel with each of its writes.
@@ -112,7 +114,7 @@ impl<'a> Answers<'a> {
     fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
         let registers = matches!(op, OpCode::SetWatches | OpCode::SetWatches2);
         let watches = if registers { count_watches(body) } else { 0 };
-        if watches > self.edge.config.limits.watches {
+        if watches > self.edge.config.limits.watches.max(SET_AGAIN) {
             return self.client.close(CloseReason::TooManyWatches);
         }
         match Request::decode(op, body) {
@@ -176,6 +178,7 @@ impl<'a> Answers<'a> {
         while self.with_tree(ids, |local, out| left.step(local, WATCHES_AT_ONCE, out)) {
             self.publish();
         }
+        hub.metrics().palisade_watches_refused.add(left.refused);
         self.with_tree(ids, |local, out| {
             write_header(out, xid, reply_zxid(past, watches, local.tree.last_zxid()), ErrorCode::OK);
         });

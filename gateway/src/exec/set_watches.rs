@@ -28,6 +28,17 @@ enum List {
     Child,
 }
 
+impl List {
+    /// An event that uses such a watch up, whether or not the znode is there.
+    const fn fired_by(self) -> EventType {
+        match self {
+            Self::Persistent | Self::Data => EventType::NodeDataChanged,
+            Self::Exist => EventType::NodeDeleted,
+            Self::Child => EventType::NodeChildrenChanged,
+        }
+    }
+}
+
 /// Where what persistent watches missed is found.
 #[derive(Clone, Copy)]
 pub(crate) struct Past<'a> {
@@ -54,8 +65,16 @@ fn event(out: &mut BytesMut, kind: EventType, path: &str) {
 ///
 /// If the client was away for longer than is remembered, a persistent watch is told of what the znode itself shows, as
 /// one-shot watches are; recursive ones miss, as in Apache's, what happened before.
+///
+/// # Too many
+///
+/// No client looks at an error that answers this request (Java's drops it), so it would believe that it watches. A
+/// one-shot watch beyond a limit fires instead: its client reads again, as after any change, and is refused the new watch
+/// by an error that it does look at. A persistent watch cannot end like that.
 pub(crate) struct CatchUp<'a> {
     since: Zxid,
+    /// Watches that were too many, and fired.
+    pub(crate) refused: u64,
     /// What persistent watches missed, to be told first.
     pub(crate) missed: Missed,
     left: Box<dyn Iterator<Item = (List, &'a str)> + 'a>,
@@ -65,8 +84,7 @@ impl<'a> CatchUp<'a> {
     /// Registers the persistent watches, and finds out what they missed.
     ///
     /// # Errors
-    /// They are more than there may be; nothing is done. Part of them cannot be refused: the client would believe that
-    /// it watches.
+    /// They are more than there may be; nothing is done. The connection must end.
     pub(crate) fn begin(
         local: &Local<'_>,
         past: Past<'_>,
@@ -74,8 +92,7 @@ impl<'a> CatchUp<'a> {
     ) -> Result<Self, TooMany> {
         let SetWatches { relative_zxid, data, exist, child, persistent, recursive } = watches;
         let mut index = local.watches.lock();
-        let count = data.len() + exist.len() + child.len() + 2 * persistent.len() + recursive.len();
-        index.has_room(local.slot, count, local.limits)?;
+        index.has_room(local.slot, 2 * persistent.len() + recursive.len(), local.limits)?;
         let missed = missed(local, past, watches, &index);
         for path in persistent {
             index.add_persistent(local.slot, path);
@@ -89,7 +106,7 @@ impl<'a> CatchUp<'a> {
         let exist = exist.iter().map(|path| (List::Exist, &**path));
         let child = child.iter().map(|path| (List::Child, &**path));
         let left = Box::new(forgotten.chain(data).chain(exist).chain(child));
-        Ok(Self { since: *relative_zxid, missed, left })
+        Ok(Self { since: *relative_zxid, refused: 0, missed, left })
     }
 
     /// Deals with up to `count` watches: appends an event for what changed, and registers the one-shot ones that it does
@@ -108,6 +125,7 @@ impl<'a> CatchUp<'a> {
                 continue;
             }
             let node = local.tree.node(&local.root.enter(path));
+            let has_room = index.has_room(local.slot, 1, local.limits).is_ok();
             match (list, node) {
                 (List::Persistent, node) => visible(node, self.since, path, out),
                 (List::Data | List::Child, None) => event(out, EventType::NodeDeleted, path),
@@ -118,6 +136,10 @@ impl<'a> CatchUp<'a> {
                     event(out, EventType::NodeChildrenChanged, path);
                 }
                 (List::Exist, Some(_)) => event(out, EventType::NodeCreated, path),
+                _ if !has_room => {
+                    self.refused += 1;
+                    event(out, list.fired_by(), path);
+                }
                 (List::Data, Some(_)) | (List::Exist, None) => index.add_data(local.slot, path),
                 (List::Child, Some(_)) => index.add_child(local.slot, path),
             }

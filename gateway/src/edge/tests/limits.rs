@@ -1,3 +1,4 @@
+use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeDataChanged, NodeDeleted};
 use palisade_wire::request::{Request, SetWatches, xid};
 use palisade_wire::{ErrorCode, OpCode, Zxid};
 use tokio::io::AsyncWriteExt;
@@ -231,10 +232,43 @@ async fn watches_beyond_the_limit_are_refused() {
     bench.core.write(OpCode::Create, &create("/a", 0));
     assert_eq!(session.event().await.2, "/a");
     session.ok(OpCode::GetChildren, &get_children("/", true)).await;
-    let exist = ["/c", "/d", "/e"].map(Into::into).to_vec();
-    let again = SetWatches { exist, ..set_watches(bench.core.zxid()) };
-    session.send(OpCode::SetWatches, &Request::SetWatches(again)).await;
+    let recursive = ["/c", "/d", "/e"].map(Into::into).to_vec();
+    let again = SetWatches { recursive, ..set_watches(bench.core.zxid()) };
+    session.send(OpCode::SetWatches2, &Request::SetWatches(again)).await;
     assert!(session.is_closed().await);
+}
+
+/// The client learns of it when it asks again: errors of the request itself are ignored.
+#[tokio::test]
+async fn watches_beyond_the_limit_fire_when_they_are_set_again() {
+    let mut config = config();
+    config.limits.watches = 3;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut session = bench.session().await;
+    let since = bench.core.zxid();
+    let paths = |paths: &[&'static str]| paths.iter().map(|path| (*path).into()).collect::<Vec<_>>();
+    let again = SetWatches {
+        data: paths(&["/gone", "/"]),
+        exist: paths(&["/a", "/b"]),
+        child: paths(&["/"]),
+        persistent: paths(&["/p"]),
+        ..set_watches(since)
+    };
+    session.send(OpCode::SetWatches2, &Request::SetWatches(again)).await;
+    for (kind, path) in
+        [(NodeDeleted, "/gone"), (NodeDeleted, "/a"), (NodeDeleted, "/b"), (NodeChildrenChanged, "/")]
+    {
+        assert_eq!(session.event().await, (Zxid(-1), kind, path.to_owned()));
+    }
+    assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+    assert_eq!(bench.edge.edge.hub.metrics().palisade_watches_refused.get(), 3);
+    assert_eq!(session.err(OpCode::Exists, &exists("/b", true)).await, ErrorCode::BAD_ARGUMENTS);
+    assert_eq!(session.err(OpCode::Exists, &exists("/b", false)).await, ErrorCode::NO_NODE);
+    bench.core.write(OpCode::Create, &create("/p", 0));
+    assert_eq!(session.event().await.2, "/p");
+    bench.core.write(OpCode::SetData, &set_data("/", b"x"));
+    assert_eq!(session.event().await.1, NodeDataChanged);
 }
 
 #[tokio::test]

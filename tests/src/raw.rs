@@ -72,21 +72,36 @@ impl RawClient {
         self.reply()
     }
 
+    /// Waits until an event comes, and keeps it.
+    #[track_caller]
+    pub fn wait_for_event(&mut self) {
+        let reply = self.frame().expect("the server closes no connection");
+        assert!(reply.is_none(), "nothing was asked, but answered: {reply:?}");
+    }
+
     fn reply(&mut self) -> Option<(ErrorCode, Bytes)> {
         loop {
-            let frame = self.connection.frame().expect("a server answers, or closes the connection")?;
-            self.received.push(frame.clone());
-            let mut r = Reader::new(&frame);
-            let header = ReplyHeader::decode(&mut r).expect("a reply has a header");
-            if header.xid != xid::NOTIFICATION {
-                return Some((header.err, Bytes::copy_from_slice(r.rest())));
+            if let Some(reply) = self.frame()? {
+                return Some(reply);
             }
-            let mut event = || -> Result<_, palisade_wire::DecodeError> {
-                let kind = r.i32("type")?;
-                r.i32("state")?;
-                Ok((kind, r.string("path")?.into_owned()))
-            };
-            self.events.push(event().expect("an event has a path"));
         }
+    }
+
+    /// The next frame, if it is a reply; an event is kept. None if the server closed the connection.
+    fn frame(&mut self) -> Option<Option<(ErrorCode, Bytes)>> {
+        let frame = self.connection.frame().expect("a server answers, or closes the connection")?;
+        self.received.push(frame.clone());
+        let mut r = Reader::new(&frame);
+        let header = ReplyHeader::decode(&mut r).expect("a reply has a header");
+        if header.xid != xid::NOTIFICATION {
+            return Some(Some((header.err, Bytes::copy_from_slice(r.rest()))));
+        }
+        let mut event = || -> Result<_, palisade_wire::DecodeError> {
+            let kind = r.i32("type")?;
+            r.i32("state")?;
+            Ok((kind, r.string("path")?.into_owned()))
+        };
+        self.events.push(event().expect("an event has a path"));
+        Some(None)
     }
 }

@@ -1,11 +1,16 @@
-//! A thousand watchers, told in waves, whose connections break all the time, before real gateways.
+//! A thousand watchers, told in waves, whose connections break all the time, before real gateways; bursts; and waves that
+//! the operator changes while everything runs.
 //!
 //! By hand: `WATCHERS=5000 WATCHED_CHANGES=2000 cargo test -p palisade-tests --test watchers -- --nocapture`, and
 //! `BURST_WATCHERS=10000 BURST_CHANGES=10000` for the burst.
 
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::procfs;
+use palisade_tests::raw::RawClient;
+use palisade_tests::wait::wait_for;
 use palisade_tests::watchers::{self, Size};
+use palisade_wire::request::{PathWatch, Request};
+use palisade_wire::{ErrorCode, OpCode};
 
 fn from_environment(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -66,4 +71,77 @@ fn a_burst_is_merged_and_takes_no_memory() {
     println!("{tally:?}, {held} held, {merged} merged, {} KiB more memory", more >> 10);
     assert!(tally.events >= size.watchers && merged > held / 2, "{merged} of {held}, {tally:?}");
     assert!(more < MORE + 8_000 * size.watchers as u64, "{more} bytes");
+}
+
+/// The same number of changes, of which everybody is told every one.
+#[test]
+fn a_burst_that_is_not_merged_is_told_in_full() {
+    const MORE: u64 = 64 << 20;
+    let mut core = Core::start();
+    let paced = [("notifications.rate", "2000"), ("notifications.window", "\"500ms\"")];
+    let mut gateway = core.gateway_with(101, "gateway", &paced);
+    let size = Size {
+        watchers: from_environment("FULL_BURST_WATCHERS", 200),
+        changes: from_environment("FULL_BURST_CHANGES", 2_000),
+    };
+    let pid = gateway.process().pid();
+    let before = procfs::resident_memory(pid);
+    let tally = watchers::burst(&gateway.address(), size, 1_000, false);
+    let more = procfs::resident_memory(pid).saturating_sub(before);
+    println!("{tally:?}, {} KiB more memory", more >> 10);
+    assert_eq!(tally.events, size.watchers * size.changes);
+    assert_eq!(gateway.counter("palisade_events_merged"), 0);
+    assert!(more < MORE + 8_000 * size.watchers as u64, "{more} bytes");
+}
+
+/// Counters of the gateway: held, released, and the sum of the clients' longest holds, ms.
+fn holds(gateway: &Gateway) -> [u64; 3] {
+    ["palisade_events_held", "palisade_events_released", "palisade_event_hold_sum"]
+        .map(|name| gateway.counter(name))
+}
+
+#[test]
+fn waves_are_changed_while_it_runs() {
+    const WATCHERS: u64 = 100;
+    let mut core = Core::start();
+    let mut gateway = core.gateway_with(101, "gateway", &[("notifications.rate", "0")]);
+    let clients = (0..WATCHERS).map(|_| RawClient::connect(&gateway.address()));
+    let mut clients: Vec<_> = clients.collect();
+    let mut writer = RawClient::connect(&gateway.address());
+    let read = Request::GetData(PathWatch { path: "/".into(), watch: true });
+    let write = Request::SetData { path: "/".into(), data: Some(b"x"), version: -1 };
+    let mut change = |while_held: &mut dyn FnMut()| {
+        for client in &mut clients {
+            assert_eq!(client.call(OpCode::GetData, &read).map(|(error, _)| error), Some(ErrorCode::OK));
+        }
+        assert_eq!(writer.call(OpCode::SetData, &write).map(|(error, _)| error), Some(ErrorCode::OK));
+        while_held();
+        clients.iter_mut().for_each(RawClient::wait_for_event);
+    };
+    change(&mut || {});
+    assert_eq!(holds(&gateway), [0, 0, 0], "not paced");
+
+    // A hundred within two seconds: one every 20 ms.
+    let slow = ("notifications.rate", "50");
+    assert!(gateway.reload(&[slow, ("notifications.pace_above", "10")]));
+    change(&mut || {});
+    let released = || Some(holds(&gateway)).filter(|[_, released, _]| *released == WATCHERS);
+    let [held, _, time] = wait_for("what is released to be counted", released);
+    assert_eq!(held, WATCHERS);
+    assert!(time / WATCHERS > 500, "{time} ms in all");
+    assert!(!gateway.reload(&[slow, ("notifications.window", "\"1h\"")]), "nobody may be held that long");
+
+    // What is held leaves with the next wave once nothing is to be held.
+    change(&mut || {
+        assert_eq!(holds(&gateway)[0], 2 * WATCHERS);
+        assert!(gateway.reload(&[("notifications.rate", "0")]));
+    });
+    let released = || (holds(&gateway)[1] == 2 * WATCHERS).then_some(());
+    wait_for("what is released to be counted", released);
+    change(&mut || {});
+    assert_eq!(holds(&gateway)[..2], [2 * WATCHERS; 2], "not paced");
+
+    assert!(gateway.reload(&[slow, ("notifications.pace_above", "1000")]));
+    change(&mut || {});
+    assert_eq!(holds(&gateway)[..2], [2 * WATCHERS; 2], "few are not paced");
 }

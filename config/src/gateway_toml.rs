@@ -121,6 +121,7 @@ fn throttle(mut section: Section<'_>, throttle: &mut Throttle) {
     limit(section.section("writes"), Section::integer, &mut throttle.writes);
     limit(section.section("write_bytes"), Section::size, &mut throttle.write_bytes);
     limit(section.section("locks"), Section::integer, &mut throttle.locks);
+    limit(section.section("short_locks"), Section::integer, &mut throttle.short_locks);
     limit(section.section("lock_parents"), Section::integer, &mut throttle.lock_parents);
     limit(section.section("in_flight"), Section::integer, &mut throttle.in_flight);
     limit(section.section("sessions"), Section::integer, &mut throttle.sessions);

@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
+use crate::admin::reload::Reloads;
 use crate::config::{Config, ConfigMistake};
 use crate::core_link::CoreLink;
 use crate::edge;
@@ -190,8 +191,14 @@ impl GatewayHandle {
         self.edge.longest_queues(limit)
     }
 
-    /// Takes over what may change while the gateway runs: the sections `[throttle]` and `[notifications]`. The rest of `config` is not looked
-    /// at. Nobody is disconnected.
+    /// Wishes of the admin port that the settings be read again: to be answered with what [`Self::reload`] says. As long
+    /// as nobody takes them, `POST /reload` fails.
+    pub fn reloads(&self) -> Reloads {
+        self.edge.reloads()
+    }
+
+    /// Takes over what may change while the gateway runs: the sections `[throttle]` and `[notifications]`. The rest of
+    /// `config` is not looked at. Nobody is disconnected.
     ///
     /// # Errors
     /// The configuration has mistakes: nothing is changed.

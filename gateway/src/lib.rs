@@ -26,6 +26,7 @@ mod tenancy;
 pub mod throttle;
 mod top;
 
+pub use admin::reload;
 pub use config::Config;
 pub use edge::driven;
 pub use gateway::{Gateway, GatewayError, GatewayHandle, Listeners, StartError};

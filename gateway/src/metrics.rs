@@ -69,6 +69,8 @@ palisade_admin::metrics! {
         palisade_limit_write_bytes: Counter,
         /// Of acquisitions of locks.
         palisade_limit_locks: Counter,
+        /// Of those that are held for a short time.
+        palisade_limit_short_locks: Counter,
         /// Of new parents of fine-grained locks.
         palisade_limit_lock_parents: Counter,
         /// Of unanswered requests.

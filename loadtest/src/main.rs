@@ -7,6 +7,7 @@ mod env;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod machines;
 mod neighbours;
 mod net;
 mod outcome;

@@ -5,12 +5,15 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::thread::CpuSet;
 
 use crate::compare::launch::{Ensemble, Limits, Side, VOTERS};
 use crate::env::{Env, reserve_descriptors};
 use crate::failure::Failure;
-use crate::outcome::{Outcome, median};
+use crate::machines::{Machines, Pinned};
+use crate::outcome::{Latency, median};
 use crate::report::table::number;
 use crate::scenario::orders::{self, Orders, Taken};
 use crate::scenario::requests::Load;
@@ -44,6 +47,10 @@ pub(crate) struct Neighbours {
     /// How often each is measured, alone and beside the storm in turn.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Keep scheduling's clients and its server on the last processor, and all else on the others: as near as one machine
+    /// comes to several.
+    #[arg(long)]
+    apart: bool,
     /// Leave Apache out.
     #[arg(long)]
     without_apache: bool,
@@ -76,25 +83,36 @@ struct Row {
 /// One measurement.
 #[derive(Debug)]
 struct Round {
-    alone: Outcome,
-    beside: Outcome,
-    /// The leader's processor time, ms per second, alone and beside.
-    leader: [f64; 2],
+    alone: Measured,
+    beside: Measured,
     taken: Taken,
     /// The path that `palisade top` names first.
     offender: Option<String>,
+}
+
+/// Discovery's writes.
+#[derive(Debug)]
+struct Measured {
+    latency: Latency,
+    /// Processor time of the leader, and of all voters, ms per second.
+    leader: f64,
+    voters: f64,
 }
 
 /// Starts everything, measures, and returns the table.
 pub(crate) fn run(env: &Env, args: &Neighbours) -> Result<String, Failure> {
     Ensemble::check(&args.palisade)?;
     reserve_descriptors(u64::from(args.clients) * 3 + 500)?;
+    let machines = args.apart.then(Machines::split).transpose()?;
+    let _pinned = machines.map(|machines| Pinned::to(&machines.near)).transpose()?;
+    let far = machines.map(|machines| machines.far);
     let mut rows: Vec<Row> = Vec::new();
     for variant in VARIANTS.into_iter().filter(|variant| !args.without_apache || variant.side != Side::Apache)
     {
-        let ensemble =
-            Ensemble::tenants(env, variant.side, &args.palisade, variant.limits).map_err(Failure::before)?;
-        let rounds = (0..args.rounds).map(|_| round(env, args, &ensemble)).collect::<Result<Vec<_>, _>>()?;
+        let ensemble = Ensemble::tenants(env, variant.side, &args.palisade, variant.limits, far)
+            .map_err(Failure::before)?;
+        let rounds =
+            (0..args.rounds).map(|_| round(env, args, &ensemble, far)).collect::<Result<Vec<_>, _>>()?;
         rows.push(Row { name: variant.name, rounds });
     }
     if let Some(file) = &args.json {
@@ -107,9 +125,9 @@ pub(crate) fn run(env: &Env, args: &Neighbours) -> Result<String, Failure> {
     Ok(table(&rows))
 }
 
-fn round(env: &Env, args: &Neighbours, ensemble: &Ensemble) -> Result<Round, Failure> {
+fn round(env: &Env, args: &Neighbours, ensemble: &Ensemble, far: Option<CpuSet>) -> Result<Round, Failure> {
     let leader = ensemble.leader()?;
-    let mut discovery = ensemble.site_at(VOTERS, &[leader]);
+    let mut discovery = ensemble.site_at(VOTERS, &(0..VOTERS).collect::<Vec<_>>());
     discovery.root = "/discovery".into();
     let mut scheduling = ensemble.site_at(VOTERS + 1, &[]);
     scheduling.root = "/scheduling".into();
@@ -124,27 +142,31 @@ fn round(env: &Env, args: &Neighbours, ensemble: &Ensemble) -> Result<Round, Fai
         znodes: 100,
         children: 0,
     };
-    let measure = || -> Result<(Outcome, f64), Failure> {
-        let (before, start) = (discovery.servers.sample()?, Instant::now());
-        let outcome = steady::run(env, &discovery, &steady)?;
+    let measure = || -> Result<Measured, Failure> {
+        let before = discovery.servers.sample()?;
+        let mut outcome = steady::run(env, &discovery, &steady)?;
         let used = discovery.servers.since(&before)?;
-        Ok((outcome, used.total().as_secs_f64() * 1e3 / start.elapsed().as_secs_f64()))
+        let per_second = |cpu: Duration| cpu.as_secs_f64() * 1e3 / used.time.as_secs_f64();
+        let latency = outcome.latencies.pop().map_or_else(Latency::new, |(_, latency)| latency);
+        let leader = per_second(used.cpu.get(leader).copied().unwrap_or_default());
+        Ok(Measured { latency, leader, voters: per_second(used.total()) })
     };
-    let (alone, idle) = measure()?;
+    let alone = measure()?;
     let orders = Orders { clients: args.clients as usize, rate: args.locks, leaders: 3 };
     let over = AtomicBool::new(false);
     scheduling.with_root(env, orders.clients + orders.leaders, || {
         thread::scope(|scope| {
-            let storm =
-                scope.spawn(|| orders::run(env, &scheduling, &orders, &|| over.load(Ordering::Relaxed)));
+            let storm = scope.spawn(|| {
+                let _pinned = far.as_ref().map(Pinned::to).transpose()?;
+                orders::run(env, &scheduling, &orders, &|| over.load(Ordering::Relaxed))
+            });
             // Until it has become what it will be: limits begin when fine-grained use is recognised.
             thread::sleep(args.duration.min(Duration::from_secs(3)));
             let beside = measure();
             let offender = offender(ensemble.admin(VOTERS + 1));
             over.store(true, Ordering::Relaxed);
             let taken = storm.join().map_err(|_| Failure::During("the storm's thread panicked".into()))??;
-            let (beside, busy) = beside?;
-            Ok(Round { alone, beside, leader: [idle, busy], taken, offender })
+            Ok(Round { alone, beside: beside?, taken, offender })
         })
     })
 }
@@ -164,14 +186,15 @@ fn offender(admin: Option<u16>) -> Option<String> {
 /// A figure of a round.
 type Figure = (&'static str, fn(&Round) -> f64);
 
-const FIGURES: [Figure; 15] = [
-    ("discovery's write p50, alone, ms", |round| latency(&round.alone, "p50")),
-    ("discovery's write p50, beside, ms", |round| latency(&round.beside, "p50")),
-    ("discovery's write p99, alone, ms", |round| latency(&round.alone, "p99")),
-    ("discovery's write p99, beside, ms", |round| latency(&round.beside, "p99")),
-    ("beside / alone, p99", |round| latency(&round.beside, "p99") / latency(&round.alone, "p99")),
-    ("leader's cpu, alone, ms/s", |round| round.leader[0]),
-    ("leader's cpu, beside, ms/s", |round| round.leader[1]),
+const FIGURES: [Figure; 16] = [
+    ("discovery's write p50, alone, ms", |round| round.alone.latency.quantile_ms(0.5)),
+    ("discovery's write p50, beside, ms", |round| round.beside.latency.quantile_ms(0.5)),
+    ("discovery's write p99, alone, ms", |round| round.alone.latency.quantile_ms(0.99)),
+    ("discovery's write p99, beside, ms", |round| round.beside.latency.quantile_ms(0.99)),
+    ("leader's cpu, alone, ms/s", |round| round.alone.leader),
+    ("leader's cpu, beside, ms/s", |round| round.beside.leader),
+    ("all voters' cpu, alone, ms/s", |round| round.alone.voters),
+    ("all voters' cpu, beside, ms/s", |round| round.beside.voters),
     ("the storm's time, s", |round| round.taken.time.as_secs_f64()),
     ("orders locked, locks/s", |round| round.per_second(round.taken.orders)),
     ("refused, locks/s", |round| round.per_second(round.taken.refused)),
@@ -182,14 +205,33 @@ const FIGURES: [Figure; 15] = [
     ("locks left behind", |round| round.taken.stranded as f64),
 ];
 
+/// A figure of all rounds together: those of many are steadier than the median of each one's.
+type Sum = (&'static str, fn(&[Round]) -> f64);
+
+const SUMS: [Sum; 4] = [
+    ("p99 of all rounds' writes, alone, ms", |rounds| p99(rounds, |round| &round.alone)),
+    ("p99 of all rounds' writes, beside, ms", |rounds| p99(rounds, |round| &round.beside)),
+    ("beside / alone, p50", |rounds| {
+        let p50 = |part| quantile(rounds, part, 0.5);
+        p50(|round| &round.beside) / p50(|round| &round.alone)
+    }),
+    ("beside / alone, p99", |rounds| p99(rounds, |round| &round.beside) / p99(rounds, |round| &round.alone)),
+];
+
+fn p99(rounds: &[Round], part: fn(&Round) -> &Measured) -> f64 {
+    quantile(rounds, part, 0.99)
+}
+
+fn quantile(rounds: &[Round], part: fn(&Round) -> &Measured, quantile: f64) -> f64 {
+    let mut all = Latency::new();
+    rounds.iter().for_each(|round| all.merge(&part(round).latency));
+    all.quantile_ms(quantile)
+}
+
 impl Round {
     fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.taken.time.as_secs_f64()
     }
-}
-
-fn latency(outcome: &Outcome, quantile: &str) -> f64 {
-    outcome.get(quantile).unwrap_or(f64::NAN)
 }
 
 fn offenders(rounds: &[Round]) -> String {
@@ -202,11 +244,12 @@ fn json(rounds: &[Round]) -> serde_json::Value {
     let all = |figure: fn(&Round) -> f64| rounds.iter().map(figure).collect::<Vec<_>>();
     let mut figures: serde_json::Map<_, _> =
         FIGURES.iter().map(|(name, figure)| ((*name).to_owned(), all(*figure).into())).collect();
+    figures.extend(SUMS.iter().map(|(name, sum)| ((*name).to_owned(), sum(rounds).into())));
     figures.insert("top names".to_owned(), offenders(rounds).into());
     figures.into()
 }
 
-/// The medians.
+/// The medians, and within what they lie if there are several rounds.
 fn table(rows: &[Row]) -> String {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let cells = |first: &str, cell: &dyn Fn(&Row) -> String| {
@@ -215,8 +258,19 @@ fn table(rows: &[Row]) -> String {
     let mut text = cells("", &|row| row.name.to_owned());
     text += &cells("---", &|_| "---".to_owned());
     for (name, figure) in FIGURES {
-        text += &cells(name, &|row| number(median(row.rounds.iter().map(figure).collect())));
+        text += &cells(name, &|row| spread(row.rounds.iter().map(figure).collect()));
+    }
+    for (name, sum) in SUMS {
+        text += &cells(name, &|row| number(sum(&row.rounds)));
     }
     text += &cells("`palisade top` names first", &|row| offenders(&row.rounds));
     text
+}
+
+fn spread(values: Vec<f64>) -> String {
+    let (least, most) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
+        (least.min(*value), most.max(*value))
+    });
+    let middle = number(median(values));
+    if least == most { middle } else { format!("{middle} ({}–{})", number(least), number(most)) }
 }

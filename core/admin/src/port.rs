@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -115,12 +115,34 @@ async fn http<S: Source + ?Sized>(
     let (reader, writer) = stream.into_split();
     let io = TokioIo::new(tokio::io::join(Cursor::new(first).chain(reader), writer));
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), request.uri().query(), &source);
-        async move { Ok::<_, Infallible>(response) }
+        let source = Arc::clone(&source);
+        async move {
+            let (method, uri) = (request.method(), request.uri());
+            Ok::<_, Infallible>(match (method, uri.path()) {
+                (&Method::POST, "/reload") => reload(source, request.headers()).await,
+                (method, path) => respond(method, path, uri.query(), &source),
+            })
+        }
     });
     let mut server = http1::Builder::new();
     server.keep_alive(false).max_buf_size(MAX_HEAD).timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     Ok(server.serve_connection(io, service).await?)
+}
+
+/// Lets the server read its settings again. That changes nothing that is not in its files, so it may be asked by whoever
+/// reaches this port; but not by a page of the Web in the browser of somebody who does.
+async fn reload<S: Source + ?Sized>(source: Arc<S>, headers: &HeaderMap) -> Response<Answer> {
+    if headers.contains_key(ORIGIN) {
+        return response(StatusCode::FORBIDDEN, TEXT, whole("not for browsers\n"));
+    }
+    let Some(reloading) = source.reload() else {
+        let text = "this server reads its settings only when it starts\n";
+        return response(StatusCode::NOT_FOUND, TEXT, whole(text));
+    };
+    match reloading.await {
+        Ok(text) => response(StatusCode::OK, TEXT, whole(format!("{text}\n"))),
+        Err(text) => response(StatusCode::UNPROCESSABLE_ENTITY, TEXT, whole(format!("{text}\n"))),
+    }
 }
 
 fn respond<S: Source + ?Sized>(
@@ -130,7 +152,11 @@ fn respond<S: Source + ?Sized>(
     source: &Arc<S>,
 ) -> Response<Answer> {
     if method != Method::GET && method != Method::HEAD {
-        return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, whole("only GET is answered\n"));
+        return response(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            whole("only GET is answered, and POST /reload\n"),
+        );
     }
     let query = query.unwrap_or_default();
     match path {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use palisade_wire::{SessionId, Sid, Zxid};
@@ -9,6 +10,10 @@ use palisade_wire::{SessionId, Sid, Zxid};
 use crate::json::{Batches, Json};
 use crate::metric::Sample;
 pub use crate::system::LastSnapshot;
+
+/// What comes of reading settings again, for people: what is in force then, or everything that is wrong with them, so that
+/// nothing has changed.
+pub type Reloading = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
 /// A server that can be asked about itself.
 ///
@@ -64,6 +69,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// Starts the counters of its connections again (`crst`).
     fn reset_connections(&self);
+
+    /// Reads its settings again, and takes over what may change while it runs (`POST /reload`); `None` if it reads them
+    /// when it starts only.
+    fn reload(self: Arc<Self>) -> Option<Reloading> {
+        None
+    }
 
     /// A page that only this server has, such as `/top`.
     fn page(&self, path: &str, query: &str) -> Option<Json>;

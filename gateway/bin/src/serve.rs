@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use palisade_config::{Any, CoreOverrides, GatewayOverrides, Mistake};
+use palisade_gateway::config::ConfigMistake;
 use palisade_gateway::{Gateway, GatewayHandle, Listeners};
 use palisade_server::{Ports, Voter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -103,10 +104,17 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Failure> {
     };
     let (client, admin) = (gateway.client_address(), gateway.admin_address());
     info!(%client, admin = admin.map(tracing::field::display), "{name} started");
+    let reloads = gateway.reloads();
     let signal = loop {
         tokio::select! {
             error = gateway.wait() => return Err(Failure::runtime(&name, &error)),
-            _ = hangup.recv() => reload(&gateway, &args.config, &overrides),
+            _ = hangup.recv() => {
+                // The log has told it.
+                let _ = reload("SIGHUP", &gateway, &args.config, &overrides);
+            }
+            wish = reloads.next() => {
+                wish.answer(reload("POST /reload", &gateway, &args.config, &overrides));
+            }
             signal = signals.next() => {
                 info!("{signal}: stopping");
                 break signal;
@@ -124,18 +132,30 @@ pub(crate) async fn gateway(args: GatewayArgs) -> Result<(), Failure> {
 }
 
 /// Reads the settings again, and takes over what may change. What is wrong with them is told, and changes nothing.
-fn reload(gateway: &GatewayHandle, config: &Path, overrides: &GatewayOverrides) {
-    match palisade_config::load_gateway(config, overrides) {
-        Ok(loaded) => {
-            tell(&loaded.warnings);
-            match gateway.reload(&loaded.config) {
-                Ok(()) => info!(
-                    "SIGHUP: [throttle] and [notifications] are taken over; other sections need a restart"
-                ),
-                Err(mistakes) => mistakes.iter().for_each(|mistake| error!("SIGHUP: {mistake}")),
-            }
+fn reload(
+    by: &str,
+    gateway: &GatewayHandle,
+    config: &Path,
+    overrides: &GatewayOverrides,
+) -> Result<String, String> {
+    let outcome = palisade_config::load_gateway(config, overrides).map_err(|mistakes| mistakes.to_string());
+    let outcome = outcome.and_then(|loaded| {
+        tell(&loaded.warnings);
+        let list =
+            |mistakes: Vec<ConfigMistake>| mistakes.iter().map(|m| format!("{m}\n")).collect::<String>();
+        gateway.reload(&loaded.config).map_err(list)
+    });
+    match outcome {
+        Ok(()) => {
+            let told = "[throttle] and [notifications] are taken over; other sections need a restart";
+            info!("{by}: {told}");
+            Ok(told.to_owned())
         }
-        Err(mistakes) => error!("SIGHUP: the settings stay as they are:\n{mistakes}"),
+        Err(mistakes) => {
+            let told = format!("the settings stay as they are:\n{}", mistakes.trim_end());
+            error!("{by}: {told}");
+            Err(told)
+        }
     }
 }
 

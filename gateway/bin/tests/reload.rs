@@ -1,9 +1,10 @@
-//! `palisade gateway` reads its settings again upon SIGHUP, and keeps what it has if they are wrong.
+//! `palisade gateway` reads its settings again upon SIGHUP and `POST /reload`, and keeps what it has if they are wrong.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -47,6 +48,16 @@ impl Drop for Gateway {
     }
 }
 
+/// `POST /reload`: the status, and what is told.
+fn post(admin: &str, headers: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    write!(stream, "POST /reload HTTP/1.0\r\n{headers}Content-Length: 0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
 #[test]
 fn limits_are_read_again_and_mistakes_change_nothing() {
     let folder = TempDir::new().unwrap();
@@ -55,13 +66,15 @@ fn limits_are_read_again_and_mistakes_change_nothing() {
     let write = |rest: &str| {
         let text = format!(
             "id = 101\n[tenant]\nname = \"t\"\n[client]\naddress = \"127.0.0.1:0\"\n\
-             [core]\nvoters = [\"127.0.0.1:1\"]\n[storage]\ndata_dir = {data:?}\n{rest}"
+             [core]\nvoters = [\"127.0.0.1:1\"]\n[storage]\ndata_dir = {data:?}\n\
+             [admin]\naddress = \"127.0.0.1:0\"\n{rest}"
         );
         fs::write(&config, text).unwrap();
     };
     write("");
     let mut gateway = Gateway::start(&config);
-    gateway.line_with("started");
+    let started = gateway.line_with("started");
+    let admin = started.split_once("admin=").and_then(|(_, rest)| rest.split_whitespace().next()).unwrap();
 
     write("[throttle.writes]\nmode = \"dleay\"\nsession = 9\nadress = 3\n");
     gateway.signal(Signal::HUP);
@@ -71,6 +84,14 @@ fn limits_are_read_again_and_mistakes_change_nothing() {
         told.contains("one of \"off\", \"report\"") && told.contains("did you mean \"address\""),
         "{told}"
     );
+
+    let (status, answer) = post(admin, "");
+    assert!(status.contains(" 422 "), "{status}");
+    for told in ["stay as they are", "one of \"off\", \"report\"", "did you mean \"address\""] {
+        assert!(answer.contains(told), "{told}: {answer}");
+    }
+    gateway.line_with("POST /reload: the settings stay as they are");
+    (0..2).for_each(|_| drop(gateway.line_with("[throttle.writes]")));
 
     write("[throttle.connections]\nmode = \"delay\"\nprefix = 3\n[throttle.writes]\nsession = 90000\n");
     gateway.signal(Signal::HUP);
@@ -87,6 +108,11 @@ fn limits_are_read_again_and_mistakes_change_nothing() {
     write("[throttle.writes]\nmode = \"delay\"\nsession = 9\n");
     gateway.signal(Signal::HUP);
     gateway.line_with("are taken over");
+    write("[throttle.writes]\nmode = \"refuse\"\nsession = 9\n");
+    let (status, answer) = post(admin, "");
+    assert!(status.contains(" 200 ") && answer.contains("are taken over"), "{status}: {answer}");
+    gateway.line_with("POST /reload: [throttle]");
+    assert!(post(admin, "Origin: http://example.org\r\n").0.contains(" 403 "));
     gateway.signal(Signal::TERM);
     gateway.line_with("stopping");
     assert!(gateway.process.wait().unwrap().success());

@@ -1,6 +1,7 @@
 //! What a gateway tells its operators; `palisade_admin` lays it out.
 
 mod listing;
+pub mod reload;
 mod top;
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use palisade_admin::json::{Batches, Json};
 use palisade_admin::metric::{Sample, Value};
 use palisade_admin::source::{
-    Configuration, Connection, LastSnapshot, Quorum, Sessions, Source, Status, Voter, WatchSummary,
+    Configuration, Connection, LastSnapshot, Quorum, Reloading, Sessions, Source, Status, Voter, WatchSummary,
 };
 use palisade_admin::system;
 use palisade_store::Usage;
@@ -166,6 +167,10 @@ impl Source for Edge {
 
     fn reset_connections(&self) {
         self.hub.clients().iter().for_each(|client| client.stats.reset());
+    }
+
+    fn reload(self: Arc<Self>) -> Option<Reloading> {
+        Some(Box::pin(async move { self.reloads.ask().await }))
     }
 
     fn page(&self, path: &str, query: &str) -> Option<Json> {

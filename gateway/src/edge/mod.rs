@@ -54,6 +54,7 @@ pub(crate) use hub::Hub;
 use self::listener::Admission;
 use self::outbox::CloseReason;
 use self::pace::Pace;
+use crate::admin::reload::Reloads;
 use crate::config::{self, Config};
 use crate::core_link::{CoreLink, Refused, Ticket};
 use crate::exec::Authenticator;
@@ -73,6 +74,7 @@ pub(crate) struct Edge {
     pub(crate) config: Config,
     pub(crate) hub: Arc<Hub>,
     pub(crate) top: Top,
+    pub(crate) reloads: Reloads,
     pub(crate) replica: Replica,
     pub(crate) link: CoreLink,
     session_ids: SessionIds,
@@ -196,6 +198,11 @@ impl EdgeHandle {
         self.edge.throttle.set(throttle);
     }
 
+    /// Wishes that the settings be read again.
+    pub(crate) fn reloads(&self) -> Reloads {
+        self.edge.reloads.clone()
+    }
+
     /// Where monitoring connects, if anywhere.
     pub(crate) const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
@@ -251,6 +258,7 @@ impl Edge {
             config,
             hub,
             top: Top::default(),
+            reloads: Reloads::default(),
             replica,
             link,
         }

@@ -21,7 +21,9 @@ pub struct Throttle {
     pub write_bytes: Limit,
     /// Ephemeral sequential creates: acquisitions of locks, candidacies.
     pub locks: Limit,
-    /// New parents of such creates, below prefixes whose locks are held for a short time only.
+    /// Of such creates, those below prefixes whose locks are held for a short time only, whatever their parents.
+    pub short_locks: Limit,
+    /// New parents of those: where each lock has a parent of its own.
     pub lock_parents: Limit,
     /// Requests for the core that are not answered; a write that exceeds them is held up. Of those of the tenant and of an
     /// address, no session may have more than it leaves to others.
@@ -125,7 +127,8 @@ impl Default for Throttle {
             writes: reported(50_000, 50_000, 20_000),
             write_bytes: reported(64 << 20, 64 << 20, 32 << 20),
             locks: reported(20_000, 20_000, 5_000),
-            lock_parents: Limit { mode: Mode::Delay, tenant: 500, address: 250, session: 50, prefix: 250 },
+            short_locks: Limit { mode: Mode::Delay, tenant: 500, address: 250, session: 100, prefix: 250 },
+            lock_parents: Limit { mode: Mode::Delay, tenant: 200, address: 100, session: 50, prefix: 100 },
             in_flight: Limit { mode: Mode::Delay, address: 2_000, session: 500, ..Limit::NONE },
             sessions: Limit { mode: Mode::Delay, tenant: 10_000, address: 10_000, ..Limit::NONE },
             // Half of all, so that no address takes all places; Apache's 60 is too few where containers share one.
@@ -166,7 +169,7 @@ impl Limit {
         {
             mistakes.push(format!("mode = \"delay\" makes no sense: {why}; use \"report\" or \"refuse\""));
         }
-        let most = if (kind as usize) < Kind::BUCKETS { u32::MAX.into() } else { MOST };
+        let most = if kind.is_rate() { u32::MAX.into() } else { MOST };
         for scope in Scope::ALL {
             let (name, value) = (scope.name(), scope.of(self));
             if value > 0 && !kind.scopes().contains(&scope) {

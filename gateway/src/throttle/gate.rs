@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use palisade_wire::SessionId;
 
-use super::Work;
-use super::buckets::Buckets;
+use super::buckets::{Buckets, Portion};
 use super::config::{Mode, Refusal};
 use super::kind::{Kind, Scope};
 use super::limits::{Asking, Rates, Stage, Throttle};
+use super::lock_table::LockTable;
 use super::presence::Presence;
-use super::work::prefix;
+use super::work::{self, Work};
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,34 @@ pub(crate) struct Brought<'a> {
     pub(crate) patience: Duration,
 }
 
+/// What a request has to do with locks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    /// It acquires one, or makes a parent for one more of many.
+    is_lock: bool,
+    /// It acquires one of many that are held for a short time each.
+    is_short: bool,
+    /// Its parent is new, as that of each of many.
+    is_fine_grained: bool,
+}
+
+impl Found {
+    fn concerns(&self, kind: Kind, work: &Work) -> bool {
+        match kind {
+            Kind::Locks => matches!(work, Work::Lock { .. }),
+            Kind::ShortLocks => self.is_short,
+            Kind::LockParents => self.is_fine_grained,
+            Kind::Znodes => work.creates(),
+            _ => true,
+        }
+    }
+}
+
 /// The stage of what has passed all limits.
 const PASSED: u8 = u8::MAX;
+/// Those who wait for a rate go on together, so often. What comes at once costs the core, its disks and all who follow it
+/// much less than the same one after the other, and between two waves it has its time for others.
+const WAVE: Duration = Duration::from_millis(100);
 /// When a request that waits for others' answers is brought again. Those of its own session bring it at once.
 const ANSWERS: Duration = Duration::from_millis(10);
 
@@ -97,22 +123,24 @@ impl Gate {
         if progress.stage == PASSED {
             return Verdict::Pass;
         }
-        let (parent, is_lock) = match brought.work {
-            Work::Free => return Verdict::Pass,
-            Work::Release { parent } => {
-                self.throttle.locks.lock().released(parent, Instant::now());
-                progress.stage = PASSED;
-                return Verdict::Pass;
-            }
-            Work::Write { parent, .. } => (&**parent, false),
-            Work::Lock { parent } => (&**parent, true),
-        };
+        let Some(parent) = brought.work.parent() else { return Verdict::Pass };
+        if let Work::Release { .. } = brought.work {
+            self.throttle.locks.lock().released(parent, Instant::now());
+            progress.stage = PASSED;
+            return Verdict::Pass;
+        }
         self.refresh();
+        let found = self.recognise(brought.work);
         while let Some(stage) = self.rates.stages.get(usize::from(progress.stage)).copied() {
-            if self.concerns(stage.kind, parent, brought.work)
+            if found.concerns(stage.kind, brought.work)
                 && let Err(wait) = self.take(stage, parent, &brought)
             {
-                let verdict = self.bite(stage, parent, wait, progress, brought.patience);
+                let named = brought.work.lock_parent().filter(|_| stage.kind == Kind::LockParents);
+                let path = named.unwrap_or(parent);
+                let verdict = self.bite(stage, path, wait, progress, brought.patience);
+                if let Verdict::Refuse(_) = verdict {
+                    self.note_lock(&found, brought.work, LockTable::refused);
+                }
                 if verdict != Verdict::Pass {
                     return verdict;
                 }
@@ -120,10 +148,28 @@ impl Gate {
             progress.stage += 1;
         }
         progress.stage = PASSED;
-        if is_lock {
-            self.throttle.locks.lock().acquired(parent, Instant::now());
-        }
+        let passed =
+            if let Work::Lock { .. } = brought.work { LockTable::acquired } else { LockTable::expect };
+        self.note_lock(&found, brought.work, passed);
         Verdict::Pass
+    }
+
+    /// What the request has to do with locks.
+    fn recognise(&self, work: &Work) -> Found {
+        let mut found = Found { is_lock: matches!(work, Work::Lock { .. }), ..Found::default() };
+        if let Some(parent) = work.lock_parent() {
+            let (locks, now) = (self.throttle.locks.lock(), Instant::now());
+            found.is_short = found.is_lock && locks.is_short(parent, now);
+            found.is_fine_grained = locks.is_fine_grained(parent, now);
+        }
+        found.is_lock |= found.is_fine_grained;
+        found
+    }
+
+    fn note_lock(&self, found: &Found, work: &Work, note: fn(&mut LockTable, &str, Instant)) {
+        if let Some(parent) = work.lock_parent().filter(|_| found.is_lock) {
+            note(&mut self.throttle.locks.lock(), parent, Instant::now());
+        }
     }
 
     /// So many requests of this connection are unanswered now.
@@ -152,18 +198,6 @@ impl Gate {
         }
     }
 
-    fn concerns(&self, kind: Kind, parent: &str, work: &Work) -> bool {
-        let is_lock = matches!(work, Work::Lock { .. });
-        match kind {
-            Kind::Locks => is_lock,
-            Kind::LockParents => {
-                is_lock && self.throttle.locks.lock().is_fine_grained(parent, Instant::now())
-            }
-            Kind::Znodes => work.creates(),
-            _ => true,
-        }
-    }
-
     fn take(&mut self, stage: Stage, parent: &str, brought: &Brought<'_>) -> Result<(), Duration> {
         let Stage { kind, scope, most } = stage;
         let usage = &self.throttle.usage;
@@ -176,20 +210,22 @@ impl Gate {
             _ => 1,
         };
         let Some(n) = NonZeroU32::new(n) else { return Ok(()) };
+        let delays = kind.limit(&self.rates.config).mode == Mode::Delay;
+        let portion = Portion { kind, n, wave: delays.then(|| self.wave(Instant::now())) };
         match scope {
             Scope::Session => {
                 let new = || Box::new(Buckets::new(Scope::Session, &self.rates.config));
-                self.session_buckets.get_or_insert_with(new).take(kind, n)
+                self.session_buckets.get_or_insert_with(new).take(portion)
             }
-            Scope::Address => self.address_buckets.take(kind, n),
+            Scope::Address => self.address_buckets.take(portion),
             Scope::Prefix => {
                 let is_lock = matches!(brought.work, Work::Lock { .. });
-                let path = if is_lock { prefix(parent) } else { parent };
+                let path = if is_lock { work::parent(parent) } else { parent };
                 let mut hasher = DefaultHasher::new();
                 path.hash(&mut hasher);
-                self.rates.prefixes.take(kind, hasher.finish(), n)
+                self.rates.prefixes.take(hasher.finish(), portion)
             }
-            Scope::Tenant => self.rates.tenant.take(kind, n),
+            Scope::Tenant => self.rates.tenant.take(portion),
         }
     }
 
@@ -202,6 +238,18 @@ impl Gate {
             Scope::Tenant => &self.throttle.presences.tenant.in_flight,
         };
         (all.load(Ordering::Relaxed) + 2 * own).saturating_sub(self.in_flight) as u64
+    }
+
+    /// The number of the wave at this moment, from 1 on.
+    fn wave(&self, at: Instant) -> u64 {
+        let waves = at.saturating_duration_since(self.rates.since).as_nanos() / WAVE.as_nanos();
+        u64::try_from(waves).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// The time until the first wave that begins after `wait`.
+    fn until_wave(&self, now: Instant, wait: Duration) -> Duration {
+        let next = u32::try_from(self.wave(now + wait)).unwrap_or(u32::MAX);
+        (self.rates.since + WAVE * next).saturating_duration_since(now)
     }
 
     /// A limit is reached.
@@ -230,6 +278,7 @@ impl Gate {
             }
             Mode::Delay => {
                 let since = *progress.waits_since.get_or_insert(now);
+                let wait = if kind.is_rate() { self.until_wave(now, wait) } else { wait };
                 if now + wait <= since + config.max_delay.min(patience) {
                     if first {
                         metrics.palisade_throttle_delayed.inc();

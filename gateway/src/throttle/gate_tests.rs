@@ -18,6 +18,7 @@ fn unlimited() -> config::Throttle {
         writes: off,
         write_bytes: off,
         locks: off,
+        short_locks: off,
         lock_parents: off,
         in_flight: off,
         sessions: off,
@@ -37,7 +38,7 @@ fn address(last: u8) -> IpAddr {
 }
 
 fn write() -> Work {
-    Work::Write { parent: "/app".into(), creates: true }
+    Work::Create { path: "/app/x".into() }
 }
 
 fn check(gate: &mut Gate, work: &Work) -> Verdict {
@@ -144,7 +145,18 @@ fn only_new_parents_of_fine_grained_locks_are_limited_as_such() {
     for work in [lock("/orders/1".into()), lock("/leader".into()), lock("/services/7".into()), write()] {
         assert_eq!(passed(&mut gate, &work, 100), 100, "{work:?}");
     }
+    // Who makes the parent first meets the limit there, and not again with the lock.
+    assert!(matches!(check(&mut gate, &Work::Create { path: "/orders/new".into() }), Verdict::Refuse(_)));
+    let generous = Limit { tenant: 3, ..limit };
+    limits.set(config::Throttle { lock_parents: generous, ..unlimited() });
+    for n in 0..3 {
+        let parent = format!("/orders/next-{n}");
+        assert_eq!(check(&mut gate, &Work::Create { path: (&*parent).into() }), Verdict::Pass);
+        assert_eq!(passed(&mut gate, &lock(parent), 10), 10);
+    }
+    assert!(matches!(check(&mut gate, &Work::Create { path: "/orders/last".into() }), Verdict::Refuse(_)));
     let busiest = limits.busiest_locks(1);
+    assert!(busiest[0].refused_per_s > 1.0, "{busiest:?}");
     assert!(busiest[0].prefix == "/orders" && busiest[0].fine_grained, "{busiest:?}");
 }
 
@@ -155,6 +167,7 @@ fn what_lets_go_is_never_limited() {
         writes: none,
         write_bytes: none,
         locks: none,
+        short_locks: none,
         lock_parents: none,
         in_flight: none,
         znodes: none,
@@ -200,7 +213,7 @@ fn a_full_tenant_can_change_but_not_add() {
     let limit = |tenant| Limit { mode: Mode::Refuse, tenant, ..nothing() };
     let limits = throttle(config::Throttle { znodes: limit(100), bytes: limit(10_000), ..unlimited() });
     let mut gate = limits.gate(address(1), 7);
-    let set = Work::Write { parent: "/app".into(), creates: false };
+    let set = Work::Set { parent: "/app".into() };
     let lock = Work::Lock { parent: "/app".into() };
     let passes =
         |gate: &mut Gate| [write(), lock.clone(), set.clone()].map(|work| passed(gate, &work, 1) == 1);
@@ -283,4 +296,36 @@ fn addresses_without_connections_are_forgotten() {
         limits.gate(IpAddr::from(n.to_be_bytes()), 7);
     }
     assert!(limits.rates.read().addresses() < 100);
+}
+
+#[test]
+fn locks_of_the_same_parents_are_limited_where_they_are_held_for_a_short_time() {
+    let limit = Limit { mode: Mode::Refuse, tenant: 10, ..nothing() };
+    let limits = throttle(config::Throttle { short_locks: limit, ..unlimited() });
+    let mut gate = limits.gate(address(1), 7);
+    let lock = |parent: String| Work::Lock { parent: parent.into() };
+    let mut held = 0;
+    for n in 0..1_000 {
+        if check(&mut gate, &lock(format!("/rows/{}", n % 7))) == Verdict::Pass {
+            held += 1;
+            check(&mut gate, &Work::Release { parent: format!("/rows/{}", n % 7).into() });
+        }
+    }
+    assert!((60..80).contains(&held), "50 to tell them by, and 10 of the limit's: {held}");
+    for parent in ["/masters/a", "/services/7"] {
+        assert_eq!(passed(&mut gate, &lock(parent.into()), 100), 100, "these are held");
+    }
+    assert_eq!(passed(&mut gate, &write(), 100), 100);
+}
+
+#[test]
+fn those_who_wait_go_on_in_waves() {
+    let limits = throttle(unlimited());
+    let (gate, now) = (limits.gate(address(1), 7), Instant::now());
+    let since = |at: Instant| at.duration_since(gate.rates.since).as_nanos();
+    for wait in [Duration::ZERO, Duration::from_millis(1), WAVE, Duration::from_secs(7)] {
+        let at = since(now + gate.until_wave(now, wait));
+        assert_eq!(at % WAVE.as_nanos(), 0);
+        assert!(at > since(now + wait) && at <= since(now + wait + WAVE));
+    }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     WriteBytes,
     /// Acquisitions of locks a second.
     Locks,
+    /// Of those, the ones of locks that are held for a short time.
+    ShortLocks,
     /// New parents of fine-grained locks a second.
     LockParents,
     /// Unanswered requests.
@@ -31,10 +33,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Writes,
         Self::WriteBytes,
         Self::Locks,
+        Self::ShortLocks,
         Self::LockParents,
         Self::InFlight,
         Self::Sessions,
@@ -45,16 +48,22 @@ impl Kind {
     ];
 
     /// Those with token buckets; the first ones.
-    pub(super) const BUCKETS: usize = 4;
+    pub(super) const BUCKETS: usize = 5;
+
+    /// Whether it has token buckets.
+    pub(super) const fn is_rate(self) -> bool {
+        (self as usize) < Self::BUCKETS
+    }
 
     /// Those on the way of a write: what it cannot pass at all comes first, then what it uses up.
-    pub(super) const OF_WRITES: [Self; 7] = [
+    pub(super) const OF_WRITES: [Self; 8] = [
         Self::Znodes,
         Self::Bytes,
         Self::InFlight,
         Self::Writes,
         Self::WriteBytes,
         Self::Locks,
+        Self::ShortLocks,
         Self::LockParents,
     ];
 
@@ -63,6 +72,7 @@ impl Kind {
             Self::Writes => &config.writes,
             Self::WriteBytes => &config.write_bytes,
             Self::Locks => &config.locks,
+            Self::ShortLocks => &config.short_locks,
             Self::LockParents => &config.lock_parents,
             Self::InFlight => &config.in_flight,
             Self::Sessions => &config.sessions,
@@ -78,6 +88,7 @@ impl Kind {
             Self::Writes => "throttle.writes",
             Self::WriteBytes => "throttle.write_bytes",
             Self::Locks => "throttle.locks",
+            Self::ShortLocks => "throttle.short_locks",
             Self::LockParents => "throttle.lock_parents",
             Self::InFlight => "throttle.in_flight",
             Self::Sessions => "throttle.sessions",
@@ -94,6 +105,7 @@ impl Kind {
             Self::Writes => &metrics.palisade_limit_writes,
             Self::WriteBytes => &metrics.palisade_limit_write_bytes,
             Self::Locks => &metrics.palisade_limit_locks,
+            Self::ShortLocks => &metrics.palisade_limit_short_locks,
             Self::LockParents => &metrics.palisade_limit_lock_parents,
             Self::InFlight => &metrics.palisade_limit_in_flight,
             Self::Sessions => &metrics.palisade_limit_sessions,
@@ -108,7 +120,9 @@ impl Kind {
     pub(crate) const fn scopes(self) -> &'static [Scope] {
         use Scope::{Address, Session, Tenant};
         match self {
-            Self::Writes | Self::WriteBytes | Self::Locks | Self::LockParents => &Scope::ALL,
+            Self::Writes | Self::WriteBytes | Self::Locks | Self::ShortLocks | Self::LockParents => {
+                &Scope::ALL
+            }
             Self::InFlight => &[Session, Address, Tenant],
             Self::Sessions | Self::Connections => &[Address, Tenant],
             Self::Watches => &[Session, Tenant],
@@ -125,6 +139,7 @@ impl Kind {
             Self::Writes
             | Self::WriteBytes
             | Self::Locks
+            | Self::ShortLocks
             | Self::LockParents
             | Self::InFlight
             | Self::Sessions => None,

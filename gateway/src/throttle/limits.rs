@@ -41,6 +41,8 @@ pub(crate) struct Throttle {
 /// What a change of the settings makes anew.
 #[derive(Debug)]
 pub(super) struct Rates {
+    /// When they were made.
+    pub(super) since: std::time::Instant,
     pub(super) config: config::Throttle,
     /// The way of a write, without what limits nothing.
     pub(super) stages: Box<[Stage]>,
@@ -87,7 +89,8 @@ impl Rates {
     pub(super) fn new(config: config::Throttle) -> Arc<Self> {
         let (tenant, prefixes) = (Buckets::new(Scope::Tenant, &config), PrefixBuckets::new(&config));
         let stages = stages(&config).collect();
-        Arc::new(Self { config, stages, tenant, prefixes, addresses: Mutex::default() })
+        let since = std::time::Instant::now();
+        Arc::new(Self { since, config, stages, tenant, prefixes, addresses: Mutex::default() })
     }
 
     /// The buckets that all connections of an address share.

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use super::work::prefix;
+use super::work::parent as prefix;
 
 /// A hold that ends within this time is short.
 const SHORT_HOLD: Duration = Duration::from_secs(5);
 /// A prefix with this many short holds of late is one of fine-grained locks,
 const FINE_GRAINED: f64 = 50.0;
-/// if so many parents were new: one lock or election that changes hands often is none.
+/// and of new parents for each order, say, if so many were new: not one lock or election that changes hands often.
 const NEW_PARENTS: f64 = FINE_GRAINED / 2.0;
 /// In this time, what happened comes to count half.
 const HALF_LIFE: Duration = Duration::from_secs(30);
@@ -39,6 +39,7 @@ struct Prefix {
     acquired: Recent,
     new_parents: Recent,
     short_holds: Recent,
+    refused: Recent,
 }
 
 /// What the locks below one path did of late.
@@ -52,6 +53,8 @@ pub struct LockUse {
     pub new_parents_per_s: f64,
     /// Holds per second that ended at once.
     pub short_holds_per_s: f64,
+    /// Refusals per second, because of any limit.
+    pub refused_per_s: f64,
     /// Whether new parents here are limited as `throttle.lock_parents`.
     pub fine_grained: bool,
 }
@@ -89,10 +92,30 @@ impl Default for LockTable {
 }
 
 impl LockTable {
-    /// Whether a lock below `parent` is one more of many that are held for a short time each.
+    /// Whether a lock below `parent` is one more of many that are held for a short time each and have a parent each.
     pub(super) fn is_fine_grained(&self, parent: &str, now: Instant) -> bool {
-        !self.parents.contains(parent)
-            && self.prefixes.peek(prefix(parent)).is_some_and(|prefix| prefix.is_fine_grained(now))
+        self.prefixes.peek(prefix(parent)).is_some_and(|prefix| prefix.is_fine_grained(now))
+            && !self.parents.contains(parent)
+    }
+
+    /// Whether a lock below `parent` is one more of many that are held for a short time each.
+    pub(super) fn is_short(&self, parent: &str, now: Instant) -> bool {
+        self.prefixes.peek(prefix(parent)).is_some_and(|prefix| prefix.has_short_holds(now))
+    }
+
+    /// What [`Self::is_fine_grained`] is true of was let in: the locks below it need not ask again.
+    pub(super) fn expect(&mut self, parent: &str, now: Instant) {
+        self.parents.put(parent.into(), Parent { last_acquired: now, queue: 0 });
+        if let Some(prefix) = self.prefixes.get_mut(prefix(parent)) {
+            prefix.new_parents.count(now);
+        }
+    }
+
+    /// A lock below `parent` was refused.
+    pub(super) fn refused(&mut self, parent: &str, now: Instant) {
+        if let Some(prefix) = self.prefixes.get_mut(prefix(parent)) {
+            prefix.refused.count(now);
+        }
     }
 
     /// A lock below `parent` is asked for.
@@ -109,7 +132,7 @@ impl LockTable {
             }
         }
         let none = Recent::none(now);
-        let fresh = || Prefix { acquired: none, new_parents: none, short_holds: none };
+        let fresh = || Prefix { acquired: none, new_parents: none, short_holds: none, refused: none };
         let prefix = self.prefixes.get_or_insert_mut_ref(prefix(parent), fresh);
         prefix.acquired.count(now);
         if new {
@@ -138,6 +161,7 @@ impl LockTable {
                 acquired_per_s: prefix.acquired.per_s(now),
                 new_parents_per_s: prefix.new_parents.per_s(now),
                 short_holds_per_s: prefix.short_holds.per_s(now),
+                refused_per_s: prefix.refused.per_s(now),
                 fine_grained: prefix.is_fine_grained(now),
             })
             .collect();
@@ -156,7 +180,11 @@ impl LockTable {
 
 impl Prefix {
     fn is_fine_grained(&self, now: Instant) -> bool {
-        self.short_holds.value(now) >= FINE_GRAINED && self.new_parents.value(now) >= NEW_PARENTS
+        self.has_short_holds(now) && self.new_parents.value(now) >= NEW_PARENTS
+    }
+
+    fn has_short_holds(&self, now: Instant) -> bool {
+        self.short_holds.value(now) >= FINE_GRAINED
     }
 }
 
@@ -181,6 +209,33 @@ mod tests {
         assert!(!table.is_fine_grained("/orders/1", now + seconds(1)), "known already");
         assert!(!table.is_fine_grained("/services/1", now + seconds(1)), "another path");
         assert!(!table.is_fine_grained("/orders/60", now + seconds(60)), "long ago");
+        table.expect("/orders/60", now + seconds(1));
+        assert!(!table.is_fine_grained("/orders/60", now + seconds(1)), "let in already");
+    }
+
+    #[test]
+    fn short_holds_below_the_same_parents_are_told_from_elections_that_last() {
+        let (mut table, now) = (LockTable::default(), Instant::now());
+        for n in 0..60 {
+            for (parent, held) in [(format!("/rows/{}", n % 3), 0), ("/masters/a".to_owned(), 6)] {
+                table.acquired(&parent, now);
+                table.released(&parent, now + seconds(held));
+            }
+        }
+        assert!(table.is_short("/rows/1", now) && table.is_short("/rows/new", now));
+        assert!(!table.is_fine_grained("/rows/new", now) && !table.is_short("/masters/a", now));
+    }
+
+    #[test]
+    fn refusals_are_told() {
+        let (mut table, now) = (LockTable::default(), Instant::now());
+        table.acquired("/orders/1", now);
+        (0..30).for_each(|_| table.refused("/orders/2", now));
+        assert!(table.busiest(1, now)[0].refused_per_s > 0.5);
+        let known =
+            ["/orders/1", "/orders/1/lock-7", "/orders/2", "/orders"].map(|path| table.parent_of(path));
+        assert_eq!(known, [Some("/orders/1"), Some("/orders/1"), None, None]);
+        assert_eq!(table.queue_at("/orders/1"), 1);
     }
 
     #[test]

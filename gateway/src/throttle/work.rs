@@ -14,12 +14,15 @@ pub(crate) enum Work {
         /// The parent's path.
         parent: Box<str>,
     },
-    /// A write of a znode below `parent`.
-    Write {
+    /// A change of a znode below `parent`.
+    Set {
         /// The parent's path; of a multi, that of its weightiest part.
         parent: Box<str>,
-        /// Whether it makes znodes.
-        creates: bool,
+    },
+    /// The making of a znode, which may become the parent of locks.
+    Create {
+        /// Its path; of a multi, that of its weightiest part.
+        path: Box<str>,
     },
     /// An acquisition of a lock or a candidacy: an ephemeral sequential create below `parent`.
     Lock {
@@ -34,9 +37,9 @@ impl Work {
         match request {
             Request::Create(create) => Self::of_create(create),
             Request::SetData { path, .. } | Request::SetAcl { path, .. } => {
-                Self::Write { parent: parent(path), creates: false }
+                Self::Set { parent: parent(path).into() }
             }
-            Request::Delete { path, .. } => Self::Release { parent: parent(path) },
+            Request::Delete { path, .. } => Self::Release { parent: parent(path).into() },
             Request::Multi(ops) => {
                 let parts = ops.iter().map(|(_, op)| Self::of(op));
                 parts.max_by_key(Self::weight).unwrap_or_default()
@@ -47,17 +50,33 @@ impl Work {
 
     fn of_create(create: &Create<'_>) -> Self {
         let mode = CreateMode::from_flags(create.flags);
-        let parent = parent(&create.path);
         if mode.is_some_and(|mode| mode.is_ephemeral() && mode.is_sequential()) {
-            Self::Lock { parent }
+            Self::Lock { parent: parent(&create.path).into() }
         } else {
-            Self::Write { parent, creates: true }
+            Self::Create { path: (&*create.path).into() }
         }
     }
 
     /// Whether it makes znodes.
     pub(super) const fn creates(&self) -> bool {
-        matches!(self, Self::Lock { .. } | Self::Write { creates: true, .. })
+        matches!(self, Self::Lock { .. } | Self::Create { .. })
+    }
+
+    /// Below which path it writes; none if it costs nothing.
+    pub(super) fn parent(&self) -> Option<&str> {
+        match self {
+            Self::Free => None,
+            Self::Release { parent } | Self::Set { parent } | Self::Lock { parent } => Some(parent),
+            Self::Create { path } => Some(parent(path)),
+        }
+    }
+
+    /// What is a lock's parent, or may become one.
+    pub(super) fn lock_parent(&self) -> Option<&str> {
+        match self {
+            Self::Lock { parent: path } | Self::Create { path } => Some(path),
+            Self::Free | Self::Release { .. } | Self::Set { .. } => None,
+        }
     }
 
     /// A multi counts as the heaviest of its parts.
@@ -65,20 +84,16 @@ impl Work {
         match self {
             Self::Free => 0,
             Self::Release { .. } => 1,
-            Self::Write { creates: false, .. } => 2,
-            Self::Write { creates: true, .. } => 3,
+            Self::Set { .. } => 2,
+            Self::Create { .. } => 3,
             Self::Lock { .. } => 4,
         }
     }
 }
 
-fn parent(path: &str) -> Box<str> {
-    path::parent(path).unwrap_or("/").into()
-}
-
-/// Under what the locks below `parent` are counted: where its siblings are.
-pub(super) fn prefix(parent: &str) -> &str {
-    path::parent(parent).unwrap_or("/")
+/// Where the siblings are, too: under that, the locks below their parents are counted together.
+pub(super) fn parent(path: &str) -> &str {
+    path::parent(path).unwrap_or("/")
 }
 
 #[cfg(test)]
@@ -98,9 +113,10 @@ mod tests {
         for name in ["/o/1/lock-", "/o/1/_c_6a4f-lock-", "/o/1/6a4f__lock__", "/o/1/latch-", "/o/1/n_"] {
             assert_eq!(Work::of(&create(name, CreateMode::EphemeralSequential)), lock("/o/1"));
         }
-        let written = Work::Write { parent: "/o/1".into(), creates: true };
+        let made = Work::Create { path: "/o/1/x".into() };
+        assert_eq!((made.parent(), made.lock_parent()), (Some("/o/1"), Some("/o/1/x")));
         for mode in [CreateMode::Persistent, CreateMode::Ephemeral, CreateMode::PersistentSequential] {
-            assert_eq!(Work::of(&create("/o/1/x", mode)), written);
+            assert_eq!(Work::of(&create("/o/1/x", mode)), made);
         }
     }
 
@@ -125,7 +141,7 @@ mod tests {
     #[test]
     fn siblings_are_counted_together() {
         for (parent, expected) in [("/orders/17", "/orders"), ("/orders", "/"), ("/", "/"), ("", "/")] {
-            assert_eq!(prefix(parent), expected);
+            assert_eq!(super::parent(parent), expected);
         }
     }
 }

@@ -25,11 +25,14 @@ async fn storm(client: &mut Client, orders: std::ops::Range<u32>) -> (u32, Error
     let mut taken = 0;
     for order in orders {
         let parent = format!("/orders/{order}");
-        assert_eq!(client.create(&parent, 0).await.unwrap(), ErrorCode::OK);
-        match client.create(&format!("{parent}/lock-"), EPHEMERAL_SEQUENTIAL).await.unwrap() {
-            ErrorCode::OK => taken += 1,
-            refused => return (taken, refused),
+        // Where each has a parent of its own, that is when it is limited.
+        for (path, flags) in [(parent.clone(), 0), (format!("{parent}/lock-"), EPHEMERAL_SEQUENTIAL)] {
+            match client.create(&path, flags).await.unwrap() {
+                ErrorCode::OK => {}
+                refused => return (taken, refused),
+            }
         }
+        taken += 1;
         assert_eq!(client.delete(&format!("{parent}/lock-0000000000")).await.unwrap(), ErrorCode::OK);
     }
     (taken, ErrorCode::OK)
@@ -41,6 +44,7 @@ async fn a_lock_for_every_order_is_refused_and_everything_else_goes_on() {
     let folder = TempDir::new().unwrap();
     let mut config = core.config(101, folder.path());
     config.throttle.lock_parents = lock_parents(Mode::Refuse, 5);
+    config.throttle.short_locks.mode = Mode::Off;
     let gateway = start(config.clone()).await;
     let mut abuser = Client::connect(gateway.client_address()).await;
     let mut neighbour = Client::connect(gateway.client_address()).await;

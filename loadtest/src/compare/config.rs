@@ -25,7 +25,7 @@ pub(super) struct Front {
 }
 
 /// The one of all comparisons: everybody's.
-pub(super) const COMPARED: Front = Front { tenant: "compare", root: "/", limits: Limits::Default };
+pub(super) const COMPARED: Front = Front { tenant: "compare", root: "/", limits: Limits::WithoutLocks };
 
 /// Those of two tenants.
 pub(super) fn tenants(limits: Limits) -> [Front; 2] {
@@ -71,7 +71,10 @@ pub(super) fn gateway(data: &Path, voters: &[Ports], own: Ports, (id, front): (u
     let off = |limit| format!("[throttle.{limit}]\nmode = \"off\"\n");
     let throttle: String = match limits {
         Limits::Default => String::new(),
-        Limits::Off => ["writes", "write_bytes", "locks", "lock_parents", "in_flight"].map(off).concat(),
+        Limits::WithoutLocks => ["short_locks", "lock_parents"].map(off).concat(),
+        Limits::Off => {
+            ["writes", "write_bytes", "locks", "short_locks", "lock_parents", "in_flight"].map(off).concat()
+        }
     };
     let voters: Vec<String> = voters.iter().map(|ports| format!("\"127.0.0.1:{}\"", ports.quorum)).collect();
     format!(

@@ -9,11 +9,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::thread::CpuSet;
 use tempfile::TempDir;
 
 use crate::compare::config::{self, Front, Ports};
 use crate::env::Env;
 use crate::failure::Failure;
+use crate::machines::Pinned;
 use crate::process::Process;
 use crate::site::Site;
 use crate::usage::Servers;
@@ -53,6 +55,8 @@ impl Side {
 pub(crate) enum Limits {
     /// As they are if nobody says anything.
     Default,
+    /// The same without those that slow locks down: how many there can be is measured.
+    WithoutLocks,
     /// None on requests.
     Off,
 }
@@ -64,6 +68,8 @@ struct Server {
     program: OsString,
     arguments: Vec<OsString>,
     ports: Ports,
+    /// Where it runs, if not where this process does.
+    cpus: Option<CpuSet>,
     process: Option<Process>,
 }
 
@@ -79,22 +85,38 @@ pub(crate) struct Ensemble {
 impl Ensemble {
     /// Starts a side with nothing in it, and waits until all its servers serve.
     pub(super) fn start(env: &Env, side: Side, palisade: &Path) -> Result<Self, Failure> {
-        Self::with_fronts(env, side, palisade, &[config::COMPARED])
+        Self::with_fronts(env, side, palisade, &[config::COMPARED], None)
     }
 
     /// The same with a server for each of two tenants, discovery and scheduling, of which Palisade's see a sub-tree each.
-    pub(crate) fn tenants(env: &Env, side: Side, palisade: &Path, limits: Limits) -> Result<Self, Failure> {
-        Self::with_fronts(env, side, palisade, &config::tenants(limits))
+    /// Scheduling's, which is the last, may have processors of its own.
+    pub(crate) fn tenants(
+        env: &Env,
+        side: Side,
+        palisade: &Path,
+        limits: Limits,
+        cpus_of_last: Option<CpuSet>,
+    ) -> Result<Self, Failure> {
+        Self::with_fronts(env, side, palisade, &config::tenants(limits), cpus_of_last)
     }
 
-    fn with_fronts(env: &Env, side: Side, palisade: &Path, fronts: &[Front]) -> Result<Self, Failure> {
+    fn with_fronts(
+        env: &Env,
+        side: Side,
+        palisade: &Path,
+        fronts: &[Front],
+        cpus_of_last: Option<CpuSet>,
+    ) -> Result<Self, Failure> {
         env.progress.phase(&format!("starting {}", side.name()), 1);
         let folder = TempDir::with_prefix(format!("palisade-compare-{}-", side.name()))?;
         let ports = free_ports(VOTERS + fronts.len())?;
-        let servers = match side {
+        let mut servers = match side {
             Side::Apache => apache(folder.path(), &ports)?,
             Side::Palisade => palisade_servers(palisade, folder.path(), &ports, fronts)?,
         };
+        if let Some(last) = servers.last_mut() {
+            last.cpus = cpus_of_last;
+        }
         let mut ensemble = Self { side, servers, _folder: folder };
         (0..ensemble.servers.len()).try_for_each(|n| ensemble.restart(n))?;
         ensemble.wait_until_serving(env)?;
@@ -167,6 +189,7 @@ impl Ensemble {
     pub(super) fn restart(&mut self, n: usize) -> Result<(), Failure> {
         if let Some(server) = self.servers.get_mut(n) {
             let name = format!("{} {}", self.side.name(), server.name);
+            let _pinned = server.cpus.as_ref().map(Pinned::to).transpose()?;
             server.process = Some(Process::spawn(name, &server.program, &server.arguments)?);
         }
         Ok(())
@@ -229,7 +252,7 @@ fn apache(folder: &Path, ports: &[Ports]) -> Result<Vec<Server>, Failure> {
             file.into(),
         ];
         let name = if id > VOTERS { "observer".to_owned() } else { format!("voter {id}") };
-        Ok(Server { name, program: "java".into(), arguments, ports: *own, process: None })
+        Ok(Server { name, program: "java".into(), arguments, ports: *own, cpus: None, process: None })
     };
     (1..).zip(ports).map(server).collect()
 }
@@ -248,14 +271,28 @@ fn palisade_servers(
         let admin = format!("127.0.0.1:{}", own.status).into();
         let arguments = vec!["core".into(), "--config".into(), file.into(), "--admin-address".into(), admin];
         let name = format!("voter {id}");
-        servers.push(Server { name, program: program.clone(), arguments, ports: *own, process: None });
+        servers.push(Server {
+            name,
+            program: program.clone(),
+            arguments,
+            ports: *own,
+            cpus: None,
+            process: None,
+        });
     }
     for (n, (own, front)) in (1..).zip(gateways.iter().zip(fronts)) {
         let text = |data: &Path| config::gateway(data, voters, *own, (100 + n, front));
         let file = write_config(folder, VOTERS + n, "gateway.toml", text)?;
         let arguments = vec!["gateway".into(), "--config".into(), file.into()];
         let name = format!("gateway {n}");
-        servers.push(Server { name, program: program.clone(), arguments, ports: *own, process: None });
+        servers.push(Server {
+            name,
+            program: program.clone(),
+            arguments,
+            ports: *own,
+            cpus: None,
+            process: None,
+        });
     }
     Ok(servers)
 }

@@ -260,6 +260,10 @@ impl Churn {
             ErrorCode::OPERATION_TIMEOUT | ErrorCode::THROTTLED_OP | ErrorCode::CONNECTION_LOSS
         );
         match step {
+            Step::Parent if is_refused => {
+                self.refused += 1;
+                self.clients[id].step = Step::Idle;
+            }
             Step::Create if is_refused => {
                 self.refused += 1;
                 if self.is_leader(id) {

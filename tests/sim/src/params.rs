@@ -115,9 +115,13 @@ impl Params {
         config.sessions.min_timeout = self.tick * 2;
         let off = Limit { mode: Mode::Off, tenant: 0, address: 0, session: 0, prefix: 0 };
         let throttle = &mut config.throttle;
-        for limit in
-            [&mut throttle.writes, &mut throttle.write_bytes, &mut throttle.locks, &mut throttle.lock_parents]
-        {
+        for limit in [
+            &mut throttle.writes,
+            &mut throttle.write_bytes,
+            &mut throttle.locks,
+            &mut throttle.short_locks,
+            &mut throttle.lock_parents,
+        ] {
             *limit = off;
         }
         config

@@ -112,6 +112,7 @@ fn fairness(mut section: Section<'_>, config: &mut Config) {
     section.integer("in_flight", &mut fairness.in_flight);
     section.size("in_flight_bytes", &mut fairness.in_flight_bytes);
     section.numbered("weights", "{ 101 = 4, 102 = 1 }", &mut fairness.weights);
+    section.numbered("together_with", "{ 102 = 101 }", &mut fairness.together_with);
     section.finish();
 }
 

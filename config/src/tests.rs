@@ -84,6 +84,10 @@ fn gateways_have_weights_and_what_is_none_is_refused() {
     };
     let voter = core(&with("weights = { 101 = 4, 102 = 2 }")).unwrap().config;
     assert_eq!(voter.fairness.weights, [(101, 4), (102, 2)].into());
+    let text = fs::read_to_string(example("voter.toml")).unwrap();
+    let text = text.replace("together_with = {}", "together_with = { 102 = 101 }");
+    let voter = core(&folder.write("voter.toml", text)).unwrap().config;
+    assert_eq!(voter.fairness.together_with, [(102, 101)].into());
     for (wrong, told) in [
         ("weights = { discovery = 4 }", "[fairness] weights = { discovery = 4 }: must be pairs"),
         ("weights = { 101 = 0 }", "[fairness] weights = { 101 = 0 }: 101 = 0: give a gateway's id"),

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use palisade_tests::apache::ApacheEnsemble;
 use palisade_tests::folder::Folder;
 use palisade_tests::four_letter::ask;
+use palisade_tests::herd::Client;
 use palisade_tests::http;
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::process::Process;
@@ -227,6 +228,57 @@ fn top_names_whoever_asks_for_most() {
     assert!(top.wait().success(), "{}", top.log());
     assert!(top.log().contains("\nADDRESS ") && top.log().contains("\n127.0.0.1 "), "{}", top.log());
     recorder.finish();
+}
+
+/// The heaviest of each kind, by each measure: what they are called, and what the measure is called in the page.
+const HEAVIEST: [(&str, &str); 4] =
+    [("addresses", "127.0.0.1"), ("sessions", "0x"), ("prefixes", "/rows"), ("lock_parents", "/rows/1")];
+const MEASURES: [(&str, &str); 4] =
+    [("ops", "ops_per_s"), ("bytes", "bytes_per_s"), ("watches", "watches"), ("refusals", "refusals_per_s")];
+
+/// Requests, watches and refusals, all at one lock.
+fn be_heavy(client: &mut Client) {
+    for n in 0..100 {
+        // Refused for the greater part.
+        if let Ok(lock) = client.create("/rows/1/lock-", 3) {
+            client.delete(&lock).unwrap();
+        }
+        client.owner(&format!("/rows/1/lock-{n}")).unwrap();
+    }
+}
+
+#[test]
+fn top_lists_each_kind_by_each_measure() {
+    let mut core = Core::start();
+    let settings = ["mode", "tenant", "address", "session"].map(|key| format!("throttle.locks.{key}"));
+    let values = ["\"refuse\"", "5", "5", "5"];
+    let settings: Vec<_> = settings.iter().map(|key| &**key).zip(values).collect();
+    let gateway = core.gateway_with(101, "top", &settings);
+    let mut client = Client::connect(&gateway.address(), 30_000).unwrap();
+    ["/rows", "/rows/1"].map(|path| client.create(path, 0).unwrap());
+    let admin = gateway.ports()[1];
+    for (by, key) in MEASURES {
+        for (kind, name) in HEAVIEST {
+            palisade_tests::wait::wait_for(&format!("the heaviest {kind} by {by}"), || {
+                be_heavy(&mut client);
+                let page = json(&http::get(admin, &format!("/top?n=3&by={by}")).ok()?);
+                let heaviest = &page["load"][kind][0];
+                let found = heaviest["name"].as_str()?.starts_with(name) && heaviest[key].as_f64()? > 0.0;
+                found.then_some(())
+            });
+        }
+        let folder = Folder::new();
+        let admin = format!("127.0.0.1:{admin}");
+        let arguments = ["top", "--once", "--by", by, "--admin", &admin];
+        let mut top = Process::spawn("top", folder.path(), tools::palisade(), arguments);
+        assert!(top.wait().success(), "{}", top.log());
+        let told = top.log();
+        for part in
+            ["\nADDRESS ", "\nSESSION ", "\nPATH ", "\nLOCK ", "\nLOCKS BELOW ", " WATCHES ", "\n/rows/1 "]
+        {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+    }
 }
 
 #[test]

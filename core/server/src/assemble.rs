@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::AdminPort;
 use crate::config::Config;
 use crate::disk::{DiskThread, JobQueue};
-use crate::driver::{Clock, Driver, Inputs, LeadingConfig, Links, Schedule, Sources, set_config};
+use crate::driver::{Clock, Driver, Inputs, LeadingConfig, Links, Schedule, Shares, Sources, set_config};
 use crate::election::{ElectionConfig, ElectionPort};
 use crate::net::{Listener, Opening, PortStats, Reservation, resolve};
 use crate::quorum::{LeaderPort, LearnerPort};
@@ -242,7 +242,10 @@ fn leading_config(config: &Config) -> LeadingConfig {
         local_sessions: config.sessions.local,
         reap_interval: config.sessions.container_check_interval,
         reap_per_minute: config.sessions.container_max_per_minute,
-        weights: config.fairness.weights.clone(),
+        shares: Shares {
+            weights: config.fairness.weights.clone(),
+            together_with: config.fairness.together_with.clone(),
+        },
     }
 }
 

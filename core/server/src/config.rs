@@ -108,6 +108,9 @@ pub struct Fairness {
     /// Weights of learners by their id, 1 to [`MAX_WEIGHT`](palisade_fair::MAX_WEIGHT): gateways, and servers that
     /// forward their clients' requests. All others have 1.
     pub weights: BTreeMap<Sid, u32>,
+    /// Learners that take turns as if they were another one, whose id this is: a tenant's second gateway as its first one,
+    /// so that the tenant has one share. They have that one's weight.
+    pub together_with: BTreeMap<Sid, Sid>,
 }
 
 /// Bounds.
@@ -218,7 +221,12 @@ impl Default for Sessions {
 
 impl Default for Fairness {
     fn default() -> Self {
-        Self { in_flight: 1_000, in_flight_bytes: 4 << 20, weights: BTreeMap::new() }
+        Self {
+            in_flight: 1_000,
+            in_flight_bytes: 4 << 20,
+            weights: BTreeMap::new(),
+            together_with: BTreeMap::new(),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ impl Config {
         self.check_storage(&mut found);
         self.check_timing(&mut found);
         self.check_fairness(&mut found);
+        self.check_together(&mut found);
         self.check_limits(&mut found);
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }
@@ -96,6 +97,23 @@ impl Config {
         }
     }
 
+    fn check_together(&self, found: &mut Found) {
+        let f = &self.fairness;
+        for (sid, first) in &f.together_with {
+            let are_ids = (1..=254).contains(sid) && (1..=254).contains(first);
+            let is_chain = f.together_with.contains_key(first);
+            let is_weighed = f.weights.contains_key(sid);
+            found.require(
+                "fairness.together_with",
+                are_ids && !is_chain && !is_weighed,
+                format_args!(
+                    "{sid} = {first}: give ids of gateways (1 to 254); the first has no weight of its own, and the second \
+                     is together with no other"
+                ),
+            );
+        }
+    }
+
     fn check_limits(&self, found: &mut Found) {
         let l = &self.limits;
         found.range("limits.jute_max_buffer", l.jute_max_buffer, 1024, 256 << 20);
@@ -148,6 +166,17 @@ mod tests {
         let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[1].starts_with("fairness.weights: 102 = 0: give"), "{told:?}");
+    }
+
+    #[test]
+    fn gateways_share_with_one_that_shares_with_none() {
+        let mut config = config();
+        config.fairness.weights.extend([(101, 4), (104, 2)]);
+        config.fairness.together_with.extend([(102, 101), (103, 102), (104, 101), (105, 0), (106, 101)]);
+        let mistakes = config.validate().unwrap_err();
+        let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].starts_with("fairness.together_with: 103 = 102: give"), "{told:?}");
     }
 
     #[test]

@@ -151,6 +151,9 @@ pub(crate) struct TopArgs {
     /// Lines of each table.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) lines: u16,
+    /// By what the heaviest are chosen.
+    #[arg(long, value_name = "MEASURE", default_value = "ops", value_parser = ["ops", "bytes", "watches", "refusals"])]
+    pub(crate) by: String,
     /// Seconds between two pictures.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub(crate) interval: u16,

@@ -22,27 +22,35 @@ const CLEAR: &str = "\x1b[H\x1b[J";
 type Columns = &'static [(&'static str, &'static str)];
 
 /// The tables: where each stands in the answer, its title, and its columns.
-const TABLES: [(&str, &str, Columns); 7] = [
+const TABLES: [(&str, &str, Columns); 6] = [
     ("/load/addresses", "ADDRESS", LOAD),
     ("/load/sessions", "SESSION", LOAD),
     ("/load/prefixes", "PATH", LOAD),
-    ("/watching_addresses", "WATCHING ADDRESS", WATCHES),
-    ("/watching_sessions", "WATCHING SESSION", WATCHES),
+    ("/load/lock_parents", "LOCK", LOAD),
     (
         "/locks",
         "LOCKS BELOW",
-        &[("ACQ/S", "acquired_per_s"), ("NEW/S", "new_parents_per_s"), ("SHORT/S", "short_holds_per_s")],
+        &[
+            ("ACQ/S", "acquired_per_s"),
+            ("NEW/S", "new_parents_per_s"),
+            ("SHORT/S", "short_holds_per_s"),
+            ("REFUSED/S", "refusals_per_s"),
+        ],
     ),
     ("/lock_queues", "QUEUE AT", &[("WAITING", "queue")]),
 ];
-const LOAD: Columns = &[("OPS/S", "ops_per_s"), ("BYTES/S", "bytes_per_s"), ("REFUSED/S", "refusals_per_s")];
-const WATCHES: Columns = &[("WATCHES", "watches")];
+const LOAD: Columns = &[
+    ("OPS/S", "ops_per_s"),
+    ("BYTES/S", "bytes_per_s"),
+    ("WATCHES", "watches"),
+    ("REFUSED/S", "refusals_per_s"),
+];
 
 /// Draws until interrupted, or once if the output is no terminal or the operator wants it so.
 pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     let once = args.once || !io::stdout().is_terminal();
     loop {
-        let page = fetch(&args.admin, args.lines)
+        let page = fetch(args)
             .map_err(|error| Failure::runtime(format!("cannot read http://{}/top", args.admin), &error))?;
         let text = draw(&page);
         let clear = if once { "" } else { CLEAR };
@@ -55,12 +63,13 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     }
 }
 
-fn fetch(admin: &str, lines: u16) -> io::Result<Value> {
+fn fetch(args: &TopArgs) -> io::Result<Value> {
+    let TopArgs { admin, lines, by, .. } = args;
     let address = admin.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     // HTTP 1.0: the answer is not cut into chunks, and ends with the connection.
-    write!(stream, "GET /top?n={lines} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+    write!(stream, "GET /top?n={lines}&by={by} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| io::Error::other("no HTTP answer"))?;
@@ -134,22 +143,24 @@ mod tests {
             "tenant": "discovery", "gateway": 101, "connections": 3, "watches": 7, "outstanding_requests": 0,
             "load": {
                 "seconds": 10.02,
-                "addresses": [{"name": "10.0.0.7", "ops_per_s": 1234.5, "bytes_per_s": 5.0, "refusals_per_s": 0.0}],
+                "addresses": [{"name": "10.0.0.7", "ops_per_s": 1234.5, "bytes_per_s": 5.0, "watches": 7, "refusals_per_s": 2.0}],
                 "prefixes": [{"name": "/a\u{1b}[31m", "ops_per_s": 1.0}],
             },
-            "watching_sessions": [{"name": "0x65", "watches": 7}],
+            "lock_queues": [{"name": "/leader", "queue": 3}],
         });
         let text = draw(&page);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "discovery: gateway 101, 3 connections, 7 watches, 0 unanswered by the core");
         assert!(
-            lines[3].starts_with("ADDRESS ") && lines[3].ends_with("       OPS/S     BYTES/S   REFUSED/S")
+            lines[3].starts_with("ADDRESS ")
+                && lines[3].ends_with("       OPS/S     BYTES/S     WATCHES   REFUSED/S")
         );
         assert!(
-            lines[4].starts_with("10.0.0.7 ") && lines[4].ends_with("        1234           5           0")
+            lines[4].starts_with("10.0.0.7 ")
+                && lines[4].ends_with("        1234           5           7           2")
         );
         assert!(text.contains("/a?[31m ") && !text.contains('\u{1b}') && !text.contains("LOCKS"));
-        assert!(text.contains("WATCHING SESSION"));
+        assert!(text.contains("QUEUE AT"));
     }
 
     #[test]

@@ -1,36 +1,38 @@
 //! `/top`: who asks this gateway for most, for `palisade top`.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-
 use palisade_admin::json::Json;
 use palisade_admin::tree::BATCH;
-use palisade_wire::SessionId;
 
-use crate::edge::Edge;
+use crate::edge::{Edge, aside};
+use crate::top::{Load, Measure, Sketch, Watching, prefixes};
 
 /// Lines of each table, if nobody says.
 const LINES: usize = 10;
 /// Lines of each table, at most.
 const MAX_LINES: usize = 100;
+/// Watched paths that are looked at before others may use the watches again.
+const PATHS: usize = 2_048;
 
-/// The page; `n=` in the query says how many lines each table has.
+/// The page; in the query, `n=` says how many lines each table has, and `by=` by what the heaviest are chosen: `ops`,
+/// `bytes`, `watches` or `refusals`.
 pub(super) fn page(edge: &Edge, query: &str) -> Json {
-    let asked = query.split('&').find_map(|field| field.strip_prefix("n=")?.parse().ok());
-    let lines = asked.unwrap_or(LINES).min(MAX_LINES);
+    let field = |name: &str| query.split('&').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    let lines = field("n").and_then(|n| n.parse().ok()).unwrap_or(LINES).min(MAX_LINES);
+    let measure = field("by").and_then(Measure::named).unwrap_or_default();
     let (received, sent) = edge.hub.stats().packets();
-    let (addresses, sessions) = watchers(edge, lines);
+    let watching = aside(|| watching(edge));
     let locks = edge.throttle.busiest_locks(lines).into_iter().map(|lock| {
         Json::object([
             ("name", Json::Text(lock.prefix)),
             ("acquired_per_s", Json::Float(lock.acquired_per_s)),
             ("new_parents_per_s", Json::Float(lock.new_parents_per_s)),
             ("short_holds_per_s", Json::Float(lock.short_holds_per_s)),
+            ("refusals_per_s", Json::Float(lock.refused_per_s)),
             ("fine_grained", Json::Bool(lock.fine_grained)),
         ])
     });
     let queues = edge.throttle.longest_queues(lines).into_iter();
-    let queues = queues.map(|(path, queue)| named(path, "queue", queue.into()));
+    let queues = queues.map(|(path, queue)| Json::object([("name", path.into()), ("queue", queue.into())]));
     Json::object([
         ("tenant", Json::Text(edge.config.tenant.name.clone())),
         ("gateway", Json::Int(edge.config.id)),
@@ -39,41 +41,43 @@ pub(super) fn page(edge: &Edge, query: &str) -> Json {
         ("packets_received", received.into()),
         ("packets_sent", sent.into()),
         ("outstanding_requests", edge.link.in_flight().into()),
-        ("load", edge.top.heaviest(lines)),
-        ("watching_addresses", addresses),
-        ("watching_sessions", sessions),
+        ("load", edge.top.heaviest(measure, lines, &watching)),
         ("locks", Json::list(locks)),
         ("lock_queues", Json::list(queues)),
     ])
 }
 
-fn named(name: String, key: &str, value: Json) -> Json {
-    Json::object([("name", Json::Text(name)), (key, value)])
-}
-
-/// Who has the most watches, by address and by session.
-fn watchers(edge: &Edge, lines: usize) -> (Json, Json) {
-    let mut addresses: BTreeMap<IpAddr, usize> = BTreeMap::new();
-    let mut sessions: Vec<(SessionId, usize)> = Vec::new();
+/// Who has watches, and where.
+fn watching(edge: &Edge) -> Watching {
+    let mut watching = Watching::default();
     let mut from = Some(0);
     while let Some((clients, next)) = from.map(|from| edge.hub.clients_from(from, BATCH)) {
         from = next;
         let counts: Vec<_> = {
             let watches = edge.hub.watches().lock();
-            clients.iter().map(|client| watches.count_of(client.slot())).collect()
+            clients.iter().map(|client| watches.count_of(client.slot()) as u64).collect()
         };
         for (client, count) in clients.iter().zip(counts).filter(|(_, count)| *count > 0) {
-            *addresses.entry(client.peer().ip()).or_default() += count;
-            sessions.push((client.session(), count));
+            add(&mut watching.addresses, &client.peer().ip().to_canonical(), count);
+            add(&mut watching.sessions, &client.session(), count);
         }
     }
-    let addresses = addresses.into_iter().map(|(address, count)| (address.to_string(), count));
-    let sessions = sessions.into_iter().map(|(session, count)| (format!("{session:#x}"), count));
-    (heaviest(addresses, lines), heaviest(sessions, lines))
+    let mut from = Some(0);
+    let mut seen: Vec<(Box<str>, u64)> = Vec::new();
+    while let Some(start) = from {
+        from = edge.hub.watches().lock().watched_from(start, PATHS, |path, count| {
+            seen.push((path.into(), count));
+        });
+        for (path, count) in seen.drain(..) {
+            prefixes(&path).for_each(|prefix| add(&mut watching.prefixes, &prefix.into(), count));
+            if let Some(parent) = edge.throttle.lock_parent(&path) {
+                add(&mut watching.lock_parents, &parent.into(), count);
+            }
+        }
+    }
+    watching
 }
 
-fn heaviest(all: impl Iterator<Item = (String, usize)>, lines: usize) -> Json {
-    let mut all: Vec<_> = all.collect();
-    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    Json::list(all.into_iter().take(lines).map(|(name, count)| named(name, "watches", count.into())))
+fn add<K: Clone + Eq + std::hash::Hash>(sketch: &mut Sketch<K>, key: &K, watches: u64) {
+    sketch.add(key, watches, Load::default());
 }

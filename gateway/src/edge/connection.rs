@@ -172,7 +172,7 @@ impl Connection {
         let writer = Arc::new(writer);
         self.client.set_sink(Some(Arc::clone(&writer) as _));
         let reason = self.serve(&mut reader).await.unwrap_or_else(|reason| reason);
-        self.edge.top.finish(self.client.peer().ip(), self.session, &mut self.tally);
+        self.edge.top.finish(self.client.peer().ip().to_canonical(), self.session, &mut self.tally);
         self.client.set_sink(None);
         drop(self);
         let stream = Arc::into_inner(writer).and_then(|writer| reader.reunite(writer).ok());
@@ -351,7 +351,7 @@ impl Connection {
                     return Ok(false);
                 }
                 Verdict::Refuse(refusal) => {
-                    self.tally.refused();
+                    job.work.refused(&mut self.tally);
                     let code = refusal.code().ok_or(CloseReason::Refused)?;
                     let (mut reply, zxid) = (BytesMut::new(), self.edge.replica.last_zxid());
                     write_header(&mut reply, job.xid, zxid, code);

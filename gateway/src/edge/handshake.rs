@@ -228,7 +228,11 @@ impl Greeting {
             return Some(turn);
         }
         let address = self.client.peer().ip().to_canonical();
-        Some(self.edge.throttle.new_session(address, now, deadline)?.max(turn))
+        let begins = self.edge.throttle.new_session(address, now, deadline);
+        if begins.is_none() {
+            self.edge.top.refused(address, None);
+        }
+        Some(begins?.max(turn))
     }
 
     /// Waits a little for the replica if the client has seen more than it: with several gateways, one may lag behind

@@ -93,6 +93,7 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
                 Ok(place) => welcome(place, stream, peer),
                 Err(limit) => {
                     edge.hub.metrics().connection_rejected.inc();
+                    edge.top.refused(address, None);
                     debug!(%peer, limit, "connection refused: the limit is reached");
                     reset(&stream);
                 }

@@ -50,6 +50,7 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use client::Client;
 pub(crate) use hub::Hub;
+pub(crate) use requests::aside;
 
 use self::listener::Admission;
 use self::outbox::CloseReason;

@@ -145,7 +145,11 @@ impl<'a> Answers<'a> {
             (watches.count_of(self.client.slot()), watches.len())
         };
         let address = self.client.peer().ip().to_canonical();
-        self.edge.throttle.watch(own, all, Asking { address, session: self.session, path })
+        let refusal = self.edge.throttle.watch(own, all, Asking { address, session: self.session, path });
+        if refusal.is_some() {
+            self.edge.top.refused(address, Some((self.session, path)));
+        }
+        refusal
     }
 
     fn refuse(&mut self, xid: i32, refusal: Refusal) {
@@ -402,7 +406,7 @@ impl Intake<'_> {
 }
 
 /// Does what takes long, without keeping other tasks from running.
-fn aside<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => block_in_place(work),
         _ => work(),
@@ -516,7 +520,8 @@ impl Connection {
                 self.edge.link.touch(self.session, timeout_ms);
             }
         }
-        self.edge.top.report(self.client.peer().ip(), self.session, intake.tally);
+        let who = (self.client.peer().ip().to_canonical(), self.session);
+        self.edge.top.report(who, intake.tally, |path| self.edge.throttle.lock_parent(path));
         Ok(left)
     }
 }

@@ -273,6 +273,11 @@ impl Throttle {
         self.locks.lock().busiest(limit, std::time::Instant::now())
     }
 
+    /// What of a path is known to be a parent of locks.
+    pub(crate) fn lock_parent(&self, path: &str) -> Option<String> {
+        self.locks.lock().parent_of(path).map(str::to_owned)
+    }
+
     /// The locks with the longest queues, holders included, at most `limit`.
     pub(crate) fn longest_queues(&self, limit: usize) -> Vec<(String, u32)> {
         self.locks.lock().longest_queues(limit)

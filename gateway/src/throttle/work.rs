@@ -3,6 +3,8 @@
 use palisade_wire::request::{Create, Request};
 use palisade_wire::{CreateMode, path};
 
+use crate::top::Tally;
+
 /// What one request asks of the core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -69,6 +71,12 @@ impl Work {
             Self::Release { parent } | Self::Set { parent } | Self::Lock { parent } => Some(parent),
             Self::Create { path } => Some(parent(path)),
         }
+    }
+
+    /// Tells that a limit refused it, and where.
+    pub(crate) fn refused(&self, tally: &mut Tally) {
+        let is_lock = matches!(self, Self::Lock { .. });
+        tally.refused(self.lock_parent().or_else(|| self.parent()).unwrap_or_default(), is_lock);
     }
 
     /// What is a lock's parent, or may become one.

@@ -12,22 +12,14 @@ const MOST: usize = 2 * KEPT;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Load {
-    pub(super) ops: u64,
+pub(crate) struct Load {
+    pub(crate) ops: u64,
     /// In both directions.
-    pub(super) bytes: u64,
-    pub(super) refusals: u64,
+    pub(crate) bytes: u64,
+    pub(crate) refusals: u64,
 }
 
-/// Bytes that count as much as one operation.
-const BYTES_PER_OP: u64 = 4 << 10;
-
 impl Load {
-    /// By what it is compared.
-    const fn weight(&self) -> u64 {
-        self.ops + self.bytes / BYTES_PER_OP + self.refusals
-    }
-
     const fn plus(self, other: Self) -> Self {
         Self {
             ops: self.ops + other.ops,
@@ -40,20 +32,21 @@ impl Load {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     load: Load,
+    weight: u64,
     /// Weight of others that may have been forgotten in its favour.
     inherited: u64,
 }
 
 impl Entry {
-    const fn weight(&self) -> u64 {
-        self.load.weight() + self.inherited
+    const fn order(&self) -> u64 {
+        self.weight + self.inherited
     }
 }
 
 /// The load of the heaviest keys. A new key inherits the weight of the heaviest that was forgotten, so that no heavy one
 /// is missed however late it comes; its own load is told without that.
 #[derive(Debug)]
-pub(super) struct Sketch<K> {
+pub(crate) struct Sketch<K> {
     entries: FxHashMap<K, Entry>,
     /// The largest weight that was forgotten.
     forgotten: u64,
@@ -66,25 +59,27 @@ impl<K> Default for Sketch<K> {
 }
 
 impl<K: Clone + Eq + Hash> Sketch<K> {
-    pub(super) fn add(&mut self, key: K, load: Load) {
-        if let Some(entry) = self.entries.get_mut(&key) {
+    /// Adds to what a key has; by `weight` it is compared.
+    pub(crate) fn add(&mut self, key: &K, weight: u64, load: Load) {
+        if let Some(entry) = self.entries.get_mut(key) {
             entry.load = entry.load.plus(load);
+            entry.weight += weight;
             return;
         }
         if self.entries.len() >= MOST {
             self.forget_the_light();
         }
-        self.entries.insert(key, Entry { load, inherited: self.forgotten });
+        self.entries.insert(key.clone(), Entry { load, weight, inherited: self.forgotten });
     }
 
     fn forget_the_light(&mut self) {
-        let mut weights: Vec<u64> = self.entries.values().map(Entry::weight).collect();
+        let mut weights: Vec<u64> = self.entries.values().map(Entry::order).collect();
         let (_, lightest_kept, _) = weights.select_nth_unstable(MOST - KEPT);
         let limit = *lightest_kept;
         self.forgotten = limit;
         // Of those that weigh as much as the limit, as many as there is room for.
-        let mut room = KEPT - self.entries.values().filter(|entry| entry.weight() > limit).count();
-        self.entries.retain(|_, entry| match entry.weight().cmp(&limit) {
+        let mut room = KEPT - self.entries.values().filter(|entry| entry.order() > limit).count();
+        self.entries.retain(|_, entry| match entry.order().cmp(&limit) {
             Ordering::Greater => true,
             Ordering::Less => false,
             Ordering::Equal if room > 0 => {
@@ -95,12 +90,21 @@ impl<K: Clone + Eq + Hash> Sketch<K> {
         });
     }
 
+    /// What is known of a key.
+    pub(super) fn load(&self, key: &K) -> Option<Load> {
+        self.entries.get(key).map(|entry| entry.load)
+    }
+
+    /// What a key weighs, as far as that is known.
+    pub(super) fn weight(&self, key: &K) -> u64 {
+        self.entries.get(key).map_or(0, |entry| entry.weight)
+    }
+
     /// At most `limit`, the heaviest first.
-    pub(super) fn heaviest(&self, limit: usize) -> Vec<(K, Load)> {
-        let mut all: Vec<_> = self.entries.iter().map(|(key, entry)| (key.clone(), entry.load)).collect();
-        all.sort_by_key(|(_, load)| std::cmp::Reverse(load.weight()));
-        all.truncate(limit);
-        all
+    pub(super) fn heaviest(&self, limit: usize) -> Vec<K> {
+        let mut all: Vec<_> = self.entries.iter().collect();
+        all.sort_by_key(|(_, entry)| std::cmp::Reverse(entry.weight));
+        all.into_iter().take(limit).map(|(key, _)| key.clone()).collect()
     }
 }
 
@@ -113,15 +117,16 @@ mod tests {
         let mut sketch = Sketch::default();
         let one = Load { ops: 1, bytes: 100, refusals: 0 };
         for i in 0..100_000_u32 {
-            sketch.add(i, one);
+            sketch.add(&i, 1, one);
             // From the middle on, one in 50 is of the same key.
             if i > 50_000 && i % 50 == 0 {
-                sketch.add(u32::MAX, Load { refusals: 1, ..one });
+                sketch.add(&u32::MAX, 1, Load { refusals: 1, ..one });
             }
         }
         assert!((KEPT..=MOST).contains(&sketch.entries.len()));
-        let (heaviest, load) = sketch.heaviest(1)[0];
-        assert_eq!(heaviest, u32::MAX);
+        assert_eq!(sketch.heaviest(1), [u32::MAX]);
+        let load = sketch.load(&u32::MAX).unwrap();
         assert!((900..=1000).contains(&load.ops) && load.refusals == load.ops, "{load:?}");
+        assert_eq!(sketch.weight(&u32::MAX), load.ops);
     }
 }

@@ -346,6 +346,18 @@ impl WatchIndex {
         (listed, None)
     }
 
+    /// Tells of every watched path, from the path numbered `from` on, with how many watch it, at most `limit` of them; the
+    /// number to go on from. Whoever watches one in several ways may count several times.
+    pub fn watched_from(&self, from: u32, limit: usize, mut tell: impl FnMut(&str, u64)) -> Option<u32> {
+        for (seen, id) in self.paths.from(from).enumerate() {
+            if seen >= limit {
+                return Some(id);
+            }
+            tell(self.paths.path(id), self.groups.len(self.paths.watchers(id)));
+        }
+        None
+    }
+
     /// The first connection from slot number `from` on that has a watch in the data table.
     pub fn watcher_from(&self, from: usize) -> Option<Slot> {
         let mut watchers = self.by_slot.iter().enumerate().skip(from);

@@ -294,3 +294,18 @@ fn odd_paths_are_kept_apart() {
     index.remove_slot(slot(1));
     assert!(index.is_empty());
 }
+
+#[test]
+fn watched_paths_are_told_in_parts_with_their_watchers() {
+    let mut index = WatchIndex::default();
+    let slots: Vec<Slot> = (0..20).map(|n| Slot::new(n).unwrap()).collect();
+    for (n, path) in ["/a", "/b", "/c"].into_iter().enumerate() {
+        slots.iter().take(1 + 8 * n).for_each(|slot| index.add_data(*slot, path));
+    }
+    let (mut told, mut from) = (Vec::new(), Some(0));
+    while let Some(start) = from {
+        from = index.watched_from(start, 2, |path, count| told.push((path.to_owned(), count)));
+    }
+    told.sort_unstable();
+    assert_eq!(told, [("/a".to_owned(), 1), ("/b".to_owned(), 9), ("/c".to_owned(), 17)]);
+}

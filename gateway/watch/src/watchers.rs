@@ -216,6 +216,15 @@ impl Groups {
         }
     }
 
+    /// At least the number of watchers: one with several kinds may count several times.
+    pub(crate) fn len(&self, watchers: Watchers) -> u64 {
+        match watchers {
+            Watchers::Nobody => 0,
+            Watchers::One(_) => 1,
+            Watchers::Group(id) => self.groups[id.0 as usize].len(),
+        }
+    }
+
     /// Every watcher with a kind in `mask`, perhaps several times, in no particular order.
     pub(crate) fn for_each(&self, watchers: Watchers, mask: Kinds, mut f: impl FnMut(Slot)) {
         match watchers {

@@ -17,26 +17,36 @@ const BASE_COST: u64 = 1_024;
 /// The weight of a learner for which none is configured.
 pub(crate) const DEFAULT_WEIGHT: u32 = 1;
 
+/// What of the leader each learner gets.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shares {
+    /// Learners that are not here have [`DEFAULT_WEIGHT`].
+    pub(crate) weights: BTreeMap<Sid, u32>,
+    /// Learners that take turns as if they were another one.
+    pub(crate) together_with: BTreeMap<Sid, Sid>,
+}
+
 /// See the module.
 pub(super) struct Intake {
     requests: Fair<Sid, Work>,
     own: VecDeque<Work>,
     /// Whether the last turn was not the leader's own.
     owes_own: bool,
-    weights: BTreeMap<Sid, u32>,
+    shares: Shares,
     /// Bytes of requests that hold no admission.
     unadmitted: usize,
 }
 
 impl Intake {
-    /// Empty. Learners without a weight here have [`DEFAULT_WEIGHT`].
-    pub(super) fn new(weights: BTreeMap<Sid, u32>) -> Self {
-        Self { requests: Fair::default(), own: VecDeque::new(), owes_own: true, weights, unadmitted: 0 }
+    /// Empty.
+    pub(super) fn new(shares: Shares) -> Self {
+        Self { requests: Fair::default(), own: VecDeque::new(), owes_own: true, shares, unadmitted: 0 }
     }
 
     /// Adds a request of this learner.
     pub(super) fn push(&mut self, learner: Sid, work: Work) {
-        let weight = self.weights.get(&learner).copied().unwrap_or(DEFAULT_WEIGHT);
+        let learner = self.shares.together_with.get(&learner).copied().unwrap_or(learner);
+        let weight = self.shares.weights.get(&learner).copied().unwrap_or(DEFAULT_WEIGHT);
         self.unadmitted += work.unadmitted();
         self.requests.push(learner, weight, BASE_COST + work.bytes() as u64, work);
     }
@@ -97,7 +107,19 @@ mod tests {
     }
 
     fn intake(weights: &[(Sid, u32)]) -> Intake {
-        Intake::new(weights.iter().copied().collect())
+        Intake::new(Shares { weights: weights.iter().copied().collect(), ..Shares::default() })
+    }
+
+    #[test]
+    fn a_tenant_with_two_gateways_gets_one_share() {
+        let shares = Shares { weights: [(101, 3)].into(), together_with: [(102, 101)].into() };
+        let mut intake = Intake::new(shares);
+        for n in 0..1_000 {
+            (101..=103).for_each(|sid| intake.push(sid as Sid, request(sid * 1_000_000 + n)));
+        }
+        let served: Vec<_> = (0..400).map(|_| cxid(&intake.pop().unwrap()) / 1_000_000).collect();
+        let of = |sid| served.iter().filter(|cxid| **cxid == sid).count();
+        assert!(of(103).abs_diff(100) <= 2 && of(101).abs_diff(150) <= 2 && of(102).abs_diff(150) <= 2);
     }
 
     #[test]

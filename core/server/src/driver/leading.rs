@@ -12,7 +12,7 @@ use palisade_wire::txn::{Txn, TxnRecord};
 use palisade_wire::{OpCode, Reader, SessionId, Sid, Zxid};
 use palisade_zab::LinkId;
 
-use super::intake::Intake;
+use super::intake::{Intake, Shares};
 use crate::quorum::Admission;
 use crate::status::Shared;
 
@@ -32,7 +32,7 @@ pub(crate) struct LeadingConfig {
     pub(crate) reap_interval: Duration,
     pub(crate) reap_per_minute: u32,
     /// How the learners share what can be proposed.
-    pub(crate) weights: BTreeMap<Sid, u32>,
+    pub(crate) shares: Shares,
 }
 
 /// Something to become a transaction, or to wait behind those that do.
@@ -102,7 +102,7 @@ impl Leading {
     pub(super) fn new(config: &LeadingConfig, tree: &DataTree, now: Timestamp) -> Self {
         let LeadingConfig { sid, tick, local_sessions, .. } = *config;
         let orphans = tree.ephemeral_owners().filter(|owner| tree.session_timeout(*owner).is_none());
-        let mut waiting = Intake::new(config.weights.clone());
+        let mut waiting = Intake::new(config.shares.clone());
         waiting.push_own(orphans.map(Work::Expire));
         let reaps_per_minute = 60_000 / config.reap_interval.as_millis().max(1);
         Self {

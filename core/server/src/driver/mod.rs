@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use clock::Clock;
 pub(crate) use inputs::{Inputs, Sources};
+pub(crate) use intake::Shares;
 use leading::Leading;
 pub(crate) use leading::LeadingConfig;
 pub(crate) use learners::LearnerCounts;

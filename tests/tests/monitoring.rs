@@ -255,7 +255,9 @@ fn top_lists_each_kind_by_each_measure() {
     let settings: Vec<_> = settings.iter().map(|key| &**key).zip(values).collect();
     let gateway = core.gateway_with(101, "top", &settings);
     let mut client = Client::connect(&gateway.address(), 30_000).unwrap();
-    ["/rows", "/rows/1"].map(|path| client.create(path, 0).unwrap());
+    for path in ["/rows", "/rows/1"] {
+        client.create(path, 0).unwrap();
+    }
     let admin = gateway.ports()[1];
     for (by, key) in MEASURES {
         for (kind, name) in HEAVIEST {

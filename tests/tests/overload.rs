@@ -245,6 +245,14 @@ fn what_is_held(bench: &mut Bench) {
     watcher.reconnect(&address).expect("what was watched is watched again, whatever the limit is now");
     bench.assert_told("watches", "/abuse/watched-");
     bench.assert_unharmed();
+    bench.limit(&[
+        ("throttle.watches.mode", "\"refuse\""),
+        ("throttle.watches.address", "60"),
+        ("throttle.watches.session", "50"),
+    ]);
+    let mut neighbour = bench.client();
+    let watched = (0..1_000).find(|n| neighbour.owner(&format!("/abuse/watched-{n}")).is_err());
+    assert_eq!(watched, Some(10), "the address has 50 already");
 
     let held = bench.metric("znode_count") + 20;
     bench.limit(&[("throttle.znodes.mode", "\"refuse\""), ("throttle.znodes.tenant", &held.to_string())]);

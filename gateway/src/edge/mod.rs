@@ -33,6 +33,7 @@ mod requests;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -22,8 +22,8 @@ use crate::exec::{
 };
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, Unnamable, confine};
+use crate::throttle::Work;
 use crate::throttle::config::Refusal;
-use crate::throttle::{Asking, Work};
 use crate::top::Tally;
 
 /// Xid and type.
@@ -139,17 +139,7 @@ impl<'a> Answers<'a> {
 
     /// Whether a limit refuses the watch that the request asks for, if it does.
     fn refuses(&self, request: &Result<Request<'_>, DecodeError>) -> Option<Refusal> {
-        let path = watched_path(request.as_ref().ok()?)?;
-        let (own, all) = {
-            let watches = self.edge.hub.watches().lock();
-            (watches.count_of(self.client.slot()), watches.len())
-        };
-        let address = self.client.peer().ip().to_canonical();
-        let refusal = self.edge.throttle.watch(own, all, Asking { address, session: self.session, path });
-        if refusal.is_some() {
-            self.edge.top.refused(address, Some((self.session, path)));
-        }
-        refusal
+        self.edge.refuses_watch(self.client, watched_path(request.as_ref().ok()?)?)
     }
 
     fn refuse(&mut self, xid: i32, refusal: Refusal) {

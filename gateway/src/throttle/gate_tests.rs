@@ -1,6 +1,8 @@
 use palisade_store::Usage;
+use rustc_hash::FxHashMap;
 
 use super::super::config::{self, Limit};
+use super::super::limits::WatchCounts;
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -269,11 +271,20 @@ fn new_sessions_wait_pass_or_are_refused() {
 
 #[test]
 fn watches_are_refused_with_the_tenants_answer() {
-    let watches = Limit { mode: Mode::Refuse, tenant: 10, session: 5, ..nothing() };
+    let watches = Limit { mode: Mode::Refuse, tenant: 10, address: 7, session: 5, ..nothing() };
     let limits = throttle(config::Throttle { watches, ..unlimited() });
     let asking = Asking { address: address(1), session: 7, path: "/a" };
+    let none = || FxHashMap::default();
     for (own, all, refused) in [(4, 9, false), (5, 9, true), (0, 10, true)] {
-        assert_eq!(limits.watch(own, all, asking), refused.then_some(Refusal::Throttled), "{own} {all}");
+        let counts = WatchCounts { own, all, by_address: &none };
+        assert_eq!(limits.watch(counts, asking), refused.then_some(Refusal::Throttled), "{own} {all}");
+    }
+    let seven = || FxHashMap::from_iter([(address(1), 7)]);
+    let limits = throttle(config::Throttle { watches, ..unlimited() });
+    for (last, refused) in [(1, true), (2, false)] {
+        let counts = WatchCounts { own: 0, all: 0, by_address: &seven };
+        let asking = Asking { address: address(last), ..asking };
+        assert_eq!(limits.watch(counts, asking).is_some(), refused, "{last}");
     }
 }
 

@@ -123,9 +123,8 @@ impl Kind {
             Self::Writes | Self::WriteBytes | Self::Locks | Self::ShortLocks | Self::LockParents => {
                 &Scope::ALL
             }
-            Self::InFlight => &[Session, Address, Tenant],
+            Self::InFlight | Self::Watches => &[Session, Address, Tenant],
             Self::Sessions | Self::Connections => &[Address, Tenant],
-            Self::Watches => &[Session, Tenant],
             Self::Znodes | Self::Bytes => &[Tenant],
         }
     }

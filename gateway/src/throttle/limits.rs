@@ -18,6 +18,7 @@ use super::kind::{Kind, Scope};
 use super::lock_table::{LockTable, LockUse};
 use super::presence::{Presences, Seat};
 use super::turns::{self, Turns};
+use super::watched::Watched;
 use crate::metrics::Metrics;
 
 /// Where only every second is looked, what limits let pass in a second must not carry far: so near to its limit, what a
@@ -34,6 +35,7 @@ pub(crate) struct Throttle {
     pub(super) presences: Arc<Presences>,
     pub(super) usage: UsageSeen,
     turns: Mutex<Turns>,
+    watched: Mutex<Watched>,
     pub(super) bites: Mutex<Bites>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -123,6 +125,17 @@ pub(crate) struct Asking<'a> {
     pub(crate) path: &'a str,
 }
 
+/// How many watches there are.
+#[derive(Clone, Copy)]
+pub(crate) struct WatchCounts<'a> {
+    /// Those of the session.
+    pub(crate) own: usize,
+    /// Those of all.
+    pub(crate) all: usize,
+    /// Counts those of each address, which takes a while.
+    pub(crate) by_address: &'a dyn Fn() -> FxHashMap<IpAddr, usize>,
+}
+
 /// A connection is one too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Crowded;
@@ -140,6 +153,7 @@ impl Throttle {
             presences: Arc::default(),
             usage: UsageSeen::none(),
             turns: Mutex::default(),
+            watched: Mutex::default(),
             bites: Mutex::default(),
             metrics,
         })
@@ -199,14 +213,28 @@ impl Throttle {
         (!refused).then_some(if delays { turn.at } else { now })
     }
 
-    /// Whether one more watch is refused, where this session has `own` and all have `all`.
-    pub(crate) fn watch(&self, own: usize, all: usize, asking: Asking<'_>) -> Option<Refusal> {
+    /// Whether one more watch is refused.
+    pub(crate) fn watch(&self, counts: WatchCounts<'_>, asking: Asking<'_>) -> Option<Refusal> {
         let (limit, refusal) = {
             let rates = self.rates.read();
             (rates.config.watches, rates.config.refusal)
         };
-        let counts = [(Scope::Session, own as u64), (Scope::Tenant, all as u64)];
-        self.level(Kind::Watches, limit, &counts, asking).map(|_| refusal)
+        let by_address = limit.mode != Mode::Off && limit.address > 0;
+        let mut watched = by_address.then(|| self.watched.lock());
+        let of_address = watched.as_mut().map_or(0, |watched| {
+            let now = std::time::Instant::now();
+            watched.of((asking.address, limit.address), now, counts.by_address)
+        });
+        let counts = [
+            (Scope::Session, counts.own as u64),
+            (Scope::Address, of_address as u64),
+            (Scope::Tenant, counts.all as u64),
+        ];
+        let refused = self.level(Kind::Watches, limit, &counts, asking);
+        if let (None, Some(watched)) = (refused, &mut watched) {
+            watched.add(asking.address);
+        }
+        refused.map(|_| refusal)
     }
 
     /// Whether one more would exceed a limit that refuses; by whom it is counted then.

@@ -28,10 +28,11 @@ mod limits;
 mod lock_table;
 mod presence;
 mod turns;
+mod watched;
 mod work;
 
 pub use lock_table::LockUse;
 
 pub(crate) use gate::{Brought, Gate, Progress, Verdict};
-pub(crate) use limits::{Asking, Place, Throttle};
+pub(crate) use limits::{Asking, Place, Throttle, WatchCounts};
 pub(crate) use work::Work;

@@ -316,11 +316,10 @@ impl Session<'_> {
 
     /// Whether the change of data may be left out, as it is the same that the watch hears next of that path.
     fn is_replaced(&self, armed: &Armed, missed: &Change) -> bool {
-        let next = |c: &&Change| {
-            c.zxid > missed.zxid && c.path == missed.path && armed.watch.hears(&armed.path, c.kind, &c.path)
-        };
+        let next = |c: &&Change| c.path == missed.path && armed.watch.hears(&armed.path, c.kind, &c.path);
+        let later = self.history.get(self.end(missed.zxid)..).unwrap_or_default();
         missed.kind == EventType::NodeDataChanged
-            && self.history.iter().find(next).is_some_and(|next| next.kind == missed.kind)
+            && later.iter().find(next).is_some_and(|next| next.kind == missed.kind)
     }
 
     /// An event that tells of the difference of two trees.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::compare::Compare;
 use crate::failure::Failure;
+use crate::herd::HerdArgs;
 use crate::neighbours::Neighbours;
 use crate::scenario::fanout::Fanout;
 use crate::scenario::floor;
@@ -222,6 +223,8 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Measure what one tenant's storm of fine-grained locks does to another, on Apache ZooKeeper and on Palisade.
     Neighbours(Neighbours),
+    /// Measure what one tenant's herd of watchers does to another tenant, on Apache ZooKeeper and on Palisade.
+    Herd(HerdArgs),
 }
 
 /// Where to run, and where the results go.
@@ -411,7 +414,9 @@ impl Command {
                 let steady = Slow::readers(*connections as usize, *duration);
                 (Scenario::Slow(Slow { slow, slow_size, steady }), common)
             }
-            Self::EchoServer { .. } | Self::Compare(_) | Self::Neighbours(_) => return None,
+            Self::EchoServer { .. } | Self::Compare(_) | Self::Neighbours(_) | Self::Herd(_) => {
+                return None;
+            }
         })
     }
 }

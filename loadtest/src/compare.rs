@@ -3,7 +3,7 @@
 mod config;
 mod experiment;
 pub(crate) mod launch;
-mod measure;
+pub(crate) mod measure;
 mod result;
 mod scale;
 

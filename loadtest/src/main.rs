@@ -7,6 +7,7 @@ mod env;
 mod failure;
 #[cfg(test)]
 mod fake;
+mod herd;
 mod machines;
 mod neighbours;
 mod net;
@@ -58,6 +59,7 @@ fn text(env: &Env, command: &Command) -> Result<String, Failure> {
     let (scenario, common) = match command {
         Command::Compare(compare) => return compare::run(env, compare),
         Command::Neighbours(args) => return neighbours::run(env, args),
+        Command::Herd(args) => return herd::run(env, args),
         Command::EchoServer { length } => return floor::serve(*length).map(|()| String::new()),
         command => command.scenario().ok_or_else(|| Failure::Before("no scenario is given".into()))?,
     };

@@ -160,6 +160,30 @@ fn a_storm_of_locks_is_limited_and_strands_nothing() {
 }
 
 #[test]
+fn a_herd_is_measured_beside_another_tenant() {
+    if thread::available_parallelism().is_ok_and(|processors| processors.get() < 2) {
+        return;
+    }
+    let folder = Folder::new();
+    let (json, palisade) = (folder.path().join("result.json"), tools::palisade());
+    let [json, palisade] = [&json, &palisade].map(|path| path.display().to_string());
+    let line = "herd --without-apache --watchers 100 --writes 50 --reads 100 --duration 0.5 --rounds 1";
+    let output = loadtest(line, &["--palisade", &palisade, "--json", &json]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    let result: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    for variant in ["Palisade, at once", "Palisade, in waves"] {
+        for figure in [
+            "discovery's write p99, beside, ms",
+            "discovery's read p99, beside, ms",
+            "last of the herd answered, ms",
+        ] {
+            assert!(result[variant][figure][0].as_f64().unwrap() > 0.0, "{figure}: {result:#}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_work_is_said_in_one_line() {
     let mut core = Core::start();
     let voter = format!("127.0.0.1:{}", core.voters[0].ports()[2]);

@@ -195,16 +195,16 @@ impl Ensemble {
         Ok(())
     }
 
-    /// Starts Palisade's gateway again, so that it tells watchers in waves of this rate. Apache's servers have none.
-    pub(super) fn pace(&mut self, env: &Env, rate: u32) -> Result<(), Failure> {
+    /// Starts one of Palisade's gateways again, so that it tells watchers in waves of this rate. Apache's servers have none.
+    pub(crate) fn pace(&mut self, env: &Env, front: usize, rate: u32) -> Result<(), Failure> {
         if self.side == Side::Apache {
             return Ok(());
         }
-        let file =
-            self.servers.last().and_then(|gateway| gateway.arguments.last()).cloned().unwrap_or_default();
+        let gateway = self.servers.get(front);
+        let file = gateway.and_then(|gateway| gateway.arguments.last()).cloned().unwrap_or_default();
         fs::write(&file, config::paced(&fs::read_to_string(&file)?, rate))?;
-        self.kill(VOTERS);
-        self.restart(VOTERS)?;
+        self.kill(front);
+        self.restart(front)?;
         self.wait_until_serving(env)
     }
 

@@ -83,11 +83,11 @@ pub(super) fn fanout_reread(env: &Env, scale: &Scale, ensemble: &mut Ensemble) -
 }
 
 /// The rate of the waves: slow enough for more than a second, fast enough for two (`notifications.window`).
-pub(super) const PACE: u32 = 6_000;
+pub(crate) const PACE: u32 = 6_000;
 
 /// The same in waves.
 pub(super) fn fanout_paced(env: &Env, scale: &Scale, ensemble: &mut Ensemble) -> Result<Outcome, Failure> {
-    ensemble.pace(env, PACE)?;
+    ensemble.pace(env, VOTERS, PACE)?;
     run_fanout(env, scale, ensemble, true)
 }
 

@@ -41,6 +41,16 @@ pub(crate) struct Fanout {
 
 /// Opens the watchers and one more session that changes the znode.
 pub(crate) fn run(env: &Env, site: &Site, fanout: &Fanout) -> Result<Outcome, Failure> {
+    run_while(env, site, fanout, &|done| done < fanout.changes)
+}
+
+/// The same, with changes as long as it goes on after so many of them.
+pub(crate) fn run_while(
+    env: &Env,
+    site: &Site,
+    fanout: &Fanout,
+    goes_on: &dyn Fn(usize) -> bool,
+) -> Result<Outcome, Failure> {
     site.with_root(env, fanout.watchers + 1, || {
         let mut reactor = site.sessions(env, fanout.watchers + 1, sessions::AT_ONCE)?;
         let znode = site.path("watched");
@@ -49,16 +59,18 @@ pub(crate) fn run(env: &Env, site: &Site, fanout: &Fanout) -> Result<Outcome, Fa
         site.sync(&mut reactor).map_err(Failure::before)?;
         let mut herd = Herd::new(fanout, &znode, &data);
         herd.arm(env, &mut reactor).map_err(Failure::before)?;
-        for n in 0..fanout.changes {
+        let mut done = 0;
+        while goes_on(done) {
+            if done > 0 && !fanout.reread && !fanout.persistent {
+                herd.arm(env, &mut reactor)?;
+            }
             env.progress.phase("changing the watched znode", fanout.changes as u64);
-            env.progress.at(n as u64);
+            env.progress.at(done as u64);
             let before = site.servers.sample()?;
             herd.change(&mut reactor)?;
             settle(&mut reactor, SETTLE)?;
             herd.used.push(site.servers.since(&before)?);
-            if !fanout.reread && !fanout.persistent && n + 1 < fanout.changes {
-                herd.arm(env, &mut reactor)?;
-            }
+            done += 1;
         }
         sessions::close(&mut reactor, &env.progress)?;
         Ok(herd.outcome(site))
@@ -180,10 +192,10 @@ impl<'a> Herd<'a> {
     }
 
     fn outcome(self, site: &Site) -> Outcome {
-        let Fanout { watchers, changes, reread, persistent, size } = *self.fanout;
+        let Fanout { watchers, changes: _, reread, persistent, size } = *self.fanout;
         let mut outcome = Outcome::new("fan-out");
         outcome.set("watchers", watchers);
-        outcome.set("changes", changes);
+        outcome.set("changes", self.marks.len());
         outcome.set("re-reads", reread);
         outcome.set("persistent", persistent);
         outcome.set("size B", size);

@@ -28,6 +28,7 @@ use palisade_wire::{Id, OpCode, SessionId, Zxid};
 use tokio::sync::watch;
 
 use crate::link::queue::Queue;
+use crate::link::touches::{Heard, Touches};
 
 /// Where answers to forwarded requests go.
 ///
@@ -194,9 +195,15 @@ impl CoreLink {
         self.queue.revalidate(session, timeout_ms, ticket)
     }
 
-    /// Notes that a session's client was heard; the leader is told with the next ping. Cheap; at any time.
-    pub fn touch(&self, session: SessionId, timeout_ms: i32) {
-        self.queue.touch(session, timeout_ms);
+    /// Notes that a session's client was heard. The leader is told with its next ping, or in a moment if that is
+    /// `urgent`. Cheap; at any time.
+    pub(crate) fn touch(&self, session: SessionId, timeout_ms: i32, urgent: bool) -> Heard {
+        self.queue.touch(session, timeout_ms, urgent)
+    }
+
+    /// What the leader was told of sessions, and what of it is known to have arrived.
+    pub(crate) fn touches(&self) -> &Arc<Touches> {
+        &self.queue.touches
     }
 
     /// Where the link stands, to look at or to wait on.

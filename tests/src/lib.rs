@@ -5,6 +5,7 @@
 //! installed by `tests/setup`.
 
 pub mod apache;
+pub mod believers;
 pub mod clients;
 pub mod conformance;
 pub mod ensemble;

@@ -11,12 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use palisade_tests::apache::{ApacheEnsemble, ApacheServer};
+use palisade_tests::believers::Believers;
 use palisade_tests::ensemble::{Behind, Ensemble};
 use palisade_tests::folder::Folder;
 use palisade_tests::herd::{Client, Trouble};
 use palisade_tests::lock_history::Competitors;
 use palisade_tests::palisade::Core;
 use palisade_tests::ports::Ports;
+use palisade_tests::proxy::Proxy;
 use palisade_tests::survivors::{Crowd, LONG_MS, Survivors};
 use palisade_tests::wait::wait_for;
 use palisade_wire::request::Request;
@@ -271,6 +273,30 @@ fn writes_and_syncs_to_a_silent_core_fail_and_take_effect_at_most_once() {
     });
     let number: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
     assert!((1..=1 + failed).contains(&number), "{number} took effect before, of 1 to {}", 1 + failed);
+}
+
+#[test]
+fn nothing_is_taken_from_owners_who_believe_while_they_and_their_gateway_are_out_of_reach() {
+    owners_are_cut_off_with_their_gateway(Ensemble::palisade());
+}
+
+#[test]
+fn nothing_is_taken_from_owners_who_believe_while_apaches_voters_reach_nobody() {
+    owners_are_cut_off_with_their_gateway(Ensemble::apache());
+}
+
+/// Two networks are silent from one moment on, and nobody is told: that of the clients, and that of the core.
+fn owners_are_cut_off_with_their_gateway(mut core: Ensemble) {
+    let elsewhere = core.gateway(101, &[]);
+    let behind = core.gateway_behind_cut(102, &[]);
+    let clients = Proxy::start(&behind.address());
+    let owners = u32::try_from(from_environment("OWNERS", 25)).unwrap();
+    let believers = Believers::start(&clients.address(), &elsewhere.address(), owners);
+    let margin = believers.lose(|| {
+        behind.silence();
+        clients.silence();
+    });
+    println!("the first of {owners} ended {margin:?} after its owner knew");
 }
 
 #[test]

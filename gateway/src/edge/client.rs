@@ -14,16 +14,20 @@ use bytes::{Bytes, BytesMut};
 use palisade_watch::{Budget, Released, Slot};
 use palisade_wire::connect::ConnectResponse;
 use palisade_wire::request::Request;
+use palisade_wire::txn::Txn;
 use palisade_wire::{ErrorCode, Id, OpCode, SessionId, Writer, Zxid, frame};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::time::Instant as Clock;
 
 use super::bell::Bell;
+use super::lease::Lease;
 use super::outbox::{CloseReason, End, Outbox};
 use super::pipeline::{Answered, Front, Job, Pipeline};
 use super::stats::{ClientStats, ServerStats};
 use crate::core_link::{Answer, Requester};
 use crate::exec::{write_header, write_outcome, write_reply};
+use crate::link::touches::Waiter;
 use crate::tenancy::Root;
 
 mod events;
@@ -104,6 +108,8 @@ pub(super) struct State {
     pub(super) gone: bool,
     /// Whether it was told what its persistent watches missed.
     caught_up: bool,
+    /// For how long it may be written to, if that depends on what the core knows of the session.
+    pub(super) lease: Option<Box<Lease>>,
 }
 
 /// How things stand with a connection.
@@ -113,6 +119,8 @@ pub(super) struct Standing {
     pub ending: Option<End>,
     /// Bytes that the socket has not taken.
     pub unsent: usize,
+    /// Whether they wait for the core to have heard of the session.
+    pub is_held: bool,
     /// Whether one more request may be taken in.
     pub has_room: bool,
     /// Whether a request waits for a leader.
@@ -155,6 +163,7 @@ impl Client {
             established: false,
             gone: false,
             caught_up: false,
+            lease: None,
         };
         Self {
             slot,
@@ -260,6 +269,13 @@ impl Client {
         self.elsewhere.store(true, Ordering::Release);
     }
 
+    /// The session may own ephemerals.
+    pub(super) fn may_own(&self) {
+        if let Some(lease) = &mut self.lock().lease {
+            lease.owns = true;
+        }
+    }
+
     /// Whether the client may have moved to another gateway: nothing that it asked for here may take effect behind what
     /// it did there. That bytes come from it says nothing, as they may be old.
     pub(super) fn is_elsewhere(&self) -> bool {
@@ -341,11 +357,16 @@ impl Client {
         }
         if job.internal {
             // The session became a global one; its client did not ask for that.
-            if !outcome.error.is_ok() {
-                state.outbox.end(End::Now(CloseReason::SessionEnded));
+            match &mut state.lease {
+                _ if !outcome.error.is_ok() => state.outbox.end(End::Now(CloseReason::SessionEnded)),
+                Some(lease) => lease.created(since),
+                None => {}
             }
             state.pipeline.answered(tag, false, Bytes::new);
             return;
+        }
+        if let Some(lease) = &mut state.lease {
+            lease.owns |= makes_ephemerals(txn);
         }
         let (call, closing) = ((job.xid, job.op), job.op == OpCode::CloseSession);
         self.answered_after(since, (job.op, job.xid, header.zxid));
@@ -455,13 +476,26 @@ impl Requester for Client {
     }
 }
 
+impl Waiter for Client {
+    fn arrived(&self) {
+        self.wake.ring();
+    }
+}
+
 impl State {
-    /// Writes as much as is taken at once; how many bytes, and what held events were among them. Empty buffers of more
-    /// than `keep` bytes are given back.
+    /// Writes as much as is taken at once, and as the session's lease allows; how many bytes, and what held events were
+    /// among them. Empty buffers of more than `keep` bytes are given back.
     pub(super) fn flush(&mut self, keep: usize) -> io::Result<(usize, Released)> {
-        let Self { outbox, sink, .. } = self;
+        let Self { outbox, sink, lease, .. } = self;
         outbox.release_due();
         let Some(sink) = sink else { return Ok((0, Released::default())) };
+        if let Some(lease) = lease {
+            if outbox.unsent() == 0 {
+                lease.release();
+            } else if !lease.allows(Clock::now().into_std()) {
+                return Ok((0, Released::default()));
+            }
+        }
         let mut count = 0;
         while outbox.unsent() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
@@ -479,11 +513,17 @@ impl State {
         Ok((count, outbox.take_released()))
     }
 
+    /// Whether what is unsent waits for the lease.
+    pub(super) fn is_held(&self) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.is_holding())
+    }
+
     /// What the connection's task goes by until it is told of a change.
     pub(super) fn standing(&self, max_requests: usize) -> Standing {
         Standing {
             ending: self.outbox.ending(),
             unsent: self.outbox.unsent(),
+            is_held: self.is_held(),
             has_room: self.has_room(max_requests),
             is_stalled: self.pipeline.is_stalled(),
             waits: self.pipeline.waits_for_core(),
@@ -548,6 +588,11 @@ fn raise_zxid(frame: &mut [u8], least: Zxid) -> Zxid {
         *zxid = least.0.to_be_bytes();
     }
     least.max(Zxid(told))
+}
+
+/// Whether the session owns ephemerals, or may, once this is applied.
+pub(super) fn makes_ephemerals(txn: &Txn) -> bool {
+    matches!(txn, Txn::Create(_, true) | Txn::Create2(_, true) | Txn::Multi(_))
 }
 
 fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Bytes {

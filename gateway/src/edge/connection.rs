@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::Edge;
 use super::buffers;
 use super::client::{Client, FENCE_TAG, HIGH_WATER, SESSION_TAG, Standing};
+use super::lease::Lease;
 use super::outbox::{CloseReason, End};
 use super::pipeline::{Answered, Job};
 use crate::config::Owners;
@@ -138,7 +139,7 @@ impl Connection {
         let Established { edge, client, session, timeout, ids, inbox, .. } = established;
         let local = client.is_local();
         let introduced = established.introduced && !local;
-        Self {
+        let this = Self {
             local,
             gate: None,
             edge,
@@ -163,7 +164,42 @@ impl Connection {
             carefree: Instant::now(),
             deaf: false,
             upgrading: false,
+        };
+        if !this.local {
+            this.tell_the_core(this.active);
         }
+        this
+    }
+
+    /// The client of a session that the core knows, or is going to, was heard.
+    pub(super) fn tell_the_core(&self, now: Instant) {
+        let timeout_ms = self.timeout_ms();
+        if self.edge.config.stale_reads.owners == Owners::Keep {
+            self.edge.link.touch(self.session, timeout_ms, false);
+            return;
+        }
+        self.take_lease();
+        let mut state = self.client.lock();
+        if let Some(lease) = &mut state.lease {
+            let urgent = lease.owns && lease.is_old(now.into_std());
+            lease.heard(self.edge.link.touch(self.session, timeout_ms, urgent));
+        }
+    }
+
+    /// From now on the client is told no more than the core's knowledge of the session allows.
+    fn take_lease(&self) {
+        if self.edge.config.stale_reads.owners == Owners::Keep || self.client.lock().lease.is_some() {
+            return;
+        }
+        // While the tree cannot change.
+        let tree = self.edge.replica.read();
+        let owns = tree.ephemerals(self.session).next().is_some();
+        // A new leader begins with the timeout that the session was created with.
+        let created = tree.session_timeout(self.session);
+        let created = created.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
+        let timeout = created.map_or(self.timeout, |created| created.min(self.timeout));
+        let lease = Lease::new(Arc::clone(self.edge.link.touches()), timeout, owns);
+        self.client.lock().lease = Some(Box::new(lease));
     }
 
     /// Serves the client until the connection ends.
@@ -272,13 +308,13 @@ impl Connection {
 
     /// What of the socket is to be waited for, and why the connection ends now that all is written.
     pub(super) fn interest(&self) -> (Option<Interest>, Option<CloseReason>) {
-        let Standing { ending, unsent, has_room, .. } = self.standing;
+        let Standing { ending, unsent, is_held, has_room, .. } = self.standing;
         let ending = match ending {
             Some(End::AfterFlush(reason)) if unsent == 0 => Some(reason),
             _ => None,
         };
         let read = (has_room && !self.deaf).then_some(Interest::READABLE);
-        let write = (unsent > 0).then_some(Interest::WRITABLE);
+        let write = (unsent > 0 && !is_held).then_some(Interest::WRITABLE);
         let both = match (read, write) {
             (Some(read), Some(write)) => Some(read | write),
             (one, other) => one.or(other),
@@ -387,7 +423,11 @@ impl Connection {
     /// When its client comes, a session is claimed as well, and what others wrote after that is refused here by the same
     /// leader. Without a write, it is claimed only for a client that was heard.
     fn introduce(&mut self) -> Result<bool, CloseReason> {
-        self.local &= self.client.is_local();
+        if self.local && !self.client.is_local() {
+            // It became global, perhaps by way of an earlier link.
+            self.local = false;
+            self.take_lease();
+        }
         if self.local || self.fence == Fence::Passed {
             return Ok(true);
         }
@@ -444,7 +484,16 @@ impl Connection {
     /// Writes as much as the socket takes, and looks how things stand then.
     fn flush(&mut self, now: Instant) -> Result<(), CloseReason> {
         let mut state = self.client.lock();
-        let (count, released) = state.flush(0).map_err(|_| CloseReason::Gone)?;
+        let (mut count, mut released) = state.flush(0).map_err(|_| CloseReason::Gone)?;
+        while state.is_held() {
+            drop(state);
+            let waits = self.waits_for_lease();
+            state = self.client.lock();
+            if waits {
+                break;
+            }
+            (count, released) = state.flush(0).map_err(|_| CloseReason::Gone)?;
+        }
         self.standing = state.standing(self.edge.config.limits.pipelined_requests);
         self.idle = state.pipeline.is_empty();
         drop(state);
@@ -466,6 +515,17 @@ impl Connection {
             Waiting { tag, since: before.map_or(now, |before| before.since), sent }
         });
         Ok(())
+    }
+
+    /// The lease allows nothing to be written: whether it is waited for that it does. If not, it may now.
+    fn waits_for_lease(&self) -> bool {
+        // While the tree cannot change.
+        let tree = self.edge.replica.read();
+        let owns = tree.ephemerals(self.session).next().is_some();
+        let mut state = self.client.lock();
+        let Some(lease) = &mut state.lease else { return false };
+        lease.owns = owns;
+        owns && lease.wait(Arc::clone(&self.client) as _)
     }
 
     fn give_back(&mut self) {

@@ -27,11 +27,11 @@ use super::handshake::{Greeted, Greeting};
 use super::outbox::CloseReason;
 use super::{Client, Edge, Hub};
 use crate::config::Config;
-use crate::core_link::{Answer, CoreLink, LinkState, Ticket};
+use crate::core_link::{Answer, CoreLink, LinkState};
 use crate::exec::remote_id;
-use crate::link::contact::Probe;
 use crate::link::queue::Queue;
 use crate::link::requests::Requests;
+use crate::link::touches::Rounds;
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
 use crate::session::SessionIds;
@@ -39,8 +39,6 @@ use crate::session::SessionIds;
 /// Bytes that are written before the link is waited for.
 const BURST: usize = 64 << 10;
 const MAX_PACKET: usize = 1 << 20;
-/// How often the core is asked to prove that the replica is fresh.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// How often a handshake that waits is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -63,8 +61,10 @@ pub struct Gateway {
     queue: Arc<Queue>,
     requests: Requests,
     state: watch::Sender<LinkState>,
-    /// Asks the leader how fresh the replica is, and when next.
-    probe: Option<(Arc<Probe>, Instant)>,
+    /// Asks the leader what has arrived there, and how fresh the replica is.
+    rounds: Option<Rounds>,
+    /// To be sent ahead of all requests.
+    first: Vec<QuorumPacket>,
     next_tick: Instant,
     out: BytesMut,
 }
@@ -89,7 +89,8 @@ impl Gateway {
             queue,
             requests: Requests::default(),
             state,
-            probe: None,
+            rounds: None,
+            first: Vec::new(),
             next_tick: Instant::now(),
             out: BytesMut::new(),
         }
@@ -133,8 +134,7 @@ impl Gateway {
     /// The replica is in sync with the leader of `epoch`. How many requests are sent again.
     pub fn serves(&mut self, epoch: u32) -> usize {
         let resolved = self.requests.synchronised(epoch);
-        self.probe =
-            Some((Arc::new(Probe::new(Arc::clone(&self.queue.contact), Duration::ZERO)), Instant::now()));
+        self.rounds = Some(Rounds::new(&self.queue, Duration::ZERO));
         self.queue.open();
         self.state.send_replace(LinkState::Connected { leader: String::new(), epoch: epoch.into() });
         self.settle();
@@ -144,7 +144,8 @@ impl Gateway {
     /// The link broke.
     pub fn link_lost(&mut self) {
         self.out.clear();
-        self.probe = None;
+        self.first.clear();
+        self.rounds = None;
         self.requests.broken(self.queue.close());
         self.state.send_replace(LinkState::Searching);
     }
@@ -156,7 +157,7 @@ impl Gateway {
     pub fn packets(&mut self) -> Result<Vec<QuorumPacket>, DecodeError> {
         self.queue.take(self.requests.ready());
         self.requests.send(&mut self.out, BURST, self.queue.contact.now());
-        let mut packets = Vec::new();
+        let mut packets = std::mem::take(&mut self.first);
         while let Some(packet) = QuorumPacket::split(&mut self.out, MAX_PACKET)? {
             packets.push(packet);
         }
@@ -165,7 +166,7 @@ impl Gateway {
 
     /// Which sessions were heard, for the answer to the leader's ping.
     pub fn take_touched(&self) -> Bytes {
-        self.queue.take_touched()
+        self.queue.touches.tell()
     }
 
     /// The last transaction that clients see.
@@ -186,9 +187,9 @@ impl Gateway {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn next_timeout(&self) -> Instant {
-        let probe = self.probe.as_ref().map(|(_, at)| *at);
+        let round = self.rounds.as_ref().map(Rounds::due);
         let wave = self.edge.hub.notifications().next_wave();
-        [probe, wave].into_iter().flatten().fold(self.next_tick, Instant::min)
+        [round, wave].into_iter().flatten().fold(self.next_tick, Instant::min)
     }
 
     /// Does what time demands: waves of events, expired local sessions, proofs of freshness.
@@ -200,14 +201,8 @@ impl Gateway {
         }
         self.edge.hub.notifications().release(&self.edge.hub);
         while self.edge.hub.notifications().write_some(&self.edge.hub) {}
-        if let Some((probe, at)) = self.probe.as_mut().filter(|(_, at)| *at <= now) {
-            *at = now + PROBE_EVERY;
-            if probe.begin() {
-                let ticket = Ticket::new(Arc::clone(probe) as _, self.queue.contact.now());
-                if self.queue.sync(0, 0, "/", ticket).is_err() {
-                    probe.end();
-                }
-            }
+        if let Some(rounds) = &mut self.rounds {
+            self.first.extend(rounds.begin(&self.queue));
         }
     }
 

@@ -17,7 +17,7 @@ use palisade_wire::{Acl, Id, Perms, SessionId, Zxid};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use super::client::Client;
+use super::client::{Client, makes_ephemerals};
 use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
 use super::outbox::{CloseReason, End};
@@ -363,6 +363,12 @@ impl ReplicaObserver for Hub {
         {
             owner.may_be_elsewhere();
         }
+        // Perhaps asked for on an earlier connection.
+        if makes_ephemerals(txn)
+            && let Some(owner) = self.owner(header.session)
+        {
+            owner.may_own();
+        }
         let metrics = self.metrics();
         metrics.learner_commit_received_count.inc();
         let made = u64::try_from(header.time).unwrap_or(0);
@@ -382,6 +388,7 @@ impl ReplicaObserver for Hub {
         let owners: Vec<_> = self.sessions.lock().iter().map(|(id, c)| (*id, Arc::clone(c))).collect();
         let mut certain = Vec::new();
         for (session, owner) in owners {
+            owner.may_own();
             let (was_global, is_global) =
                 (old.session_timeout(session).is_some(), new.session_timeout(session).is_some());
             if is_global {

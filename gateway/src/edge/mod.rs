@@ -22,6 +22,7 @@ mod drain;
 pub mod driven;
 mod handshake;
 mod hub;
+mod lease;
 mod listener;
 mod missed;
 mod mode;

@@ -503,15 +503,16 @@ impl Connection {
             self.client.stats.received(intake.received);
         }
         let (touched, upgrading) = (intake.touched, *intake.upgrading);
+        let who = (self.client.peer().ip().to_canonical(), self.session);
+        self.edge.top.report(who, intake.tally, |path| self.edge.throttle.lock_parent(path));
+        drop(intake);
         if touched {
             let local = self.client.is_local() && self.edge.hub.local().touch(self.session, timeout_ms);
             // The leader may know of it long before its createSession is applied here.
             if !local || upgrading {
-                self.edge.link.touch(self.session, timeout_ms);
+                self.tell_the_core(now);
             }
         }
-        let who = (self.client.peer().ip().to_canonical(), self.session);
-        self.edge.top.report(who, intake.tally, |path| self.edge.throttle.lock_parent(path));
         Ok(left)
     }
 }

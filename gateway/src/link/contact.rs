@@ -1,12 +1,9 @@
 //! When the core was last heard, and up to when the replica is proven to have everything.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::Instant as Clock;
-
-use crate::core_link::{Answer, Requester};
 
 /// Points in time that anybody may look at; none goes back.
 #[derive(Debug)]
@@ -56,70 +53,19 @@ impl Contact {
     }
 }
 
-/// Syncs of the gateway itself, to one leader, each tagged with the time at which it was made. The answer proves that
-/// the replica has whatever was committed before that.
-///
-/// A leader of Palisade makes sure of its quorum before it answers. One of Apache does not (ZOOKEEPER-1675): it goes on
-/// for as long as it may be out of touch with its quorum without noticing, and so much less is proven.
-#[derive(Debug)]
-pub(crate) struct Probe {
-    contact: Arc<Contact>,
-    doubt: Duration,
-    pending: AtomicBool,
-}
-
-impl Probe {
-    /// Probes of a leader that may answer for so long without having a quorum any more.
-    pub(crate) const fn new(contact: Arc<Contact>, doubt: Duration) -> Self {
-        Self { contact, doubt, pending: AtomicBool::new(false) }
-    }
-
-    /// Whether another one is to be sent: one at a time is. The caller sends it.
-    pub(crate) fn begin(&self) -> bool {
-        !self.pending.swap(true, Ordering::Relaxed)
-    }
-
-    /// It could not be sent.
-    pub(crate) fn end(&self) {
-        self.pending.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Requester for Probe {
-    fn answered(&self, tag: u64, answer: Answer<'_>) {
-        self.end();
-        let doubt = u64::try_from(self.doubt.as_micros()).unwrap_or(u64::MAX);
-        if let (Answer::Synced { .. }, Some(at)) = (answer, tag.checked_sub(doubt)) {
-            self.contact.proves(at);
-        }
-    }
-
-    fn is_waiting(&self, _tag: u64) -> bool {
-        false
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use palisade_wire::Zxid;
-
     use super::*;
 
-    const SYNCED: Answer<'_> = Answer::Synced { zxid: Zxid(1) };
-
     #[test]
-    fn an_answered_probe_proves_what_was_committed_before_it_was_sent() {
-        let contact = Arc::new(Contact::new(None));
-        let probe = Probe::new(Arc::clone(&contact), Duration::ZERO);
-        assert!(probe.begin() && !probe.begin());
-        probe.answered(5, Answer::Lost);
+    fn what_is_proven_does_not_go_back() {
+        let contact = Contact::new(None);
         assert_eq!(contact.proven(), None);
-        assert!(probe.begin());
-        probe.answered(2_000, SYNCED);
+        contact.proves(2_000);
         let proven = contact.proven().unwrap();
         assert_eq!(proven, contact.start + Duration::from_millis(2));
-        probe.answered(1_000, SYNCED);
-        assert_eq!(contact.proven(), Some(proven), "it does not go back");
+        contact.proves(1_000);
+        assert_eq!(contact.proven(), Some(proven));
     }
 
     #[test]
@@ -130,15 +76,5 @@ mod tests {
         assert!(proven.elapsed() >= age && contact.last_heard().is_none());
         contact.proves(contact.now());
         assert!(contact.proven().unwrap().duration_since(proven) >= age);
-    }
-
-    #[test]
-    fn a_leader_that_may_be_deposed_proves_less() {
-        let contact = Arc::new(Contact::new(None));
-        let probe = Probe::new(Arc::clone(&contact), Duration::from_millis(3));
-        probe.answered(2_999, SYNCED);
-        assert_eq!(contact.proven(), None);
-        probe.answered(3_500, SYNCED);
-        assert_eq!(contact.proven(), Some(contact.start + Duration::from_micros(500)));
     }
 }

@@ -14,17 +14,18 @@ use palisade_zab::{
     CloseReason, Learner, LearnerConfig, LearnerInput, LearnerOutput, LinkId, Recovered, Timing,
 };
 use tokio::sync::watch;
+use tokio::time::Instant as Clock;
 use tracing::{debug, info, warn};
 
 use crate::config::Config;
-use crate::core_link::{Answer, LinkState, Ticket};
+use crate::core_link::{Answer, LinkState};
 use crate::gateway::GatewayError;
 use crate::link::aside::Aside;
-use crate::link::contact::Probe;
 use crate::link::error::LinkError;
 use crate::link::in_flight::Settled;
 use crate::link::queue::{self, Queue};
 use crate::link::requests::{Requests, Resolved};
+use crate::link::touches::Rounds;
 use crate::link::up::Link;
 use crate::replica::Replica;
 use crate::replica::disk::{Disk, Done};
@@ -36,9 +37,7 @@ const MAX_BATCH: usize = 1_024;
 const SYNC_LIMIT_TICKS: u32 = 5;
 /// Bytes towards the leader beyond which no more requests are taken.
 const MAX_OUT: usize = 256 << 10;
-/// How often the core is asked to prove that the replica is fresh.
-const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// How often such a proof is written down.
+/// How often a proof of the replica's freshness is written down.
 const RECORD_EVERY: Duration = Duration::from_secs(5);
 /// An Apache leader without a quorum notices that after syncLimit ticks and at most two more: this many times the
 /// configured limit.
@@ -148,8 +147,9 @@ impl Follower {
     /// When [`Self::timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let due = self.learner.next_timeout().map(|due| self.start + Duration::from_millis(due.as_millis()));
-        let probe = self.link.as_ref().and_then(|link| link.probe.as_ref()).map(|(_, at)| *at);
-        [due, probe].into_iter().flatten().min()
+        let round =
+            self.link.as_ref().and_then(|link| link.rounds.as_ref()).map(|rounds| rounds.due().into_std());
+        [due, round].into_iter().flatten().min()
     }
 
     fn now(&self) -> Timestamp {
@@ -221,7 +221,7 @@ impl Follower {
         self.learner.handle_timeout(now);
         self.drain()?;
         self.settle();
-        self.probe();
+        self.ask();
         self.record_proof(RECORD_EVERY)
     }
 
@@ -237,23 +237,14 @@ impl Follower {
         Ok(())
     }
 
-    /// Asks the core for a proof of freshness, if it is time to.
-    fn probe(&mut self) {
-        let Some((probe, at)) = self.link.as_mut().and_then(|link| link.probe.as_mut()) else { return };
-        let now = Instant::now();
-        if *at > now {
-            return;
-        }
-        *at = now + PROBE_EVERY;
+    /// Begins a round, if it is time to.
+    fn ask(&mut self) {
+        let Some(link) = self.link.as_mut() else { return };
+        let Some(rounds) = link.rounds.as_mut().filter(|rounds| rounds.due() <= Clock::now()) else { return };
+        rounds.begin(&self.queue).iter().for_each(|packet| packet.encode(&mut link.out));
         if !self.replica.is_on_disk() && self.aside.is_nothing() {
             // Asks for all of it to be written again. A thread that has ended says so by itself.
             self.disk.snapshot().ok();
-        }
-        if probe.begin() {
-            let ticket = Ticket::new(Arc::clone(probe) as _, self.queue.contact.now());
-            if self.queue.sync(0, 0, "/", ticket).is_err() {
-                probe.end();
-            }
         }
     }
 
@@ -321,7 +312,7 @@ impl Follower {
         match output {
             LearnerOutput::Send { link, packet } => self.send(link, &packet)?,
             LearnerOutput::AnswerPing { link, zxid } => {
-                let touched = self.queue.take_touched();
+                let touched = self.queue.touches.tell();
                 self.send(link, &QuorumPacket::new(PacketType::Ping, zxid, Some(touched)))?;
             }
             LearnerOutput::Close { link, reason } => {
@@ -472,7 +463,7 @@ impl Follower {
         info!(leader = link.voter, epoch, again, lost, "following the leader");
         link.serving = true;
         let doubt = if link.confirms_sync { Duration::ZERO } else { self.sync_timeout * APACHE_DOUBT };
-        link.probe = Some((Arc::new(Probe::new(Arc::clone(&self.queue.contact), doubt)), Instant::now()));
+        link.rounds = Some(Rounds::new(&self.queue, doubt));
         self.queue.open();
         self.state.send_replace(LinkState::Connected { leader: link.voter.clone(), epoch: epoch.into() });
     }

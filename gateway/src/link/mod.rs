@@ -17,6 +17,7 @@ mod snap;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod touches;
 mod up;
 
 use std::pin::pin;

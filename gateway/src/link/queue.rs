@@ -1,4 +1,4 @@
-//! What the edge hands to the link, behind one short lock: requests that wait to be sent, limits, touched sessions.
+//! What the edge hands to the link, behind one short lock: requests that wait to be sent, limits.
 //!
 //! The leader is given so many requests at a time. While there are fewer, each is sent as it comes; beyond, it waits in the
 //! [`Backlog`], where sessions take turns. No session may fill that: it may have as much there as is left for all others.
@@ -8,20 +8,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
-use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket, encode_revalidate, encode_touched};
+use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket, encode_revalidate};
 use palisade_wire::request::Request;
 use palisade_wire::{Id, OpCode, SessionId, Zxid};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use crate::core_link::{Refused, Ticket, is_forwarded};
 use crate::link::backlog::{Backlog, is_release};
 use crate::link::contact::Contact;
-
-/// Sessions told to the leader in one ping: 768 KiB, less than any peer's packet limit. The rest waits for the next.
-const MAX_TOUCHED: usize = 65_536;
+use crate::link::touches::{Heard, Touches};
 
 /// What answers a request.
 #[derive(Debug)]
@@ -75,6 +71,8 @@ pub(crate) struct Queue {
     requests: AtomicUsize,
     /// What is known of the core's being there.
     pub(crate) contact: Arc<Contact>,
+    /// Which sessions the core is to hear of.
+    pub(crate) touches: Arc<Touches>,
 }
 
 #[derive(Default)]
@@ -87,7 +85,6 @@ struct Inner {
     /// Accepted and not answered: `waiting`, `backlog` and what the link has taken.
     requests: usize,
     bytes: usize,
-    touched: FxHashMap<SessionId, i32>,
 }
 
 impl Queue {
@@ -99,6 +96,7 @@ impl Queue {
             accepted: Notify::new(),
             requests: AtomicUsize::new(0),
             contact: Arc::new(Contact::new(None)),
+            touches: Arc::default(),
         }
     }
 
@@ -178,8 +176,13 @@ impl Queue {
         Ok(())
     }
 
-    pub(crate) fn touch(&self, session: SessionId, timeout_ms: i32) {
-        self.inner.lock().touched.insert(session, timeout_ms);
+    /// See [`CoreLink::touch`](crate::core_link::CoreLink::touch).
+    pub(crate) fn touch(&self, session: SessionId, timeout_ms: i32, urgent: bool) -> Heard {
+        let heard = self.touches.touch(session, timeout_ms);
+        if urgent && self.touches.hurry() {
+            self.accepted.notify_one();
+        }
+        heard
     }
 
     /// Requests accepted and not yet answered.
@@ -194,9 +197,20 @@ impl Queue {
         self.inner.lock().open = true;
     }
 
+    /// Takes a sync of the link itself, which waits behind no session's requests; the link is up.
+    pub(crate) fn own_sync(&self, ticket: Ticket) {
+        let outgoing = Outgoing { packet: bare_sync(), expect: Expect::Sync, ticket, again: false };
+        let mut inner = self.inner.lock();
+        inner.requests += 1;
+        inner.bytes += outgoing.cost();
+        self.requests.store(inner.requests, Ordering::Relaxed);
+        inner.waiting.push_back(outgoing);
+    }
+
     /// Nothing is accepted from now on. Gives back what waits to be sent; it still counts.
     #[must_use]
     pub(crate) fn close(&self) -> VecDeque<Outgoing> {
+        self.touches.broken();
         let mut inner = self.inner.lock();
         inner.open = false;
         let mut unsent = std::mem::take(&mut inner.waiting);
@@ -234,19 +248,6 @@ impl Queue {
     /// Requests that wait for their session's turn.
     pub(crate) fn backlog(&self) -> usize {
         self.inner.lock().backlog.len()
-    }
-
-    /// Data of the answer to a ping: sessions touched since the last one.
-    pub(crate) fn take_touched(&self) -> Bytes {
-        let mut inner = self.inner.lock();
-        if inner.touched.len() <= MAX_TOUCHED {
-            return encode_touched(inner.touched.drain());
-        }
-        let some: Vec<_> = inner.touched.iter().take(MAX_TOUCHED).map(|(s, t)| (*s, *t)).collect();
-        for (session, _) in &some {
-            inner.touched.remove(session);
-        }
-        encode_touched(some.into_iter())
     }
 }
 

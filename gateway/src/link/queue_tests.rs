@@ -118,18 +118,3 @@ fn what_lets_go_is_taken_beyond_the_limit() {
     };
     assert_eq!((100..110).filter(|session| delete(*session)).count(), 2);
 }
-
-#[test]
-fn touched_sessions_are_told_once_with_their_last_timeout_and_not_too_many_at_a_time() {
-    let queue = Queue::new(LIMITS);
-    assert_eq!(queue.take_touched(), "");
-    queue.touch(7, 4_000);
-    queue.touch(7, 6_000);
-    assert_eq!(palisade_wire::quorum::decode_touched(&queue.take_touched()), Ok(vec![(7, 6_000)]));
-    assert_eq!(queue.take_touched(), "");
-    for session in 0..=MAX_TOUCHED as i64 {
-        queue.touch(session, 4_000);
-    }
-    assert_eq!(queue.take_touched().len(), 12 * MAX_TOUCHED);
-    assert_eq!(queue.take_touched().len(), 12);
-}

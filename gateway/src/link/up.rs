@@ -1,13 +1,10 @@
 //! The connection that is up, without its socket.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use bytes::{Bytes, BytesMut};
 use palisade_wire::txn::TxnRecord;
 use palisade_zab::{CloseReason, LinkId};
 
-use crate::link::contact::Probe;
+use crate::link::touches::Rounds;
 
 /// See the module.
 #[derive(Debug)]
@@ -26,8 +23,8 @@ pub(crate) struct Link {
     pub(crate) closed: Option<CloseReason>,
     /// The epoch to be served in, once a sync is answered.
     pub(crate) fence: Option<u32>,
-    /// Asks the leader how fresh the replica is, and when next.
-    pub(crate) probe: Option<(Arc<Probe>, Instant)>,
+    /// Asks the leader, once it takes requests, what has arrived there and how fresh the replica is.
+    pub(crate) rounds: Option<Rounds>,
 }
 
 impl Link {
@@ -43,7 +40,7 @@ impl Link {
             decoded: None,
             closed: None,
             fence: None,
-            probe: None,
+            rounds: None,
         }
     }
 }

@@ -244,6 +244,30 @@ impl Client {
         self.call_as(xid::PING, OpCode::Ping, &Request::Ping).map(|_| ())
     }
 
+    /// Says that it is still there, and waits for nothing.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn nod(&mut self) -> Result<(), Trouble> {
+        self.send(|b| {
+            RequestHeader { xid: xid::PING, op: OpCode::Ping.as_i32() }.encode(b);
+            Request::Ping.encode(b);
+        })
+    }
+
+    /// Waits until it hears anything, for this long at the most; whether it did.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn listen(&mut self, patience: Duration) -> Result<bool, Trouble> {
+        self.stream.set_read_timeout(Some(patience)).map_err(|_| Trouble::Disconnected)?;
+        match self.frame() {
+            Ok(_) => Ok(true),
+            Err(Trouble::Silence) => Ok(false),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
     fn call_as(&mut self, xid: i32, op: OpCode, request: &Request<'_>) -> Result<Bytes, Trouble> {
         self.send(|b| {
             RequestHeader { xid, op: op.as_i32() }.encode(b);
@@ -337,6 +361,16 @@ impl Client {
             }
             Err(trouble) => Err(trouble),
         }
+    }
+
+    /// The names of a znode's children.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub fn children(&mut self, path: &str) -> Result<Vec<String>, Trouble> {
+        let request = Request::GetChildren(PathWatch { path: path.into(), watch: false });
+        let body = self.call(OpCode::GetChildren, &request)?;
+        Reader::new(&body).vec("children", |r| Ok(r.string("child")?.into_owned())).map_err(nonsense)
     }
 
     /// Watches the list of children.

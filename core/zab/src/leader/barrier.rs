@@ -9,6 +9,9 @@ use palisade_wire::quorum::QuorumPacket;
 use super::{Ctx, Leader, Phase};
 use crate::io::{LinkId, Output};
 
+/// What a learner's ping bears that answers none.
+const UNASKED: Zxid = Zxid(-1);
+
 /// A sync on its way.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
@@ -42,7 +45,10 @@ impl Leader {
         let Some(learner) = self.links.get_mut(&link) else {
             return;
         };
-        learner.on_pong();
+        // A gateway tells of sessions between pings, too.
+        if packet.zxid != UNASKED {
+            learner.on_pong();
+        }
         if !packet.data().is_empty() {
             ctx.out.push_back(Output::LearnerPacket { link, sid: learner.sid, packet });
         }

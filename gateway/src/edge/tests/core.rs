@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use palisade_store::prepare::PrepareConfig;
 use palisade_store::{PrepareRequest, Preparer, SessionState};
-use palisade_wire::quorum::ForwardedRequest;
+use palisade_wire::quorum::{ForwardedRequest, decode_touched};
 use palisade_wire::request::Request;
 use palisade_wire::txn::TxnRecord;
 use palisade_wire::{Id, OpCode, SessionId, Zxid};
@@ -41,6 +41,8 @@ struct Inner {
     unknown: SessionState,
     epoch: u32,
     counter: u32,
+    /// Sessions that were heard.
+    told: Vec<(SessionId, i32)>,
 }
 
 fn connected(epoch: u32) -> LinkState {
@@ -61,6 +63,7 @@ impl Core {
             unknown: if config.sessions.local { SessionState::Local } else { SessionState::Unknown },
             epoch: 1,
             counter: 0,
+            told: Vec::new(),
         };
         let core = Self {
             replica,
@@ -138,6 +141,20 @@ impl Core {
 
     fn take(&self) {
         self.queue.take(&mut self.inner.lock().waiting);
+        if self.state.borrow().is_connected() {
+            self.hear();
+        }
+    }
+
+    /// Is told which sessions were heard, and says so.
+    pub(super) fn hear(&self) {
+        let touches = &self.queue.touches;
+        let (round, told) = touches.begin(self.queue.contact.now());
+        self.inner
+            .lock()
+            .told
+            .extend(told.iter().flat_map(|data| decode_touched(data).expect("touches decode")));
+        touches.answered(round);
     }
 
     fn answer_next(&self) -> bool {
@@ -309,6 +326,7 @@ impl Core {
     }
 
     pub(super) fn touched(&self) -> Vec<(SessionId, i32)> {
-        palisade_wire::quorum::decode_touched(&self.queue.take_touched()).expect("touched sessions decode")
+        self.hear();
+        std::mem::take(&mut self.inner.lock().told)
     }
 }

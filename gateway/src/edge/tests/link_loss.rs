@@ -304,3 +304,35 @@ async fn an_owner_of_ephemerals_is_let_go_while_the_core_is_silent_and_a_reader_
         reader.ok(OpCode::Exists, &exists("/mine", false)).await;
     }
 }
+
+/// Bytes come from the core, but nothing says that it heard of the owner.
+#[tokio::test]
+async fn an_owner_is_told_nothing_while_the_core_may_not_have_heard_of_it_and_everything_then() {
+    let mut config = config();
+    config.sessions.min_timeout = Duration::from_secs(6);
+    let bench = Bench::with(config).await;
+    let owner = Session::new(bench.raw().await, 0);
+    let (mut owner, ()) = tokio::join!(owner, bench.core.step());
+    owner.send(OpCode::Create, &create("/mine", 1)).await;
+    bench.core.step().await;
+    assert_eq!(owner.reply().await.0.err, ErrorCode::OK);
+    let core = Arc::clone(&bench.core);
+    let speaking = tokio::spawn(async move {
+        loop {
+            core.speak();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let held = async {
+        loop {
+            owner.send_as(-2, 11, &Request::Ping).await;
+            if timeout(Duration::from_millis(500), owner.message()).await.is_err() {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), held).await.expect("the owner is not answered any more");
+    bench.core.hear();
+    assert_eq!(owner.reply().await.0.xid, -2);
+    speaking.abort();
+}

@@ -55,6 +55,12 @@ palisade_admin::metrics! {
         palisade_mode: Gauge,
         /// Requests for the core that wait for their session's turn.
         palisade_requests_backlog: Gauge,
+        /// Acquisitions of locks and candidacies: ephemeral sequential creates.
+        palisade_lock_acquisitions: Counter,
+        /// Locks and candidacies that were given back within seconds.
+        palisade_lock_short_holds: Counter,
+        /// Paths below which locks are fine-grained now.
+        palisade_lock_fine_grained: Gauge,
         /// Requests beyond a limit that only reports.
         palisade_throttle_reported: Counter,
         /// Requests that a limit held back.

@@ -114,7 +114,7 @@ impl<K: Copy + Eq + Hash, T> Fair<K, T> {
 
     /// What waits of one flow.
     pub fn waiting_of(&self, flow: K) -> Waiting {
-        let flow = self.flows.get(&flow);
+        let flow = if self.is_empty() { None } else { self.flows.get(&flow) };
         flow.map_or_else(Waiting::default, |flow| Waiting { items: flow.items.len(), cost: flow.cost })
     }
 

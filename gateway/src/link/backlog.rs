@@ -72,9 +72,9 @@ impl Backlog {
 
     /// Adds a request that [`Self::takes`] allows.
     pub(super) fn push(&mut self, session: SessionId, outgoing: Outgoing) {
-        let has_lane = self.others.waiting_of(session).items == 0;
-        let lane =
-            if has_lane && is_release(&outgoing.expect) { &mut self.releases } else { &mut self.others };
+        let is_first = || self.others.waiting_of(session).items == 0;
+        let has_lane = is_release(&outgoing.expect) && is_first();
+        let lane = if has_lane { &mut self.releases } else { &mut self.others };
         lane.push(session, WEIGHT, BASE_COST + outgoing.cost() as u64, outgoing);
     }
 

@@ -19,6 +19,9 @@ use crate::link::backlog::{Backlog, is_release};
 use crate::link::contact::Contact;
 use crate::link::touches::{Heard, Touches};
 
+/// The part of the window that is filled at once.
+const REFILL: usize = 8;
+
 /// What answers a request.
 #[derive(Debug)]
 pub(crate) enum Expect {
@@ -235,10 +238,12 @@ impl Queue {
         inner.bytes = inner.bytes.saturating_sub(bytes);
         self.requests.store(inner.requests, Ordering::Relaxed);
         let had_none = inner.waiting.is_empty();
-        while inner.window_is_open(self.limits)
-            && let Some(next) = inner.backlog.pop()
-        {
-            inner.waiting.push_back(next);
+        if !inner.backlog.is_empty() && inner.has_much_room(self.limits) {
+            while inner.window_is_open(self.limits)
+                && let Some(next) = inner.backlog.pop()
+            {
+                inner.waiting.push_back(next);
+            }
         }
         if had_none && !inner.waiting.is_empty() {
             self.accepted.notify_one();
@@ -275,6 +280,15 @@ impl Inner {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether so much of the window is free that it is filled again: many are sent with less work than one at a time, and
+    /// meanwhile the leader has enough.
+    const fn has_much_room(&self, limits: Limits) -> bool {
+        let requests = self.requests - self.backlog.len();
+        let bytes = self.bytes - self.backlog.bytes();
+        requests <= limits.window - limits.window.div_ceil(REFILL)
+            && bytes <= limits.window_bytes - limits.window_bytes.div_ceil(REFILL)
     }
 
     /// Whether the leader may be given one more.

@@ -148,9 +148,12 @@ impl Gate {
             progress.stage += 1;
         }
         progress.stage = PASSED;
-        let passed =
-            if let Work::Lock { .. } = brought.work { LockTable::acquired } else { LockTable::expect };
-        self.note_lock(&found, brought.work, passed);
+        if let Work::Lock { .. } = brought.work {
+            self.throttle.metrics.palisade_lock_acquisitions.inc();
+            self.note_lock(&found, brought.work, LockTable::acquired);
+        } else {
+            self.note_lock(&found, brought.work, LockTable::expect);
+        }
         Verdict::Pass
     }
 

@@ -291,6 +291,8 @@ impl Throttle {
         bites.sweep(std::time::Instant::now());
         self.metrics.palisade_limits_reached.set(bites.len() as u64);
         drop(bites);
+        let fine_grained = self.locks.lock().fine_grained(std::time::Instant::now());
+        self.metrics.palisade_lock_fine_grained.set(fine_grained as u64);
         self.turns.lock().tidy(Instant::now());
         let rates = Arc::clone(&self.rates.read());
         rates.prefixes.tidy();

@@ -145,15 +145,20 @@ impl LockTable {
         }
     }
 
-    /// A znode below `parent` is deleted.
-    pub(super) fn released(&mut self, parent: &str, now: Instant) {
-        let Some(known) = self.parents.get_mut(parent) else { return };
+    /// A znode below `parent` is deleted; whether that ends a short hold.
+    pub(super) fn released(&mut self, parent: &str, now: Instant) -> bool {
+        let Some(known) = self.parents.get_mut(parent) else { return false };
         known.queue = known.queue.saturating_sub(1);
-        if now.saturating_duration_since(known.last_acquired) < SHORT_HOLD
-            && let Some(prefix) = self.prefixes.get_mut(prefix(parent))
-        {
+        let is_short = now.saturating_duration_since(known.last_acquired) < SHORT_HOLD;
+        if is_short && let Some(prefix) = self.prefixes.get_mut(prefix(parent)) {
             prefix.short_holds.count(now);
         }
+        is_short
+    }
+
+    /// How many paths there are below which locks are fine-grained.
+    pub(super) fn fine_grained(&self, now: Instant) -> usize {
+        self.prefixes.iter().filter(|(_, prefix)| prefix.is_fine_grained(now)).count()
     }
 
     /// The paths with the most acquisitions of late, at most `limit`.
@@ -211,6 +216,7 @@ mod tests {
             table.released(&parent, now + seconds(1));
         }
         assert!(table.is_fine_grained("/orders/60", now + seconds(1)));
+        assert_eq!([1, 60].map(|n| table.fine_grained(now + seconds(n))), [1, 0]);
         assert!(!table.is_fine_grained("/orders/1", now + seconds(1)), "known already");
         assert!(!table.is_fine_grained("/services/1", now + seconds(1)), "another path");
         assert!(!table.is_fine_grained("/orders/60", now + seconds(60)), "long ago");

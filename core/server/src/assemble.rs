@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::AdminPort;
+use crate::alone::Foreground;
 use crate::config::Config;
 use crate::disk::{DiskThread, JobQueue};
 use crate::driver::{Clock, Driver, Inputs, LeadingConfig, Links, Schedule, Shares, Sources, set_config};
@@ -133,8 +134,8 @@ pub(crate) fn assemble(
     config: Config,
     ports: Bound,
     files: Files,
-    shutdown: &CancellationToken,
-    tasks: &TaskTracker,
+    foreground: Option<Foreground>,
+    (shutdown, tasks): (&CancellationToken, &TaskTracker),
 ) -> Result<Driver, StartError> {
     let Files { dir, log, restored } = files;
     log_restored(&restored);
@@ -176,13 +177,14 @@ pub(crate) fn assemble(
         jobs: jobs.clone(),
         done: sources.disk,
     };
-    disk.spawn().map_err(StartError::Thread)?;
+    disk.spawn(foreground.as_ref()).map_err(StartError::Thread)?;
     Ok(Driver {
         peer,
         clock,
         inputs,
         election,
         jobs,
+        foreground,
         leader_port,
         quorum_addresses: others(config, quorum_address),
         quorum_open,

@@ -2,6 +2,7 @@
 //! learners.
 
 mod admin;
+pub mod alone;
 mod assemble;
 mod config;
 mod disk;

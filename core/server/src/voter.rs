@@ -7,6 +7,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::alone::Foreground;
 use crate::assemble::{Bound, Files, assemble};
 use crate::config::Config;
 use crate::disk::JobQueue;
@@ -85,6 +86,26 @@ impl Voter {
     /// # Errors
     /// Wrong settings, ports that are in use, files that are damaged or another server's.
     pub async fn start(config: Config, ports: Ports) -> Result<VoterHandle, StartError> {
+        Self::start_with(config, ports, None).await
+    }
+
+    /// The same on the threads of a process that is this voter and nothing else.
+    ///
+    /// # Errors
+    /// See [`Voter::start`].
+    pub async fn start_alone(
+        config: Config,
+        ports: Ports,
+        foreground: Foreground,
+    ) -> Result<VoterHandle, StartError> {
+        Self::start_with(config, ports, Some(foreground)).await
+    }
+
+    async fn start_with(
+        config: Config,
+        ports: Ports,
+        foreground: Option<Foreground>,
+    ) -> Result<VoterHandle, StartError> {
         config.validate().map_err(StartError::Config)?;
         let ports = Bound::take(&config, ports).await?;
         let addresses = ports.addresses();
@@ -93,7 +114,7 @@ impl Voter {
             .await
             .map_err(|error| StartError::Internal(error.to_string()))??;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let assembled = assemble(config, ports, files, &shutdown, &tasks);
+        let assembled = assemble(config, ports, files, foreground, (&shutdown, &tasks));
         // What was started before the failure must not live on, and hold ports.
         let driver = assembled.inspect_err(|_| shutdown.cancel())?;
         let (end, jobs) = (shutdown.clone(), driver.jobs.clone());

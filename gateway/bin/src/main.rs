@@ -45,9 +45,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     descriptors::allow_all();
     match cli.command {
         Command::Dev(args) => block_on(Builder::new_multi_thread(), dev::run(args)),
-        // One thread besides the disk's: a voter's tasks hand everything to one another, and between threads each
-        // such step would be a wake-up.
-        Command::Core(args) => block_on(Builder::new_current_thread(), serve::core(args)),
+        Command::Core(args) => palisade_server::alone::run(|foreground| serve::core(args, foreground))
+            .map_err(|error| Failure::runtime("cannot start threads", &error))?,
         Command::Gateway(args) => block_on(Builder::new_multi_thread(), serve::gateway(args)),
         Command::CheckConfig(args) => serve::check_config(&args.file),
         Command::Top(args) => top::run(&args),

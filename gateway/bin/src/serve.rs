@@ -7,6 +7,7 @@ use std::time::Duration;
 use palisade_config::{Any, CoreOverrides, GatewayOverrides, Mistake};
 use palisade_gateway::config::ConfigMistake;
 use palisade_gateway::{Gateway, GatewayHandle, Listeners};
+use palisade_server::alone::Foreground;
 use palisade_server::{Ports, Voter};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -59,14 +60,14 @@ pub(crate) async fn stop(
 }
 
 /// Runs one voter until a signal, or until it fails.
-pub(crate) async fn core(args: CoreArgs) -> Result<(), Failure> {
+pub(crate) async fn core(args: CoreArgs, foreground: Foreground) -> Result<(), Failure> {
     let overrides = CoreOverrides { data_dir: args.data_dir, admin_address: args.admin_address };
     let loaded = palisade_config::load_core(&args.config, &overrides)?;
     tell(&loaded.warnings);
     let name = format!("voter {}", loaded.config.sid);
     let mut signals = Signals::new()?;
     let mut voter = tokio::select! {
-        started = Voter::start(loaded.config, Ports::default()) => {
+        started = Voter::start_alone(loaded.config, Ports::default(), foreground) => {
             started.map_err(|error| Failure::runtime(&name, &error))?
         }
         _ = signals.next() => return Ok(()),

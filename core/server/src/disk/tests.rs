@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::thread::{DiskThread, Done};
 use super::{Job, JobQueue};
+use crate::alone::{self, Foreground};
 use crate::metrics::Metrics;
 use crate::state::SharedTree;
 
@@ -24,6 +25,10 @@ struct Disk {
 }
 
 fn start(folder: TempDir) -> Disk {
+    start_on(folder, None)
+}
+
+fn start_on(folder: TempDir, foreground: Option<&Foreground>) -> Disk {
     let dir = DataDir::open(folder.path(), folder.path(), Some(1)).unwrap();
     let restored = dir.restore(&RestoreOptions::default()).unwrap();
     let log =
@@ -43,7 +48,7 @@ fn start(folder: TempDir) -> Disk {
         jobs: jobs.clone(),
         done: done_in,
     };
-    let thread = thread.spawn().unwrap();
+    let thread = thread.spawn(foreground).unwrap();
     Disk { folder, tree, metrics, jobs, done, thread }
 }
 
@@ -211,4 +216,49 @@ fn a_gap_in_the_log_ends_the_thread_with_an_error_and_drops_what_is_queued() {
     }
     assert!(disk.done.blocking_recv().is_none());
     disk.thread.join().unwrap();
+}
+
+#[test]
+fn a_quick_disk_is_flushed_by_the_thread_of_the_tasks_in_the_order_of_the_jobs() {
+    let folder = alone::run(|foreground| async move {
+        let mut disk = start_on(TempDir::new().unwrap(), Some(&foreground));
+        let (mut here, mut pushed, mut flushed) = (0, 0, 0);
+        while flushed < 200 {
+            if pushed < 200 {
+                disk.jobs.push(append(pushed + 1));
+                pushed += 1;
+            }
+            if pushed % 16 == 0 {
+                disk.jobs.push(Job::AcceptEpoch(pushed));
+            }
+            // As if every flush were quick.
+            (0..20).for_each(|_| disk.jobs.flushed(std::time::Duration::ZERO));
+            if disk.jobs.claim_here() {
+                here += 1;
+                foreground.want();
+            } else {
+                disk.jobs.announce();
+            }
+            match disk.done.recv().await.unwrap() {
+                Done::Flushed(zxid) => {
+                    assert!(zxid.counter() > flushed);
+                    flushed = zxid.counter();
+                }
+                Done::EpochAccepted(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(here > 0);
+        disk.jobs.push(append(201));
+        if disk.jobs.claim_here() {
+            foreground.want();
+        }
+        // Also what is claimed is done before the end.
+        disk.jobs.close();
+        while disk.done.recv().await.is_some() {}
+        disk.folder
+    });
+    let again = start(folder.unwrap());
+    assert_eq!(again.tree.read().last_zxid(), Zxid::new(1, 201));
+    again.stop();
 }

@@ -1,4 +1,4 @@
-//! The thread that works the queue.
+//! Who works the queue: the disk thread, and the driver's own for a few appends.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,10 +8,12 @@ use std::time::Instant;
 use palisade_disk::{DataDir, DiskError, RestoreOptions, TxnLog};
 use palisade_store::DataTree;
 use palisade_wire::Zxid;
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::queue::{Job, JobQueue};
 use super::snapshot::{Durable, Running, Written, write_received};
+use crate::alone::{Errand, Foreground};
 use crate::metrics::Metrics;
 use crate::state::SharedTree;
 
@@ -48,94 +50,168 @@ pub(crate) struct DiskThread {
     pub(crate) done: mpsc::Sender<Done>,
 }
 
+/// The files in use.
+struct Worker {
+    files: DiskThread,
+    durable: Arc<Durable>,
+    /// The snapshot that was begun last.
+    running: Option<Running>,
+}
+
 impl DiskThread {
-    /// Starts the thread; it ends once the queue is closed, or after a failure.
-    pub(crate) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
+    /// Starts the thread; it ends once the queue is closed, or after a failure. What a foreground claims is done by that.
+    pub(crate) fn spawn(self, foreground: Option<&Foreground>) -> std::io::Result<JoinHandle<()>> {
+        let (done, queue) = (self.done.clone(), self.jobs.clone());
+        let durable = Arc::new(Durable::new(self.log.last_zxid()));
+        let worker = Arc::new(Mutex::new(Some(Worker { files: self, durable, running: None })));
+        if let Some(foreground) = foreground {
+            foreground.take(Arc::new(Here::new(worker.clone(), queue.clone(), done.downgrade())));
+        }
         std::thread::Builder::new().name("disk".to_owned()).spawn(move || {
-            let done = self.done.clone();
-            let jobs = self.jobs.clone();
-            if let Err(error) = self.run() {
-                jobs.abandon();
-                tell(&done, Done::Failed(error));
+            let mut jobs = VecDeque::new();
+            while queue.take_all(&mut jobs) {
+                let outcome = worker.lock().as_mut().map_or(Ok(()), |worker| worker.work_off(&mut jobs));
+                if let Err(error) = outcome {
+                    queue.abandon();
+                    tell(&done, Done::Failed(error));
+                    break;
+                }
             }
+            // And with it the lock on the files.
+            worker.lock().take();
         })
     }
+}
 
-    fn run(mut self) -> Result<(), DiskError> {
-        let queue = self.jobs.clone();
-        let mut jobs = VecDeque::new();
-        let durable = Arc::new(Durable::new(self.log.last_zxid()));
-        let mut running: Option<Running> = None;
-        while queue.take_all(&mut jobs) {
-            let mut unflushed = false;
-            while let Some(job) = jobs.pop_front() {
-                if let Job::Append { zxid, payload } = job {
-                    self.log.append(zxid, &payload)?;
-                    unflushed = true;
-                    continue;
-                }
-                self.flush(&mut unflushed, &durable)?;
-                self.work(job, &mut running, &durable)?;
+/// Appends that are flushed by the thread that runs the driver.
+struct Here {
+    /// `None` once the disk thread has ended.
+    worker: Arc<Mutex<Option<Worker>>>,
+    queue: JobQueue,
+    /// Whoever waits for the end of the disk thread must not wait for this.
+    done: mpsc::WeakSender<Done>,
+    flushed: Mutex<Flushed>,
+}
+
+#[derive(Default)]
+struct Flushed {
+    jobs: VecDeque<Job>,
+    /// What is to be told.
+    outcome: Option<Done>,
+}
+
+impl Here {
+    fn new(worker: Arc<Mutex<Option<Worker>>>, queue: JobQueue, done: mpsc::WeakSender<Done>) -> Self {
+        Self { worker, queue, done, flushed: Mutex::default() }
+    }
+}
+
+impl Errand for Here {
+    fn run(&self) {
+        let mut flushed = self.flushed.lock();
+        let Flushed { jobs, outcome } = &mut *flushed;
+        self.queue.take_here(jobs);
+        let mut worker = self.worker.lock();
+        let Some(worker) = worker.as_mut() else { return jobs.clear() };
+        *outcome = worker.append_all(jobs).map_or_else(
+            |error| {
+                self.queue.abandon();
+                Some(Done::Failed(error))
+            },
+            |zxid| zxid.map(Done::Flushed),
+        );
+    }
+
+    fn report(&self) -> bool {
+        let mut flushed = self.flushed.lock();
+        let room = self.done.upgrade();
+        let room = match room.as_ref().map(|done| done.try_reserve()) {
+            Some(Err(TrySendError::Full(()))) => return false,
+            Some(Ok(room)) => Some(room),
+            Some(Err(TrySendError::Closed(()))) | None => None,
+        };
+        if let (Some(done), Some(room)) = (flushed.outcome.take(), room) {
+            room.send(done);
+        }
+        self.queue.done_here();
+        true
+    }
+}
+
+impl Worker {
+    fn work_off(&mut self, jobs: &mut VecDeque<Job>) -> Result<(), DiskError> {
+        while !jobs.is_empty() {
+            if let Some(zxid) = self.append_all(jobs)? {
+                tell(&self.files.done, Done::Flushed(zxid));
             }
-            self.flush(&mut unflushed, &durable)?;
+            if let Some(job) = jobs.pop_front() {
+                self.work(job)?;
+            }
         }
         Ok(())
     }
 
-    fn flush(&mut self, unflushed: &mut bool, durable: &Durable) -> Result<(), DiskError> {
-        if std::mem::take(unflushed) {
-            let started = Instant::now();
-            let zxid = self.log.sync()?;
-            self.metrics.fsynctime.record(started.elapsed());
-            durable.raise(zxid);
-            tell(&self.done, Done::Flushed(zxid));
+    /// Appends what comes first, and flushes it; the last transaction, if there was any.
+    fn append_all(&mut self, jobs: &mut VecDeque<Job>) -> Result<Option<Zxid>, DiskError> {
+        let mut unflushed = false;
+        while let Some(Job::Append { zxid, payload }) = jobs.front() {
+            self.files.log.append(*zxid, payload)?;
+            unflushed = true;
+            jobs.pop_front();
         }
-        Ok(())
+        if !unflushed {
+            return Ok(None);
+        }
+        let started = Instant::now();
+        let zxid = self.files.log.sync()?;
+        let took = started.elapsed();
+        self.files.metrics.fsynctime.record(took);
+        self.files.jobs.flushed(took);
+        self.durable.raise(zxid);
+        Ok(Some(zxid))
     }
 
-    fn work(
-        &mut self,
-        job: Job,
-        running: &mut Option<Running>,
-        durable: &Arc<Durable>,
-    ) -> Result<(), DiskError> {
+    fn work(&mut self, job: Job) -> Result<(), DiskError> {
+        let Self { files, durable, running } = self;
         match job {
             Job::Append { .. } => {}
             Job::AcceptEpoch(epoch) => {
-                self.dir.epochs().write_accepted(epoch)?;
-                tell(&self.done, Done::EpochAccepted(epoch));
+                files.dir.epochs().write_accepted(epoch)?;
+                tell(&files.done, Done::EpochAccepted(epoch));
             }
             Job::EnterEpoch(epoch) => {
-                self.dir.epochs().write_current(epoch)?;
-                tell(&self.done, Done::EpochEntered(epoch));
+                files.dir.epochs().write_current(epoch)?;
+                tell(&files.done, Done::EpochEntered(epoch));
             }
             Job::Truncate { to } => {
                 *running = None;
-                let done = self.truncate(to)?;
-                durable.raise(self.log.last_zxid());
-                tell(&self.done, done);
+                let done = files.truncate(to)?;
+                durable.raise(files.log.last_zxid());
+                tell(&files.done, done);
             }
             Job::Install { zxid, tree } => {
                 *running = None;
-                let file = write_received(&self.dir.snapshots(), zxid, &tree)?;
+                let file = write_received(&files.dir.snapshots(), zxid, &tree)?;
                 // Its digest is that of some later transaction: the leader went on while it sent the tree.
-                self.log.install(file, None)?;
+                files.log.install(file, None)?;
                 durable.raise(zxid);
-                tell(&self.done, Done::Installed(zxid, tree));
+                tell(&files.done, Done::Installed(zxid, tree));
             }
             Job::Snapshot => {
                 if running.as_ref().is_none_or(Running::is_finished) {
-                    *running = self.snapshot(durable)?;
+                    *running = files.snapshot(durable)?;
                 }
             }
             Job::Purge => {
-                let deleted = self.log.purge(self.purge_retain)?;
-                tracing::info!(deleted, retain = self.purge_retain, "old snapshots and logs purged");
+                let deleted = files.log.purge(files.purge_retain)?;
+                tracing::info!(deleted, retain = files.purge_retain, "old snapshots and logs purged");
             }
         }
         Ok(())
     }
+}
 
+impl DiskThread {
     fn truncate(&mut self, to: Zxid) -> Result<Done, DiskError> {
         match self.log.truncate(to) {
             Ok(_) => {

@@ -43,6 +43,7 @@ use learners::Learners;
 use read_ahead::ReadAhead;
 pub(crate) use schedule::Schedule;
 
+use crate::alone::Foreground;
 use crate::disk::{Done, Job, JobQueue};
 use crate::election::{ElectionEvent, ElectionPort};
 use crate::net::LogGate;
@@ -85,6 +86,8 @@ pub(crate) struct Driver {
     pub(crate) inputs: Inputs,
     pub(crate) election: ElectionPort,
     pub(crate) jobs: JobQueue,
+    /// The thread that this runs on, if it may work for the disk as well.
+    pub(crate) foreground: Option<Foreground>,
     pub(crate) leader_port: LeaderPort,
     /// Quorum addresses of the other members, by name.
     pub(crate) quorum_addresses: BTreeMap<Sid, String>,
@@ -191,7 +194,10 @@ impl Driver {
 
     /// Lets the disk and the links go about what this turn has left for them.
     fn announce(&mut self) {
-        self.jobs.announce();
+        match &self.foreground {
+            Some(foreground) if self.jobs.claim_here() => foreground.want(),
+            _ => self.jobs.announce(),
+        }
         // Once set, it stays until it is due, also if the COMMITs leave earlier: to set it anew for each write would wake
         // this thread each time, to tell it of an earlier timer than it waits for.
         if self.links.learners.announce() && self.links.commits_due.is_none() {

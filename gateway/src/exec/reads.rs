@@ -11,6 +11,9 @@ use super::{Local, status};
 /// Bytes after which a multiRead is refused; Java takes 1 MiB, and 4 MiB before 3.6.
 const MAX_MULTI_REPLY: usize = 8 << 20;
 
+/// Bytes of names that are gathered before they are copied to an answer.
+const PIECE: usize = 512;
+
 type Done = Result<(), ErrorCode>;
 
 fn readable<'a>(local: &Local<'a>, path: &str, wanted: Perms) -> Result<NodeRef<'a>, ErrorCode> {
@@ -52,11 +55,34 @@ pub(super) fn get_children(
     if watch {
         local.watches.lock().add_child(local.slot, path);
     }
-    out.write_vec(node.child_names(), |b, name| b.write_buffer(name));
+    write_names(node.child_names(), out);
     if with_stat {
         node.stat().encode(out);
     }
     Ok(())
+}
+
+/// A vector of strings, gathered in larger pieces: a buffer looks for room at every call.
+fn write_names<'a>(names: impl ExactSizeIterator<Item = &'a [u8]>, out: &mut BytesMut) {
+    let (mut piece, mut filled) = ([0; PIECE], 0);
+    out.put_i32(i32::try_from(names.len()).unwrap_or(i32::MAX));
+    for name in names {
+        let needed = 4 + name.len();
+        if needed > PIECE - filled {
+            out.put_slice(&piece[..filled]);
+            filled = 0;
+        }
+        match piece[filled..].split_at_mut_checked(needed) {
+            Some((room, _)) => {
+                let (length, bytes) = room.split_at_mut(4);
+                length.copy_from_slice(&(name.len() as u32).to_be_bytes());
+                bytes.copy_from_slice(name);
+                filled += needed;
+            }
+            None => out.write_buffer(name),
+        }
+    }
+    out.put_slice(&piece[..filled]);
 }
 
 pub(super) fn get_acl(local: &Local<'_>, path: &str, out: &mut BytesMut) -> Done {
@@ -123,4 +149,20 @@ pub(super) fn who_am_i(ids: &[Id], out: &mut BytesMut) {
         b.write_string(&id.scheme);
         b.write_string(user);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_gathered_whatever_their_lengths() {
+        for lengths in [&[][..], &[0, 1], &[PIECE - 4], &[PIECE - 3, 3], &[8; 200], &[500, 5, 2 * PIECE, 7]] {
+            let names: Vec<Vec<u8>> = lengths.iter().map(|len| vec![b'a'; *len]).collect();
+            let (mut gathered, mut plain) = (BytesMut::new(), BytesMut::new());
+            write_names(names.iter().map(Vec::as_slice), &mut gathered);
+            plain.write_vec(names.iter(), |b, name| b.write_buffer(name));
+            assert_eq!(gathered, plain, "{lengths:?}");
+        }
+    }
 }

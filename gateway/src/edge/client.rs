@@ -129,6 +129,8 @@ pub(super) struct Standing {
     pub waits: Option<(u64, bool)>,
     /// Requests that the link has.
     pub in_flight: usize,
+    /// Whether something was left that can be done at once.
+    pub unfinished: bool,
 }
 
 /// What the core said about a session.
@@ -528,6 +530,7 @@ impl State {
             is_stalled: self.pipeline.is_stalled(),
             waits: self.pipeline.waits_for_core(),
             in_flight: self.pipeline.in_flight(),
+            unfinished: false,
         }
     }
 

@@ -3,7 +3,6 @@
 //! Each turn executes what can be executed, gives the core what it is to have, and writes what is finished; then the
 //! task sleeps until the socket, the applier, the link or the clock has news.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use palisade_wire::request::Request;
 use palisade_wire::{Id, OpCode, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -42,7 +41,7 @@ const MAX_TURNS: usize = 16;
 
 /// Ends a stream so that the client can read all that was written: a socket that is closed while input is unread is
 /// reset, and takes written bytes with it.
-pub(super) async fn finish(stream: &mut TcpStream) {
+pub(super) async fn finish(mut stream: TcpStream) {
     let ended = async {
         stream.shutdown().await?;
         let mut ignored = [0; 1024];
@@ -134,6 +133,47 @@ pub(super) struct Established {
     pub only_reads: bool,
 }
 
+/// A connection on its socket. Serves the client until that ends. Small, as there are very many that only wait.
+#[derive(Debug)]
+pub(super) struct Serving {
+    connection: Box<Connection>,
+    reader: OwnedReadHalf,
+    writer: Arc<OwnedWriteHalf>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Serving {
+    pub(super) fn new(established: Established, stream: TcpStream) -> Self {
+        let connection = Box::new(Connection::new(established));
+        let (reader, writer) = stream.into_split();
+        let writer = Arc::new(writer);
+        connection.client.set_sink(Some(Arc::clone(&writer) as _));
+        let timer = Box::pin(sleep_until(connection.active + connection.timeout));
+        Self { connection, reader, writer, timer }
+    }
+
+    /// It has ended for this reason. Gives back the socket, if the client is to see the end of what was written.
+    pub(super) fn over(self, reason: CloseReason) -> Option<TcpStream> {
+        let Self { mut connection, reader, writer, .. } = self;
+        let Connection { edge, client, session, tally, .. } = &mut *connection;
+        edge.top.finish(client.peer().ip().to_canonical(), *session, tally);
+        client.set_sink(None);
+        let orderly =
+            matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused | CloseReason::Stopping);
+        let writer = Arc::into_inner(writer).filter(|_| orderly)?;
+        reader.reunite(writer).ok()
+    }
+}
+
+impl Future for Serving {
+    type Output = CloseReason;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        let Self { connection, reader, timer, .. } = self.get_mut();
+        connection.poll_end(reader, timer.as_mut(), cx).map(|ended| ended.unwrap_or_else(|reason| reason))
+    }
+}
+
 impl Connection {
     pub(super) fn new(established: Established) -> Self {
         let Established { edge, client, session, timeout, ids, inbox, .. } = established;
@@ -157,7 +197,7 @@ impl Connection {
             active: Instant::now(),
             stirred: false,
             idle: true,
-            standing: Standing::default(),
+            standing: Standing { unfinished: true, ..Standing::default() },
             waiting: None,
             throttled: None,
             tally: Tally::default(),
@@ -202,47 +242,32 @@ impl Connection {
         self.client.lock().lease = Some(Box::new(lease));
     }
 
-    /// Serves the client until the connection ends.
-    pub(super) async fn run(mut self: Box<Self>, stream: TcpStream) -> CloseReason {
-        let (mut reader, writer) = stream.into_split();
-        let writer = Arc::new(writer);
-        self.client.set_sink(Some(Arc::clone(&writer) as _));
-        let reason = self.serve(&mut reader).await.unwrap_or_else(|reason| reason);
-        self.edge.top.finish(self.client.peer().ip().to_canonical(), self.session, &mut self.tally);
-        self.client.set_sink(None);
-        drop(self);
-        let stream = Arc::into_inner(writer).and_then(|writer| reader.reunite(writer).ok());
-        if matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused | CloseReason::Stopping)
-            && let Some(mut stream) = stream
-        {
-            // Boxed, as it would be a part of every connection's task.
-            Box::pin(finish(&mut stream)).await;
-        }
-        reason
-    }
-
-    async fn serve(&mut self, reader: &mut OwnedReadHalf) -> Result<CloseReason, CloseReason> {
-        let mut timer = pin!(sleep_until(self.active + self.timeout));
-        loop {
-            let mut turns = 1;
-            while self.turn()? {
-                if turns == MAX_TURNS {
-                    tokio::task::yield_now().await;
-                    turns = 0;
-                }
-                turns += 1;
+    /// Goes on until there is no news, or the connection ends.
+    fn poll_end(
+        &mut self,
+        reader: &mut OwnedReadHalf,
+        mut timer: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<CloseReason, CloseReason>> {
+        for _ in 0..MAX_TURNS {
+            if !self.standing.unfinished {
+                ready!(self.poll_news(reader, timer.as_mut(), cx))?;
             }
-            let (interest, ending) = self.interest();
-            if let Some(reason) = ending {
-                return Ok(reason);
+            self.standing.unfinished = self.turn()?;
+            if self.standing.unfinished {
+                continue;
+            }
+            if let Some(reason) = self.ending() {
+                return Poll::Ready(Ok(reason));
             }
             // Every request puts the deadline off. The timer is left alone then: it strikes early, and is set again.
             let deadline = self.deadline();
             if deadline < timer.deadline() || timer.is_elapsed() {
                 timer.as_mut().reset(deadline);
             }
-            poll_fn(|cx| self.poll_news(reader, interest, timer.as_mut(), cx)).await?;
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Waits for the socket, for those who reach the client, and for the clock. Those who reach it tell of changes of the
@@ -250,10 +275,10 @@ impl Connection {
     fn poll_news(
         &mut self,
         reader: &mut OwnedReadHalf,
-        interest: Option<Interest>,
         timer: Pin<&mut Sleep>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
+        let interest = self.interest();
         let mut news = self.client.poll_changed(cx).is_ready();
         if interest.is_some_and(Interest::is_readable) {
             news |= self.poll_read(reader, cx)?.is_ready();
@@ -262,7 +287,8 @@ impl Connection {
             let writable = reader.as_ref().poll_write_ready(cx).map_err(|_| CloseReason::Gone);
             news |= writable?.is_ready();
         }
-        if timer.poll(cx).is_ready() {
+        // It is asked when there is nothing else, and so before every rest.
+        if !news && timer.poll(cx).is_ready() {
             self.check_time()?;
             news = true;
         }
@@ -306,20 +332,23 @@ impl Connection {
         }
     }
 
-    /// What of the socket is to be waited for, and why the connection ends now that all is written.
-    pub(super) fn interest(&self) -> (Option<Interest>, Option<CloseReason>) {
-        let Standing { ending, unsent, is_held, has_room, .. } = self.standing;
-        let ending = match ending {
-            Some(End::AfterFlush(reason)) if unsent == 0 => Some(reason),
-            _ => None,
-        };
+    /// What of the socket is to be waited for.
+    pub(super) fn interest(&self) -> Option<Interest> {
+        let Standing { unsent, is_held, has_room, .. } = self.standing;
         let read = (has_room && !self.deaf).then_some(Interest::READABLE);
         let write = (unsent > 0 && !is_held).then_some(Interest::WRITABLE);
-        let both = match (read, write) {
+        match (read, write) {
             (Some(read), Some(write)) => Some(read | write),
             (one, other) => one.or(other),
-        };
-        (both, ending)
+        }
+    }
+
+    /// Why the connection ends now that all is written.
+    pub(super) fn ending(&self) -> Option<CloseReason> {
+        match self.standing.ending {
+            Some(End::AfterFlush(reason)) if self.standing.unsent == 0 => Some(reason),
+            _ => None,
+        }
     }
 
     /// So many bytes have come into the inbox; none if the client has closed its side.
@@ -402,7 +431,10 @@ impl Connection {
     /// The link is another one now, or none. That the core was away is no waiting for a limit.
     fn forget_link(&mut self) {
         (self.owner_known, self.fence, self.heard) = (false, Fence::None, false);
-        if let Some((_, job)) = self.client.lock().pipeline.peek_unsent() {
+        let mut state = self.client.lock();
+        if !state.pipeline.is_empty()
+            && let Some((_, job)) = state.pipeline.peek_unsent()
+        {
             job.progress.rest();
         }
     }

@@ -375,7 +375,7 @@ impl Visit {
             connection.check_time()?;
             while connection.turn()? {}
         }
-        let (_, ending) = connection.interest();
+        let ending = connection.ending();
         self.stage = Stage::Serving(connection);
         ending.map_or(Ok(()), Err)
     }

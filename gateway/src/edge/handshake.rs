@@ -256,7 +256,7 @@ async fn send_refusal(mut stream: TcpStream, response: &ConnectResponse, deadlin
     let written = timeout_at(deadline, stream.write_all(&bytes)).await;
     match written {
         Ok(Ok(())) => {
-            finish(&mut stream).await;
+            finish(stream).await;
             CloseReason::SessionEnded
         }
         Ok(Err(_)) | Err(_) => CloseReason::Gone,

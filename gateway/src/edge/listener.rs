@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::Edge;
 use super::client::Client;
-use super::connection::Connection;
+use super::connection::{Serving, finish};
 use super::handshake::{Greeting, Opened, Opening};
 use super::outbox::CloseReason;
 use crate::exec::remote_id;
@@ -38,9 +38,8 @@ pub(super) struct Admission {
 /// One connection's place; given back when dropped.
 #[derive(Debug)]
 struct Place {
-    edge: Arc<Edge>,
-    _counted: Connected,
-    _counted_by_address: throttle::Place,
+    counted: Connected,
+    counted_by_address: throttle::Place,
 }
 
 /// One connection among all; given back when dropped.
@@ -72,7 +71,11 @@ impl Place {
             return Err("limits.max_connections");
         }
         let counted_by_address = edge.throttle.enter(address).map_err(|_| "throttle.connections")?;
-        Ok(Self { edge: Arc::clone(edge), _counted: counted, _counted_by_address: counted_by_address })
+        Ok(Self { counted, counted_by_address })
+    }
+
+    const fn edge(&self) -> &Arc<Edge> {
+        &self.counted.0
     }
 }
 
@@ -136,8 +139,8 @@ fn reset(stream: &TcpStream) {
 }
 
 fn welcome(place: Place, stream: TcpStream, peer: SocketAddr) {
-    let edge = Arc::clone(&place.edge);
-    let ids: Arc<[Id]> = Arc::from([remote_id(peer.ip())]);
+    let edge = Arc::clone(place.edge());
+    let ids = place.counted_by_address.ids(|| Arc::from([remote_id(peer.ip())]));
     if let Some(client) = edge.hub.connect(peer, Arc::clone(&ids)) {
         let handshake = shake_hands(Arc::clone(&edge), stream, Arc::clone(&client), ids);
         edge.tasks.spawn(serve_client(place, client, handshake));
@@ -146,13 +149,31 @@ fn welcome(place: Place, stream: TcpStream, peer: SocketAddr) {
 
 /// Serves a client until its connection ends. What only a handshake needs is behind a pointer, and given back when that
 /// is over: a connection that waits takes little more than what is kept of it.
-async fn serve_client(place: Place, client: Arc<Client>, handshake: Handshake) {
-    let reason = match handshake.await {
-        Ok((connection, stream)) => connection.run(stream).await,
-        Err(reason) => reason,
-    };
-    let edge = &place.edge;
-    edge.hub.disconnect(&client);
+#[expect(clippy::manual_async_fn, reason = "an async function would keep its arguments twice")]
+fn serve_client(
+    place: Place,
+    client: Arc<Client>,
+    handshake: Handshake,
+) -> impl Future<Output = ()> + Send + 'static {
+    async move {
+        // Nothing else is kept over what follows.
+        let mut serving = match handshake.await {
+            Ok(serving) => serving,
+            Err(reason) => return tell_end(place.edge(), &client, reason),
+        };
+        let reason = (&mut serving).await;
+        let stream = serving.over(reason);
+        if let Some(stream) = stream {
+            // Boxed, as it would be a part of every connection's task.
+            Box::pin(finish(stream)).await;
+        }
+        tell_end(place.edge(), &client, reason);
+    }
+}
+
+/// A connection has ended.
+fn tell_end(edge: &Edge, client: &Arc<Client>, reason: CloseReason) {
+    edge.hub.disconnect(client);
     if !matches!(reason, CloseReason::Gone | CloseReason::ClosedByClient) {
         edge.hub.metrics().connection_drop_count.inc();
     }
@@ -169,7 +190,7 @@ async fn serve_client(place: Place, client: Arc<Client>, handshake: Handshake) {
 }
 
 /// What comes before a session: a connection, or why there is none.
-type Handshake = Pin<Box<dyn Future<Output = Result<(Box<Connection>, TcpStream), CloseReason>> + Send>>;
+type Handshake = Pin<Box<dyn Future<Output = Result<Serving, CloseReason>> + Send>>;
 
 fn shake_hands(edge: Arc<Edge>, stream: TcpStream, client: Arc<Client>, ids: Arc<[Id]>) -> Handshake {
     Box::pin(async move {
@@ -180,12 +201,12 @@ fn shake_hands(edge: Arc<Edge>, stream: TcpStream, client: Arc<Client>, ids: Arc
             return Err(CloseReason::Refused);
         };
         let deadline = Instant::now() + edge.config.limits.handshake_timeout;
-        let opening =
-            Opening { greeting: Greeting { edge: Arc::clone(&edge), client, ids }, stream, deadline };
-        match edge.stop.run_until_cancelled(opening.open()).await {
-            Some(Opened::Session(established, stream)) => {
-                Ok((Box::new(Connection::new(established)), stream))
-            }
+        let greeting = Greeting { edge: Arc::clone(&edge), client, ids };
+        let opening = Opening { greeting, stream, deadline };
+        // Pinned here: the token's future would keep it twice.
+        let opening = pin!(opening.open());
+        match edge.stop.run_until_cancelled(opening).await {
+            Some(Opened::Session(established, stream)) => Ok(Serving::new(established, stream)),
             Some(Opened::Over(reason)) => Err(reason),
             None => Err(CloseReason::Stopping),
         }
@@ -212,4 +233,28 @@ pub(super) async fn serve_admin(edge: Arc<Edge>, listener: TcpListener) {
         }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::Connection;
+    use super::*;
+
+    /// What the runtime adds to the future of a task, bytes. Both together are aligned to 128: a block whose size is no
+    /// power of two is only found by taking a larger one.
+    const TASK: usize = 120;
+    /// What a shared pointer's counters take.
+    const SHARED: usize = 16;
+
+    fn future_of<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The allocator has blocks of these sizes.
+    #[test]
+    fn a_connection_that_waits_takes_little() {
+        let task = future_of(serve_client) + TASK;
+        let sizes = (task, size_of::<Client>() + SHARED, size_of::<Connection>());
+        assert!(sizes.0 <= 256 && sizes.1 <= 512 && sizes.2 <= 320, "{sizes:?}");
+    }
 }

@@ -6,6 +6,7 @@
 //! otherwise its events could pass the replies that wait behind the sync.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -67,9 +68,28 @@ pub(super) enum Front {
     Done { reply: Bytes, last: bool },
 }
 
-/// The line of unanswered requests.
+/// The line of unanswered requests. Takes no memory before there was one: sessions that only read have none.
 #[derive(Debug, Default)]
-pub(super) struct Pipeline {
+pub(super) struct Pipeline(Option<Box<Line>>);
+
+impl Deref for Pipeline {
+    type Target = Line;
+
+    fn deref(&self) -> &Line {
+        static NOTHING: Line = Line::new();
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Pipeline {
+    fn deref_mut(&mut self) -> &mut Line {
+        self.0.get_or_insert_with(|| Box::new(Line::new()))
+    }
+}
+
+/// See [`Pipeline`].
+#[derive(Debug)]
+pub(super) struct Line {
     entries: VecDeque<Entry>,
     /// The tag of the first entry; tags count up and are never used again.
     first: u64,
@@ -83,7 +103,11 @@ pub(super) struct Pipeline {
     in_flight: usize,
 }
 
-impl Pipeline {
+impl Line {
+    const fn new() -> Self {
+        Self { entries: VecDeque::new(), first: 0, cursor: 0, last_sync: None, held: 0, in_flight: 0 }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

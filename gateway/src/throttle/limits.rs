@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use palisade_store::Usage;
-use palisade_wire::SessionId;
+use palisade_wire::{Id, SessionId};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -142,7 +142,14 @@ pub(crate) struct Crowded;
 
 /// One connection's place among those that are counted; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place(#[expect(dead_code, reason = "held for its end")] Seat);
+pub(crate) struct Place(Seat);
+
+impl Place {
+    /// The identities that clients of this address have by that, made once for all of them.
+    pub(crate) fn ids(&self, make: impl FnOnce() -> Arc<[Id]>) -> Arc<[Id]> {
+        self.0.ids(make)
+    }
+}
 
 impl Throttle {
     /// With these limits.

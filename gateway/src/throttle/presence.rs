@@ -1,9 +1,10 @@
 //! Who is there: connections and unanswered requests of each address, and of all.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use palisade_wire::Id;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
@@ -12,6 +13,10 @@ use rustc_hash::FxHashMap;
 pub(super) struct Presence {
     pub(super) connections: AtomicUsize,
     pub(super) in_flight: AtomicUsize,
+    /// None if it is of all together.
+    address: Option<IpAddr>,
+    /// The identities that all clients there have by where they come from.
+    ids: OnceLock<Arc<[Id]>>,
 }
 
 /// Everybody who is there.
@@ -26,7 +31,6 @@ pub(super) struct Presences {
 pub(super) struct Seat {
     all: Arc<Presences>,
     own: Arc<Presence>,
-    address: IpAddr,
 }
 
 impl Presences {
@@ -37,13 +41,14 @@ impl Presences {
         admits: impl FnOnce(usize, usize) -> Result<(), E>,
     ) -> Result<Seat, E> {
         let mut addresses = self.addresses.lock();
-        let own = addresses.get(&address).map_or_else(Arc::default, Arc::clone);
+        let new = || Arc::new(Presence { address: Some(address), ..Presence::default() });
+        let own = addresses.get(&address).map_or_else(new, Arc::clone);
         admits(own.connections.load(Ordering::Relaxed), self.tenant.connections.load(Ordering::Relaxed))?;
         own.connections.fetch_add(1, Ordering::Relaxed);
         self.tenant.connections.fetch_add(1, Ordering::Relaxed);
         addresses.entry(address).or_insert_with(|| Arc::clone(&own));
         drop(addresses);
-        Ok(Seat { all: Arc::clone(self), own, address })
+        Ok(Seat { all: Arc::clone(self), own })
     }
 
     /// What this address has; nothing if it has no connection.
@@ -57,12 +62,21 @@ impl Presences {
     }
 }
 
+impl Seat {
+    /// The identities that clients there have by where they come from, made once for all of them.
+    pub(super) fn ids(&self, make: impl FnOnce() -> Arc<[Id]>) -> Arc<[Id]> {
+        Arc::clone(self.own.ids.get_or_init(make))
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut addresses = self.all.addresses.lock();
         self.all.tenant.connections.fetch_sub(1, Ordering::Relaxed);
-        if self.own.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
-            addresses.remove(&self.address);
+        if self.own.connections.fetch_sub(1, Ordering::Relaxed) == 1
+            && let Some(address) = &self.own.address
+        {
+            addresses.remove(address);
         }
     }
 }

@@ -34,6 +34,13 @@ const MAX_PATH: usize = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     load: Load,
+    /// Behind a pointer, as most connections are idle.
+    named: Option<Box<Named>>,
+}
+
+/// The paths that a connection named.
+#[derive(Debug, Default)]
+struct Named {
     /// The last path that was looked at.
     path: Option<Box<str>>,
     /// The last request that was refused: where, and whether it was for a lock, whose parent that is then.
@@ -45,8 +52,10 @@ impl Tally {
     pub(crate) fn request<'a>(&mut self, bytes: usize, path: impl FnOnce() -> Option<&'a str>) {
         self.load.ops += 1;
         self.load.bytes += bytes as u64;
-        if self.path.is_none() {
-            self.path = path().map(|path| cut(path).into());
+        if self.named.as_ref().is_none_or(|named| named.path.is_none())
+            && let Some(path) = path()
+        {
+            self.named.get_or_insert_default().path = Some(cut(path).into());
         }
     }
 
@@ -58,7 +67,7 @@ impl Tally {
     /// A request was refused because of a limit. `path` is the parent of a lock if it was for one.
     pub(crate) fn refused(&mut self, path: &str, is_lock: bool) {
         self.load.refusals += 1;
-        self.refused = Some((cut(path).into(), is_lock));
+        self.named.get_or_insert_default().refused = Some((cut(path).into(), is_lock));
     }
 
     const fn is_due(&self) -> bool {
@@ -181,7 +190,8 @@ impl Windows {
         lock_parent: impl FnOnce(&str) -> Option<String>,
     ) {
         self.turn(Instant::now());
-        let Tally { load, path, refused } = tally;
+        let Tally { load, named } = tally;
+        let Named { path, refused } = named.map(|named| *named).unwrap_or_default();
         let Window { addresses, sessions, prefixes, lock_parents } = &mut self.present;
         addresses.add(&address, load);
         sessions.add(&session, load);

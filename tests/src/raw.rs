@@ -52,15 +52,26 @@ impl RawClient {
         })
     }
 
-    /// Sends a request; the error and the body of the reply, none if the server closed the connection instead.
-    pub fn call(&mut self, op: OpCode, request: &Request<'_>) -> Option<(ErrorCode, Bytes)> {
+    /// Sends a request, and leaves its answer to [`Self::reply`].
+    pub fn ask(&mut self, op: OpCode, request: &Request<'_>) {
         let mut body = BytesMut::new();
         request.encode(&mut body);
-        self.call_raw(op.as_i32(), &body)
+        self.ask_raw(op.as_i32(), &body);
+    }
+
+    /// Sends a request; the error and the body of the reply, none if the server closed the connection instead.
+    pub fn call(&mut self, op: OpCode, request: &Request<'_>) -> Option<(ErrorCode, Bytes)> {
+        self.ask(op, request);
+        self.reply()
     }
 
     /// The same with any type and body.
     pub fn call_raw(&mut self, op: i32, body: &[u8]) -> Option<(ErrorCode, Bytes)> {
+        self.ask_raw(op, body);
+        self.reply()
+    }
+
+    fn ask_raw(&mut self, op: i32, body: &[u8]) {
         self.xid += 1;
         let mut out = BytesMut::new();
         frame::write(&mut out, |buf| {
@@ -69,7 +80,6 @@ impl RawClient {
             buf.put_slice(body);
         });
         self.connection.send(&out);
-        self.reply()
     }
 
     /// Waits until an event comes, and keeps it.
@@ -79,7 +89,8 @@ impl RawClient {
         assert!(reply.is_none(), "nothing was asked, but answered: {reply:?}");
     }
 
-    fn reply(&mut self) -> Option<(ErrorCode, Bytes)> {
+    /// The next answer, none if the server closed the connection instead.
+    pub fn reply(&mut self) -> Option<(ErrorCode, Bytes)> {
         loop {
             if let Some(reply) = self.frame()? {
                 return Some(reply);

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use palisade_tests::conformance::{Bytes, Call, ROOT, Relative, Servers, Sessions, Step, View};
+use palisade_tests::palisade::Core;
+use palisade_tests::procfs;
+use palisade_tests::raw::RawClient;
+use palisade_tests::wait::wait_for;
 use palisade_wire::request::{Create, PathWatch, Request, SetWatches};
-use palisade_wire::{Acl, Id, OpCode, Perms, Zxid};
+use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, Zxid};
 
 const CHILDREN: usize = 20_000;
 /// Apache's jute.maxbuffer.
@@ -23,6 +27,37 @@ fn large_things_are_answered_alike() {
     targets.assert_alike("thousands of watches", &many_watches(10_000));
     targets.assert_alike("a long ACL", &long_acl(2000));
     servers.assert_equal_trees();
+}
+
+/// Data that very many ask for is not copied for each of those who are slow to take it.
+#[test]
+fn a_herd_reads_what_is_large_out_of_one_copy() {
+    const READERS: u64 = 400;
+    let mut core = Core::start();
+    let mut gateway = core.gateway(101, "gateway");
+    let mut writer = RawClient::connect(&gateway.address());
+    let data: Vec<u8> = (0..1_000_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+    let write = Request::SetData { path: "/".into(), data: Some(&data), version: -1 };
+    assert_eq!(writer.call(OpCode::SetData, &write).map(|(error, _)| error), Some(ErrorCode::OK));
+    let mut readers: Vec<_> = (0..READERS).map(|_| RawClient::connect(&gateway.address())).collect();
+    let before = procfs::resident_memory(gateway.process().pid());
+    let read = Request::GetData(path_watch("/", false));
+    let sent = gateway.counter("response_bytes");
+    for reader in &mut readers {
+        reader.ask(OpCode::GetData, &read);
+    }
+    wait_for("everybody to be sent the beginning", || {
+        (gateway.counter("response_bytes") > sent + READERS * 10_000).then_some(())
+    });
+    assert_eq!(writer.call(OpCode::GetData, &read).unwrap().1[4..4 + data.len()], data);
+    let more = procfs::resident_memory(gateway.process().pid()).saturating_sub(before);
+    println!("{} KiB more for {READERS} readers", more >> 10);
+    assert!(more < READERS * data.len() as u64 / 8, "{more} bytes more");
+    for reader in &mut readers {
+        let (error, body) = reader.reply().expect("the gateway keeps the connection");
+        assert_eq!((error, body.len()), (ErrorCode::OK, 4 + data.len() + 68));
+        assert!(body[4..4 + data.len()] == data, "other data");
+    }
 }
 
 fn create(path: String, flags: i32) -> Call {

@@ -40,6 +40,13 @@ pub fn write(buf: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     buf[start..start + 4].copy_from_slice(&len.to_be_bytes());
 }
 
+/// Adds to the length of the frame at the start of `buf`: so many more bytes of its body are sent from elsewhere.
+pub fn lengthen(buf: &mut [u8], more: usize) {
+    if let Some(field) = buf.first_chunk_mut::<4>() {
+        *field = i32::from_be_bytes(*field).saturating_add(more as i32).to_be_bytes();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -548,6 +548,13 @@ impl State {
         self.last_zxid = self.last_zxid.max(told);
     }
 
+    /// The same with large data between `frames` and what comes `behind` it.
+    pub(super) fn append_around(&mut self, frames: &mut BytesMut, data: Bytes, behind: &[u8], told: Zxid) {
+        self.append(frames, told);
+        self.outbox.append_shared(data);
+        self.outbox.reply(|out| out.extend_from_slice(behind));
+    }
+
     /// The next request for the core. None once the connection ends: behind a write that was lost, no later one of
     /// the session may take effect.
     pub(super) fn send_next(&mut self) -> Option<(u64, Job)> {

@@ -60,8 +60,8 @@ use self::pace::Pace;
 use crate::admin::reload::Reloads;
 use crate::config::{self, Config};
 use crate::core_link::{CoreLink, Refused, Ticket};
-use crate::exec::Authenticator;
 use crate::exec::status::Status;
+use crate::exec::{Authenticator, LargeData};
 use crate::replica::Replica;
 use crate::session::{Passwords, Refusals, SessionIds};
 use crate::tenancy::establish;
@@ -88,6 +88,8 @@ pub(crate) struct Edge {
     pub(crate) throttle: Arc<Throttle>,
     pace: Pace,
     pub(crate) status: Status,
+    /// What many are sent at once.
+    large: LargeData,
     client_address: SocketAddr,
     /// Whether the tenant's root exists.
     rooted: watch::Sender<bool>,
@@ -253,6 +255,7 @@ impl Edge {
             auth: Authenticator::new(config.auth.super_digest.clone()),
             admission: Admission::default(),
             throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
+            large: LargeData::default(),
             client_address,
             rooted: watch::Sender::new(false),
             accepting: CancellationToken::new(),

@@ -1,5 +1,6 @@
 //! From frames to requests: what is answered here and now, what waits for its turn, and what the core must do.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -18,7 +19,7 @@ use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::config::Limits;
 use crate::exec::{
-    CatchUp, Local, Past, count_watches, reply_zxid, status, watched_path, write_header, write_reply,
+    CatchUp, Inset, Local, Past, count_watches, reply_zxid, status, watched_path, write_header, write_reply,
 };
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, Unnamable, confine};
@@ -179,12 +180,28 @@ impl<'a> Answers<'a> {
     }
 
     fn with_tree<R>(&mut self, ids: &[Id], f: impl FnOnce(&Local<'_>, &mut BytesMut) -> R) -> R {
-        let Edge { hub, replica, config, .. } = self.edge;
+        let Edge { hub, replica, config, large, .. } = self.edge;
         let tree = self.tree.get_or_insert_with(|| replica.read());
         let (root, status) = (hub.root(), &self.edge.status);
         let (watches, slot) = (hub.watches(), self.client.slot());
         let limits = &config.limits.watch_limits();
-        f(&Local { tree, root, status, watches, limits, slot, session: self.session, ids }, self.out)
+        let (session, inset) = (self.session, Cell::default());
+        let frame = self.out.len();
+        let local = Local { tree, root, status, watches, limits, large, inset: &inset, slot, session, ids };
+        let done = f(&local, self.out);
+        if let Some(inset) = inset.take() {
+            let told = tree.last_zxid();
+            self.insert(frame, inset, told);
+        }
+        done
+    }
+
+    /// Sends what was written so far, with large data in its place in the frame that begins there.
+    fn insert(&mut self, frame: usize, Inset { at, data }: Inset, told: Zxid) {
+        let behind = self.out.split_off(at);
+        frame::lengthen(&mut self.out[frame..], data.len());
+        self.client.lock().append_around(self.out, data, &behind, told);
+        self.has_room = false;
     }
 
     fn ping(&mut self) {

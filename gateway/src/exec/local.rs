@@ -1,5 +1,7 @@
 //! Requests that the replica answers.
 
+use std::cell::Cell;
+
 use bytes::{BufMut, BytesMut};
 use palisade_store::DataTree;
 use palisade_watch::{Slot, WatchIndex, WatchKind, WatchLimits};
@@ -7,6 +9,7 @@ use palisade_wire::request::Request;
 use palisade_wire::{DecodeError, ErrorCode, Id, SessionId};
 use parking_lot::Mutex;
 
+use super::large::{Inset, LargeData};
 use super::status::{self, Status};
 use super::{reads, write_header, write_reply};
 use crate::tenancy::Root;
@@ -27,6 +30,10 @@ pub(crate) struct Local<'a> {
     pub watches: &'a Mutex<WatchIndex>,
     /// How many may be left there.
     pub limits: &'a WatchLimits,
+    /// Copies of large data that are shared.
+    pub large: &'a LargeData,
+    /// Where large data is left that belongs into the frame.
+    pub inset: &'a Cell<Option<Inset>>,
     /// The connection.
     pub slot: Slot,
     /// Its session.
@@ -37,6 +44,9 @@ pub(crate) struct Local<'a> {
 
 impl Local<'_> {
     /// Executes a request and appends its reply. SetWatches is not for here: it is [`CatchUp`](super::CatchUp).
+    ///
+    /// Large data is left in [`Self::inset`]: the frame's length does not count it, and the caller puts it where it
+    /// belongs.
     ///
     /// A body that does not decode is answered with [`ErrorCode::MARSHALLING_ERROR`], that of a write included.
     pub(crate) fn answer(&self, xid: i32, request: Result<Request<'_>, DecodeError>, out: &mut BytesMut) {

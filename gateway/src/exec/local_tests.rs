@@ -14,6 +14,8 @@ struct Fixture {
     root: Root,
     status: Status,
     watches: Mutex<WatchIndex>,
+    large: LargeData,
+    inset: Cell<Option<Inset>>,
     ids: Vec<Id>,
 }
 
@@ -43,7 +45,8 @@ fn fixture() -> Fixture {
     }
     let ids = vec![Id::new("ip", "10.0.0.1"), Id::new("digest", "me:hash")];
     let status = Status::new("discovery", 101, || Some(std::time::Duration::from_millis(12)));
-    Fixture { tree, root: Root::new("/"), status, watches: Mutex::default(), ids }
+    let (large, inset) = (LargeData::default(), Cell::default());
+    Fixture { tree, root: Root::new("/"), status, watches: Mutex::default(), large, inset, ids }
 }
 
 impl Fixture {
@@ -55,6 +58,8 @@ impl Fixture {
             status: &self.status,
             watches: &self.watches,
             limits: &WatchLimits { connection: 1_000, total: 1_000 },
+            large: &self.large,
+            inset: &self.inset,
             slot,
             session: ME,
             ids: &self.ids,

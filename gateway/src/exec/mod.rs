@@ -5,6 +5,7 @@
 //! lock, and a buffer for the frames.
 
 mod auth;
+mod large;
 mod local;
 mod outcome;
 mod reads;
@@ -12,6 +13,7 @@ mod set_watches;
 pub(crate) mod status;
 
 pub(crate) use auth::{Authenticator, remote_id};
+pub(crate) use large::{Inset, LargeData};
 pub(crate) use local::{Local, watched_path};
 pub(crate) use outcome::write_outcome;
 pub(crate) use set_watches::{CatchUp, Past, count as count_watches, reply_zxid};

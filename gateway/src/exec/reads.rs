@@ -6,6 +6,7 @@ use palisade_wire::multi::{MultiHeader, MultiResult};
 use palisade_wire::request::Request;
 use palisade_wire::{Acl, ErrorCode, Id, OpCode, Perms, Writer};
 
+use super::large::{Inset, LARGE};
 use super::{Local, status};
 
 /// Bytes after which a multiRead is refused; Java takes 1 MiB, and 4 MiB before 3.6.
@@ -39,7 +40,14 @@ pub(super) fn get_data(local: &Local<'_>, path: &str, watch: bool, out: &mut Byt
     if watch {
         local.watches.lock().add_data(local.slot, path);
     }
-    out.write_opt_buffer(node.data());
+    match node.data() {
+        Some(data) if data.len() >= LARGE => {
+            out.put_i32(i32::try_from(data.len()).unwrap_or(i32::MAX));
+            let data = local.large.copy(path, &node.stat(), data);
+            local.inset.set(Some(Inset { at: out.len(), data }));
+        }
+        data => out.write_opt_buffer(data),
+    }
     node.stat().encode(out);
     Ok(())
 }

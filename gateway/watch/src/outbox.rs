@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::budget::Budget;
 use crate::event::Event;
@@ -54,6 +54,8 @@ enum Piece {
     Event(Arc<Event>),
     /// So many bytes of `Outbox::replies`.
     Replies(usize),
+    /// Part of a reply that others are sent as well.
+    Shared(Box<Bytes>),
 }
 
 #[derive(Debug)]
@@ -263,6 +265,14 @@ impl<R: Copy> Outbox<R> {
         self.queue_replies(len);
     }
 
+    /// Puts part of a frame to the end of the queue, without copying it. The part before was put there just now.
+    pub fn append_shared(&mut self, part: Bytes) {
+        if !matches!(self.end, Some(End::Now(_))) && !part.is_empty() {
+            self.unsent += part.len();
+            self.pieces.push_back(Piece::Shared(Box::new(part)));
+        }
+    }
+
     fn queue_replies(&mut self, len: usize) {
         if matches!(self.end, Some(End::Now(_))) {
             self.replies = BytesMut::new();
@@ -287,7 +297,8 @@ impl<R: Copy> Outbox<R> {
         for (piece, slice) in self.pieces.iter().zip(slices) {
             let bytes = match piece {
                 Piece::Event(event) => &event.frame()[skip..],
-                // The written part of the first piece is cut off `replies` already.
+                // The written part of the first piece is cut off already.
+                Piece::Shared(rest) => rest,
                 Piece::Replies(len) => &self.replies[at..at + len],
             };
             if let Piece::Replies(len) = piece {
@@ -311,6 +322,12 @@ impl<R: Copy> Outbox<R> {
                     *len -= part;
                     n -= part;
                     *len == 0
+                }
+                Some(Piece::Shared(rest)) => {
+                    let part = n.min(rest.len());
+                    rest.advance(part);
+                    n -= part;
+                    rest.is_empty()
                 }
                 Some(Piece::Event(event)) => {
                     let bytes = event.frame().len();

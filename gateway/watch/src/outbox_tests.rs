@@ -37,13 +37,15 @@ fn outbox(limit: usize) -> Outbox<u8> {
 #[test]
 fn frames_leave_in_order_whatever_the_socket_takes() {
     let (a, b) = (changed(1, "/a"), changed(2, "/b"));
-    let expected = joined(&[b"one", a.frame(), b"twothree", b.frame()]);
+    let expected = joined(&[b"one", a.frame(), b"twothree", b"shared", b"four", b.frame()]);
     for step in 1..=expected.len() {
         let mut outbox = outbox(1 << 10);
         reply(&mut outbox, b"one");
         outbox.push_event(&a);
         outbox.append(&mut BytesMut::from("two"));
         reply(&mut outbox, b"three");
+        outbox.append_shared(Bytes::from_static(b"shared"));
+        reply(&mut outbox, b"four");
         outbox.push_event(&b);
         let mut got = Vec::new();
         while outbox.unsent() > 0 {

@@ -69,6 +69,14 @@ pub fn outage_in_python(core: &mut Ensemble) {
     outage(core, &Folder::new(), tools::python().as_os_str(), vec![script]);
 }
 
+/// The same under those of Apache's C client.
+#[track_caller]
+pub fn outage_in_c(core: &mut Ensemble) {
+    let folder = Folder::new();
+    let program = compiled_c("outage", &folder);
+    outage(core, &folder, program.as_os_str(), Vec::new());
+}
+
 #[track_caller]
 fn outage(core: &mut Ensemble, folder: &Folder, program: &OsStr, mut arguments: Vec<OsString>) {
     let behind = core.gateway_behind_cut(101, &[]);

@@ -119,3 +119,13 @@ fn kazoo_clients_outlive_an_outage() {
 fn kazoo_clients_outlive_an_outage_of_apaches_voters() {
     faults::outage_in_python(&mut Ensemble::apache());
 }
+
+#[test]
+fn c_clients_outlive_an_outage() {
+    faults::outage_in_c(&mut Ensemble::palisade());
+}
+
+#[test]
+fn c_clients_outlive_an_outage_of_apaches_voters() {
+    faults::outage_in_c(&mut Ensemble::apache());
+}

@@ -181,7 +181,8 @@ impl Source for Edge {
 impl Edge {
     /// Whether the replica was ever brought up to date, so that it may be read.
     pub(crate) fn is_serving(&self) -> bool {
-        self.replica.last_zxid() > Zxid::ZERO || self.link.state().borrow().is_connected()
+        (self.replica.is_whole() && self.replica.last_zxid() > Zxid::ZERO)
+            || self.link.state().borrow().is_connected()
     }
 
     /// Whether clients should be sent here. A core that is away for a while changes nothing: that is when they need

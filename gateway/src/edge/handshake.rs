@@ -176,6 +176,9 @@ impl Greeting {
         if turn > now {
             sleep_until(turn).await;
         }
+        if !self.edge.replica.is_whole() {
+            return Greeted::Over(CloseReason::NoLeader);
+        }
         if self.edge.status.mode() == Mode::CutOff || self.edge.accepting.is_cancelled() {
             return Greeted::Over(CloseReason::NoLeader);
         }

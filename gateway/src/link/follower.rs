@@ -23,7 +23,7 @@ use crate::gateway::GatewayError;
 use crate::link::aside::Aside;
 use crate::link::error::LinkError;
 use crate::link::in_flight::Settled;
-use crate::link::queue::{self, Queue};
+use crate::link::queue::Queue;
 use crate::link::requests::{Requests, Resolved};
 use crate::link::touches::Rounds;
 use crate::link::up::Link;
@@ -289,6 +289,9 @@ impl Follower {
         self.since_snapshot = 0;
         self.requests.replaced();
         drop(self.replica.replace(*tree, rewound));
+        self.replica.set_whole(true);
+        // A thread that has ended says so by itself.
+        self.disk.whole(new).ok();
     }
 
     fn input(&mut self, input: LearnerInput) -> Result<(), LinkError> {
@@ -412,8 +415,7 @@ impl Follower {
         let link = self.link.as_mut()?;
         match step {
             Step::Serving { epoch } => {
-                queue::bare_sync().encode(&mut link.out);
-                link.fence = Some(*epoch);
+                link.ask_for_the_rest(*epoch);
                 None
             }
             // Nothing else can have asked for it: no request is taken before.
@@ -429,6 +431,13 @@ impl Follower {
             for step in some {
                 match step {
                     Step::Apply(record) => batch.apply(record, self.requests.applied(record)),
+                    Step::Synced
+                        if let Some(epoch) = self.link.as_mut().and_then(|link| link.fence.take()) =>
+                    {
+                        self.replica.set_whole(true);
+                        self.disk.whole(batch.last_zxid()).ok();
+                        self.serve(epoch);
+                    }
                     Step::Synced => {
                         if let Some(ticket) = self.requests.synced() {
                             ticket.answer(Answer::Synced { zxid: batch.last_zxid() });
@@ -442,7 +451,11 @@ impl Follower {
                     Step::Serving { epoch } => {
                         let config = self.link.as_mut().and_then(|link| link.config.take());
                         batch.set_config(config.as_deref().unwrap_or_default());
-                        self.serve(*epoch);
+                        if self.replica.is_whole() {
+                            self.serve(*epoch);
+                        } else {
+                            self.ask_for_the_rest(*epoch);
+                        }
                     }
                 }
             }
@@ -453,6 +466,13 @@ impl Follower {
         }
         if let Some(at) = committed {
             self.queue.contact.proves(at);
+        }
+    }
+
+    /// The same of a tree that is shown once it is whole.
+    fn ask_for_the_rest(&mut self, epoch: u32) {
+        if let Some(link) = &mut self.link {
+            link.ask_for_the_rest(epoch);
         }
     }
 

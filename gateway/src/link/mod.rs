@@ -79,10 +79,11 @@ pub(crate) fn start(
         last_zxid: opened.tree.last_zxid(),
         recent: Vec::new(),
     };
-    let (since_snapshot, age) = (opened.replayed, opened.age);
+    let (since_snapshot, age, is_whole) = (opened.replayed, opened.age, opened.is_whole);
     let (mut tree, closed, log) = opened.split();
     tree.track(Root::new(&config.tenant.root).tracked());
     let replica = Replica::restored(tree, closed, observer);
+    replica.set_whole(is_whole);
     let disk = Disk::start(log, replica.clone()).map_err(GatewayError::Thread)?;
     let mut queue = Queue::new(config.limits.link_limits());
     queue.contact = Arc::new(Contact::new(age));

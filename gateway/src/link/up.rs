@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use palisade_wire::txn::TxnRecord;
 use palisade_zab::{CloseReason, LinkId};
 
+use crate::link::queue;
 use crate::link::touches::Rounds;
 
 /// See the module.
@@ -42,5 +43,11 @@ impl Link {
             fence: None,
             rounds: None,
         }
+    }
+
+    /// Sends a sync: when it is answered, all that the leader's tree has in part is here, and this epoch can be served.
+    pub(crate) fn ask_for_the_rest(&mut self, epoch: u32) {
+        queue::bare_sync().encode(&mut self.out);
+        self.fence = Some(epoch);
     }
 }

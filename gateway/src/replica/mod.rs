@@ -62,6 +62,8 @@ struct Shared {
     differs: AtomicBool,
     /// Whether a restart would begin with what is shown, or a little before.
     on_disk: AtomicBool,
+    /// Whether no transaction is there in part only.
+    whole: AtomicBool,
     /// Of which ends the stream has told. Changed under the tree's write lock.
     closed: Mutex<ClosedSessions>,
 }
@@ -84,6 +86,7 @@ impl Replica {
             last_zxid: AtomicI64::new(tree.last_zxid().0),
             differs: AtomicBool::new(false),
             on_disk: AtomicBool::new(true),
+            whole: AtomicBool::new(true),
             closed: Mutex::new(closed),
             tree: RwLock::new(tree),
             observer,
@@ -119,6 +122,16 @@ impl Replica {
 
     pub(crate) fn set_on_disk(&self, is_on_disk: bool) {
         self.shared.on_disk.store(is_on_disk, Ordering::Relaxed);
+    }
+
+    /// Whether the tree may be shown. One that a leader was sending, or that changed while it was written down, may hold
+    /// parts of transactions that are not on disk: it is whole again when a leader has sent them.
+    pub fn is_whole(&self) -> bool {
+        self.shared.whole.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_whole(&self, is_whole: bool) {
+        self.shared.whole.store(is_whole, Ordering::Release);
     }
 
     /// Begins a batch; readers wait until it is dropped.

@@ -191,7 +191,12 @@ impl TxnLog {
         Ok(OpenFile { file, path, written: 0, size: 0, dirty: false, is_new: true })
     }
 
-    fn write_out(&mut self) -> Result<()> {
+    /// Gives the operating system all that was appended: it outlives this process, if not the machine.
+    ///
+    /// # Errors
+    ///
+    /// [`DiskError::Io`], and [`DiskError::Poisoned`] ever after.
+    pub fn write_out(&mut self) -> Result<()> {
         self.check_poisoned()?;
         if self.buffer.is_empty() {
             return Ok(());

@@ -14,7 +14,7 @@ use palisade_store::DataTree;
 use palisade_wire::{Sid, Zxid};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::config;
 use crate::replica::Replica;
@@ -32,6 +32,8 @@ const CLOSED_SESSIONS: &str = "ended-sessions";
 const SESSION_CLOCK: &str = "session-clock";
 /// Holds up to when the replica is known to be complete.
 const PROOF: &str = "proven-age";
+/// Holds the transaction from which on the tree is whole; see [`Wholeness`].
+const WHOLE: &str = "whole-from";
 /// Bytes by which the log grows at once.
 const PREALLOCATE: u64 = 4 << 20;
 /// Appended and not yet durable: beyond this, the link stops reading.
@@ -52,6 +54,8 @@ pub(crate) struct Opened {
     pub(crate) epochs: Epochs,
     /// Transactions since the newest snapshot.
     pub(crate) replayed: u64,
+    /// Whether no transaction is in the tree in part only.
+    pub(crate) is_whole: bool,
     /// The proven age of the tree.
     pub(crate) age: Option<Duration>,
     log: TxnLog,
@@ -72,14 +76,20 @@ pub(crate) fn open(storage: &config::Storage, max_record: usize) -> Result<Opene
     let file = dir.read_note(CLOSED_SESSIONS)?;
     let closed = ClosedSessions::restore(file.as_deref(), restored.snapshot_zxid, restored.ended_sessions);
     let age = Proof::age_of(restored.tree.last_zxid(), dir.read_note(PROOF)?.as_deref());
+    let whole = Wholeness::decode(dir.read_note(WHOLE)?.as_deref());
+    let is_whole = whole.allows(restored.tree.last_zxid());
+    if !is_whole {
+        warn!("the disk holds parts of transactions: nothing is shown before a leader has sent the rest");
+    }
     Ok(Opened {
+        is_whole,
         age,
         tree: restored.tree,
         closed,
         epochs: restored.epochs,
         replayed: restored.replayed,
         log,
-        files: Files { dir, restore, options, retain: storage.retain, rest: REST },
+        files: Files { dir, restore, options, retain: storage.retain, rest: REST, whole },
     })
 }
 
@@ -92,7 +102,38 @@ enum Command {
     AcceptedEpoch(u32),
     CurrentEpoch(u32),
     Proof(Proof),
+    Whole(Zxid),
     Snapshot,
+}
+
+/// From which transaction on the tree on disk is whole. A snapshot that was made while the tree changed holds parts of
+/// what came meanwhile, which the log behind it has to make up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wholeness {
+    /// The leader that sent the snapshot has not said yet that nothing is missing.
+    Unknown,
+    /// Once the log reaches to here.
+    From(Zxid),
+}
+
+impl Wholeness {
+    fn decode(note: Option<&[u8]>) -> Self {
+        let Some(note) = note else { return Self::From(Zxid::ZERO) };
+        let zxid = std::str::from_utf8(note).ok().and_then(|text| text.parse().ok());
+        zxid.map_or(Self::Unknown, |zxid| Self::From(Zxid(zxid)))
+    }
+
+    fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Unknown => b"unknown".to_vec(),
+            Self::From(zxid) => zxid.0.to_string().into_bytes(),
+        }
+    }
+
+    /// Whether a tree with everything up to `last` is whole.
+    fn allows(self, last: Zxid) -> bool {
+        matches!(self, Self::From(from) if from <= last)
+    }
 }
 
 /// What the thread has done.
@@ -172,6 +213,11 @@ impl Disk {
     /// Writes a proof down, behind all that it is about.
     pub(crate) fn record(&mut self, proof: Proof) -> Result<(), DiskGone> {
         self.command(Command::Proof(proof))
+    }
+
+    /// Notes that the tree which was installed is whole as of this transaction, behind all that it is about.
+    pub(crate) fn whole(&mut self, from: Zxid) -> Result<(), DiskGone> {
+        self.command(Command::Whole(from))
     }
 
     /// Begins a snapshot of the replica, unless one is under way.

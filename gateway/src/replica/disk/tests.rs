@@ -245,6 +245,33 @@ async fn a_tree_from_the_leader_brings_the_disk_back() {
     assert_eq!(gateway.stop().tree, tree);
 }
 
+#[tokio::test]
+async fn a_tree_of_a_leader_is_whole_after_a_restart_only_if_all_of_it_had_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let is_whole = || open(&storage(dir.path()), MAX_RECORD).unwrap().is_whole;
+    let (mut disk, replica) = start(dir.path());
+    disk.write_accepted_epoch(1).unwrap();
+    write(&mut disk, &replica, 1);
+    disk.stop();
+    assert!(is_whole(), "nobody sent it a tree");
+    let (mut disk, replica) = start(dir.path());
+    disk.install(Box::new(replica.read().clone())).unwrap();
+    while !matches!(disk.done().await.unwrap(), Done::Installed(_)) {}
+    write(&mut disk, &replica, 2);
+    disk.stop();
+    assert!(!is_whole(), "the leader had not said that this was all");
+    let (mut disk, replica) = start(dir.path());
+    disk.whole(Zxid::new(1, 3)).unwrap();
+    disk.truncate(Zxid::new(1, 2)).unwrap();
+    while !matches!(disk.done().await.unwrap(), Done::NotTruncated(_)) {}
+    disk.stop();
+    assert!(!is_whole(), "it is not there yet");
+    let (mut disk, _) = start(dir.path());
+    write(&mut disk, &replica, 3);
+    disk.stop();
+    assert!(is_whole());
+}
+
 #[test]
 fn a_voters_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();

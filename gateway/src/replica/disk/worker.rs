@@ -8,7 +8,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tracing::{error, info, warn};
 
-use super::{CLOSED_SESSIONS, Command, Done, MAX_UNSYNCED, PROOF};
+use super::{CLOSED_SESSIONS, Command, Done, MAX_UNSYNCED, PROOF, WHOLE, Wholeness};
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
 
@@ -17,6 +17,9 @@ const CHUNK: usize = 256 << 10;
 /// How long appends are gathered before they are synced together. Nobody waits for that: what this log loses in a
 /// crash, the leader has.
 const PACE: Duration = Duration::from_millis(10);
+/// How often what was gathered is given to the operating system meanwhile: the end of this process alone shall lose next
+/// to nothing that clients have seen, as they would have to wait for the core to read on.
+const STEP: Duration = Duration::from_millis(2);
 
 /// The data directory, and how it is used.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct Files {
     pub(super) retain: usize,
     /// How long a disk that failed is left alone.
     pub(super) rest: Duration,
+    /// What is noted of the tree.
+    pub(super) whole: Wholeness,
 }
 
 /// What the thread runs.
@@ -148,6 +153,12 @@ impl Worker {
                 self.or_go_without(written)?;
                 return Ok(None);
             }
+            Command::Whole(from) => {
+                let Medium::Log { .. } = self.medium else { return Ok(None) };
+                let noted = self.sync().and_then(|()| self.note_whole(Wholeness::From(from)));
+                self.or_go_without(noted)?;
+                return Ok(None);
+            }
             Command::Snapshot => {
                 let begun = match self.medium {
                     Medium::Log { .. } => self.begin_snapshot(),
@@ -166,22 +177,40 @@ impl Worker {
     /// no append.
     fn append_all(&mut self, zxid: Zxid, payload: &Bytes) -> (Result<(), DiskError>, Option<Command>) {
         self.handed = zxid;
-        let mut appended = self.append(zxid, payload);
-        // A snapshot that is being written goes on between two syncs, and takes time as well.
-        if self.snapshot.is_none() {
-            std::thread::sleep(PACE);
-        }
-        for _ in 1..MAX_UNSYNCED {
-            match self.commands.try_recv() {
-                Ok(Command::Append { zxid, payload }) => {
-                    self.handed = zxid;
-                    appended = appended.and_then(|()| self.append(zxid, &payload));
+        let (mut appended, mut count) = (self.append(zxid, payload), 1);
+        let end = Instant::now() + PACE;
+        loop {
+            while count < MAX_UNSYNCED {
+                match self.commands.try_recv() {
+                    Ok(Command::Append { zxid, payload }) => {
+                        self.handed = zxid;
+                        appended = appended.and_then(|()| self.append(zxid, &payload));
+                        count += 1;
+                    }
+                    Ok(other) => return (appended, Some(other)),
+                    Err(_) => break,
                 }
-                Ok(other) => return (appended, Some(other)),
-                Err(_) => break,
             }
+            appended = appended.and_then(|()| self.write_out());
+            // A snapshot that is being written goes on between two syncs, and takes time as well.
+            if self.snapshot.is_some() || count >= MAX_UNSYNCED || Instant::now() >= end {
+                return (appended, None);
+            }
+            std::thread::sleep(STEP);
         }
-        (appended, None)
+    }
+
+    fn write_out(&mut self) -> Result<(), DiskError> {
+        match &mut self.medium {
+            Medium::Log { log, .. } => log.write_out(),
+            Medium::Nowhere { .. } => Ok(()),
+        }
+    }
+
+    /// Written down before what it is about can be found.
+    fn note_whole(&mut self, whole: Wholeness) -> Result<(), DiskError> {
+        self.files.whole = whole;
+        self.files.dir.write_note(WHOLE, &whole.encode())
     }
 
     fn append(&mut self, zxid: Zxid, payload: &Bytes) -> Result<(), DiskError> {
@@ -210,6 +239,10 @@ impl Worker {
         let Medium::Log { log, covered } = &mut self.medium else {
             return Err(DiskError::CannotTruncate { to, last: self.handed, what: "the disk failed before" });
         };
+        if !self.files.whole.allows(to) {
+            let what = "the snapshot before it holds parts of what would be cut off";
+            return Err(DiskError::CannotTruncate { to, last: self.handed, what });
+        }
         log.truncate(to)?;
         *covered = Zxid::default();
         let shown = self.replica.last_zxid();
@@ -230,6 +263,7 @@ impl Worker {
             file.write(&chunk)?;
             chunk.clear();
         }
+        self.note_whole(Wholeness::Unknown)?;
         // No digest: the leader went on while it sent the tree, which may hold parts of what comes next.
         let Medium::Log { log, covered } = &mut self.medium else {
             return self.start_over(file, Zxid::default());
@@ -253,6 +287,7 @@ impl Worker {
             chunk.clear();
         }
         self.write_closed(|_| ())?;
+        self.note_whole(Wholeness::From(self.replica.last_zxid()))?;
         self.start_over(file, cursor.zxid())
     }
 

@@ -292,11 +292,11 @@ fn owners_are_cut_off_with_their_gateway(mut core: Ensemble) {
     let clients = Proxy::start(&behind.address());
     let owners = u32::try_from(from_environment("OWNERS", 25)).unwrap();
     let believers = Believers::start(&clients.address(), &elsewhere.address(), owners);
-    let margin = believers.lose(|| {
+    let lost = believers.lose(|| {
         behind.silence();
         clients.silence();
     });
-    println!("the first of {owners} ended {margin:?} after its owner knew");
+    println!("{lost}");
 }
 
 #[test]

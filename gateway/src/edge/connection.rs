@@ -588,9 +588,9 @@ impl Connection {
         Some(proven.map_or(since, |proven| proven.max(since)) + self.edge.patience(self.timeout))
     }
 
-    /// When an owner of ephemerals must stop believing, as the core is silent and may end the session. It was told of
-    /// the session at most a third of the timeout before it was last heard, and so ends it two thirds after that at
-    /// the earliest. A client learns of it sooner if the link is known to be broken.
+    /// When an owner of ephemerals is let go, as the core is silent: early enough that its client can find another gateway
+    /// before the session ends, and sooner if the link is known to be broken. What the owner believes meanwhile is bounded
+    /// by its [`Lease`], whatever is decided here.
     fn doubt(&self) -> Option<Instant> {
         if self.local || self.edge.config.stale_reads.owners == Owners::Keep {
             return None;

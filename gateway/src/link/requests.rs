@@ -62,6 +62,10 @@
 //! * all that the link has to send would have to wait for the fence, at each leader, for the sake of writes that were on
 //!   their way when a network failed. The death of a leader brings a new epoch.
 //!
+//! Nor does time help: nothing bounds for how long an Apache leader's handler goes on reading what the old connection's
+//! socket has buffered, as it ends only when a write or a read on it fails. A leader that ended the old link of a gateway
+//! before it admits a new one, and dropped what it had read from there, could promise more, but only one that says so.
+//!
 //! So the ticket answers [`Lost`](crate::core_link::Answer::Lost), and the client finds out by itself, as after any
 //! lost connection.
 

@@ -1,7 +1,9 @@
 """Locks of orders, each with a parent of its own and held for a moment, by kazoo's recipe; beside them an election and a
 lock that is held all the time.
 
-Usage: python orders.py HOSTS
+Usage: python orders.py HOSTS [PARENTS]
+
+With PARENTS, it locks the same so many orders again and again.
 
 Prints `ready` once it has locked enough orders for what it does to be known, and how long that took; goes on until its
 standard input ends, and then says how many orders were locked. Fails if a lock was not had, or had twice.
@@ -21,7 +23,8 @@ ENOUGH = 150
 
 
 class Orders:
-    def __init__(self, hosts):
+    def __init__(self, hosts, parents):
+        self.parents = parents
         self.clients = [KazooClient(hosts=hosts, timeout=20.0) for _ in range(CLIENTS)]
         self.over = threading.Event()
         self.mutex = threading.Lock()
@@ -46,7 +49,7 @@ class Orders:
             # Two clients want the same orders, so that some have to wait for one another.
             number = first // 2
             while not self.over.is_set():
-                self.order(client, number)
+                self.order(client, number % self.parents if self.parents else number)
                 number += CLIENTS
         except Exception as error:  # pylint: disable=broad-except
             self.failures.append(error)
@@ -63,8 +66,8 @@ class Orders:
             self.failures.append(error)
 
 
-def main(hosts):
-    orders = Orders(hosts)
+def main(hosts, parents=0):
+    orders = Orders(hosts, int(parents))
     began = time.monotonic()
     coarse = orders.clients[0].Lock("/kazoo-services/nightly", "somebody")
     assert coarse.acquire(timeout=30)
@@ -90,4 +93,4 @@ def main(hosts):
         client.stop()
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

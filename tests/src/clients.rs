@@ -111,20 +111,21 @@ pub struct OrderLocker {
 }
 
 impl OrderLocker {
-    /// By kazoo's recipes (`tests/clients/orders.py`). Returns once it has locked many.
+    /// By kazoo's recipes (`tests/clients/orders.py`), so many orders again and again, or always new ones if it is 0.
+    /// Returns once it has locked many.
     #[track_caller]
-    pub fn kazoo(hosts: &str) -> Self {
+    pub fn kazoo(hosts: &str, orders: u32) -> Self {
         let script = tools::clients().join("orders.py");
-        Self::start(Folder::new(), tools::python(), &[script.into(), hosts.into()])
+        Self::start(Folder::new(), tools::python(), &[script.into(), hosts.into(), orders.to_string().into()])
     }
 
     /// By Curator's (`tests/clients/java/CuratorOrders.java`).
     #[track_caller]
-    pub fn curator(hosts: &str) -> Self {
+    pub fn curator(hosts: &str, orders: u32) -> Self {
         let folder = Folder::new();
         let mut arguments =
             compiled_java("CuratorOrders", &["curator-recipes", "zookeeper", "slf4j-nop"], &folder);
-        arguments.push(hosts.into());
+        arguments.extend([hosts.into(), orders.to_string().into()]);
         Self::start(folder, "java", &arguments)
     }
 

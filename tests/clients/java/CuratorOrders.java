@@ -16,6 +16,8 @@ import org.apache.curator.retry.ExponentialBackoffRetry;
  * Locks of orders, each with a parent of its own and held for a moment, by Curator's recipe; beside them an election and a
  * lock that is held all the time.
  *
+ * <p>Arguments: the hosts, and how many orders there are, which are locked again and again then; 0 for new ones always.
+ *
  * <p>Prints "ready" once it has locked enough orders for what it does to be known; goes on until its standard input ends.
  */
 public final class CuratorOrders {
@@ -32,6 +34,7 @@ public final class CuratorOrders {
             client.start();
             clients.add(client);
         }
+        int parents = Integer.parseInt(args[1]);
         AtomicInteger locked = new AtomicInteger();
         AtomicBoolean over = new AtomicBoolean();
         InterProcessMutex coarse = new InterProcessMutex(clients.get(0), "/curator-services/nightly");
@@ -47,7 +50,8 @@ public final class CuratorOrders {
             CuratorFramework client = clients.get(i);
             all.add(threads.submit(() -> {
                 for (int order = first; !over.get(); order += CLIENTS) {
-                    InterProcessMutex mutex = new InterProcessMutex(client, "/curator-orders/order-" + order);
+                    int number = parents > 0 ? order % parents : order;
+                    InterProcessMutex mutex = new InterProcessMutex(client, "/curator-orders/order-" + number);
                     expect(mutex.acquire(PATIENCE_S, TimeUnit.SECONDS), "order " + order);
                     locked.incrementAndGet();
                     mutex.release();

@@ -241,7 +241,7 @@ impl Shared {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+    use tokio::sync::mpsc;
 
     use super::*;
 
@@ -249,7 +249,7 @@ mod tests {
     struct Blocking {
         begun: Sender<()>,
         go_on: Mutex<Receiver<()>>,
-        over: UnboundedSender<()>,
+        over: mpsc::Sender<()>,
     }
 
     impl Errand for Blocking {
@@ -259,14 +259,14 @@ mod tests {
         }
 
         fn report(&self) -> bool {
-            self.over.send(()).ok();
+            self.over.try_send(()).ok();
             true
         }
     }
 
-    fn blocking(foreground: &Foreground) -> (Receiver<()>, Sender<()>, UnboundedReceiver<()>) {
+    fn blocking(foreground: &Foreground) -> (Receiver<()>, Sender<()>, mpsc::Receiver<()>) {
         let ((begun_in, begun), (go_on, go_on_out)) = (channel(), channel());
-        let (over, reported) = unbounded_channel();
+        let (over, reported) = mpsc::channel(8);
         foreground.take(Arc::new(Blocking { begun: begun_in, go_on: Mutex::new(go_on_out), over }));
         (begun, go_on, reported)
     }

@@ -15,8 +15,8 @@ pub struct Target(Front);
 #[derive(Debug)]
 enum Front {
     Apache(ApacheEnsemble),
-    // Dropped in this order.
-    Gateway { gateway: Gateway, _behind: Box<dyn Debug> },
+    // Dropped in this order. `held` counts the events that were held back before the gateway was started again.
+    Gateway { gateway: Gateway, held: u64, _behind: Box<dyn Debug> },
 }
 
 impl Target {
@@ -37,7 +37,7 @@ impl Target {
     pub fn palisade() -> Self {
         let mut core = Core::start_with(zoo_cfg::ALL_TYPES);
         let gateway = core.gateway(101, "gateway");
-        Self(Front::Gateway { gateway, _behind: Box::new(core) })
+        Self(Front::Gateway { gateway, held: 0, _behind: Box::new(core) })
     }
 
     /// The same for a gateway that holds back every event, for as long as it may: few clients are told at a time.
@@ -50,7 +50,7 @@ impl Target {
             ("notifications.window", "\"300ms\""),
         ];
         let gateway = core.gateway_with(101, "gateway", &settings);
-        Self(Front::Gateway { gateway, _behind: Box::new(core) })
+        Self(Front::Gateway { gateway, held: 0, _behind: Box::new(core) })
     }
 
     /// A gateway before three Apache servers.
@@ -59,7 +59,7 @@ impl Target {
         let ensemble = ApacheEnsemble::start(3);
         let (folder, mut ports) = (Folder::new(), Ports::lease());
         let gateway = Gateway::start(folder.path(), 101, ensemble.members(), &mut ports);
-        Self(Front::Gateway { gateway, _behind: Box::new((ensemble, folder, ports)) })
+        Self(Front::Gateway { gateway, held: 0, _behind: Box::new((ensemble, folder, ports)) })
     }
 
     /// Where clients connect (host:port).
@@ -80,7 +80,7 @@ impl Target {
     pub fn held_events(&self) -> u64 {
         match &self.0 {
             Front::Apache(_) => 0,
-            Front::Gateway { gateway, .. } => gateway.counter("palisade_events_held"),
+            Front::Gateway { gateway, held, .. } => held + gateway.counter("palisade_events_held"),
         }
     }
 
@@ -92,7 +92,10 @@ impl Target {
                 ensemble.servers[0].restart();
                 ensemble.servers[0].wait_until_serving();
             }
-            Front::Gateway { gateway, .. } => gateway.restart(),
+            Front::Gateway { gateway, held, .. } => {
+                *held += gateway.counter("palisade_events_held");
+                gateway.restart();
+            }
         }
     }
 }

@@ -32,7 +32,8 @@ fn curators_recipes_before_a_gateway() {
 fn curators_recipes_before_a_gateway_that_paces() {
     let mut target = Target::palisade_that_paces();
     faults::curator_tour(&mut target);
-    assert!(target.held_events() > 0, "since the gateway was started again");
+    let held = target.held_events();
+    assert!(held > 50, "{held} events were held");
 }
 
 #[test]

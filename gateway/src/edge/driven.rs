@@ -155,13 +155,19 @@ impl Gateway {
     /// # Errors
     /// A packet was made that cannot be read.
     pub fn packets(&mut self) -> Result<Vec<QuorumPacket>, DecodeError> {
-        self.queue.take(self.requests.ready());
-        self.requests.send(&mut self.out, BURST, self.queue.contact.now());
         let mut packets = std::mem::take(&mut self.first);
-        while let Some(packet) = QuorumPacket::split(&mut self.out, MAX_PACKET)? {
-            packets.push(packet);
+        loop {
+            self.queue.take(self.requests.ready());
+            if self.requests.ready().is_empty() {
+                return Ok(packets);
+            }
+            self.requests.send(&mut self.out, BURST, self.queue.contact.now());
+            while let Some(packet) = QuorumPacket::split(&mut self.out, MAX_PACKET)? {
+                packets.push(packet);
+            }
+            // What nobody waits for any more makes room for others.
+            self.settle();
         }
-        Ok(packets)
     }
 
     /// Which sessions were heard, for the answer to the leader's ping.

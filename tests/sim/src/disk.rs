@@ -81,6 +81,12 @@ impl Disk {
         self.busy > 0
     }
 
+    /// Whether what was begun is a file of an epoch, for which more is flushed than a log.
+    pub(crate) fn is_at_epoch(&self) -> bool {
+        let next = self.queue.front().filter(|_| self.busy > 0);
+        matches!(next, Some(Write::AcceptedEpoch(_) | Write::CurrentEpoch(_)))
+    }
+
     /// Completes what was begun.
     pub(crate) fn complete(&mut self) -> Option<Done> {
         let mut done = None;

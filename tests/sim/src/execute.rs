@@ -98,6 +98,9 @@ impl World {
                 memory.sessions = None;
                 memory.syncs.clear();
                 memory.preparer().reset();
+                if role == Role::Leading {
+                    self.limit_reign(node);
+                }
             }
             Output::Serving { epoch } => {
                 self.nodes[node].memory.serving = true;
@@ -210,7 +213,8 @@ impl World {
         }
     }
 
-    fn lose_uplink(&mut self, node: NodeId) -> Check {
+    /// An observer is without a leader.
+    pub(crate) fn lose_uplink(&mut self, node: NodeId) -> Check {
         let memory = &mut self.nodes[node].memory;
         memory.uplink = None;
         memory.serving = false;
@@ -320,6 +324,9 @@ impl World {
             took += self.chance.between(100, 1_500);
         }
         if self.nodes[node].disk.start() {
+            if self.params.reign.is_some() && !self.calm && self.nodes[node].disk.is_at_epoch() {
+                took += self.chance.between(0, 200);
+            }
             self.agenda.plan(self.now + took, Event::DiskDone(node, self.nodes[node].life));
         }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Conn {
     pub(crate) learner: End,
     /// The leader's end.
     pub(crate) leader: End,
+    /// What is on its way to the leader does not arrive before this.
+    pub(crate) held_until: u64,
     to_leader: VecDeque<(u64, Message)>,
     to_learner: VecDeque<(u64, Message)>,
 }
@@ -139,6 +141,7 @@ impl Network {
         let conn = Conn {
             learner: end(learner),
             leader: end(leader),
+            held_until: 0,
             to_leader: VecDeque::new(),
             to_learner: VecDeque::new(),
         };

@@ -58,12 +58,18 @@ pub(crate) struct Params {
     pub(crate) request_every: u64,
     /// Mean time between two faults.
     pub(crate) fault_every: u64,
+    /// The longest time that a leader is left in peace, in runs that are all about elections.
+    pub(crate) reign: Option<u64>,
     /// When the faults end.
     pub(crate) faults_until: u64,
     /// How many times in a hundred a voter takes a snapshot between two faults.
     pub(crate) snapshot_percent: u64,
     /// Clients of the gateways.
     pub(crate) clients: usize,
+    /// Requests that a gateway gives the leader at a time; with more, sessions take turns.
+    pub(crate) window: usize,
+    /// Requests that a gateway takes at a time.
+    pub(crate) in_flight: usize,
     /// Whether sessions are local until they write.
     pub(crate) local_sessions: bool,
     /// How events are told.
@@ -73,7 +79,7 @@ pub(crate) struct Params {
 impl Params {
     /// The set-up of a seed.
     pub(crate) fn derive(chance: &mut Chance) -> Self {
-        Self {
+        let drawn = Self {
             voters: chance.pick(&[3, 3, 3, 3, 3, 5, 5, 1, 2, 4]),
             observers: chance.pick(&[0, 1, 1, 2, 2, 3]),
             tick: Duration::from_millis(chance.pick(&[100, 200])),
@@ -82,12 +88,22 @@ impl Params {
             max_disk: chance.pick(&[1, 5, 30, 120]),
             request_every: chance.pick(&[5, 20, 60]),
             fault_every: chance.pick(&[150, 500, 1500]),
+            reign: None,
             faults_until: chance.between(5_000, 25_000),
             snapshot_percent: chance.pick(&[0, 10, 40]),
             clients: chance.pick(&[1, 3, 5]),
+            window: chance.pick(&[1, 2, 5, 1_000]),
+            in_flight: chance.pick(&[4, 20, 4_000, 4_000]),
             local_sessions: chance.percent(70),
             pacing: Pacing { merge: chance.percent(30), ..Self::pacing(chance) },
+        };
+        if chance.percent(80) {
+            return drawn;
         }
+        // Where every second server is needed, a wrong choice cannot be mended by others.
+        let (voters, reign) = (chance.pick(&[2, 2, 3, 4]), Some(chance.pick(&[200, 600, 1_000])));
+        let (tick, observers) = (Duration::from_millis(100), drawn.observers.min(1));
+        Self { voters, observers, tick, fault_every: 1_500, reign, ..drawn }
     }
 
     /// Some pacing: none, or one that holds the events of a few watchers already.
@@ -113,6 +129,7 @@ impl Params {
         config.tenant.name = "sim".to_owned();
         config.sessions.local = self.local_sessions;
         config.sessions.min_timeout = self.tick * 2;
+        (config.limits.window, config.limits.in_flight) = (self.window, self.in_flight);
         let off = Limit { mode: Mode::Off, tenant: 0, address: 0, session: 0, prefix: 0 };
         let throttle = &mut config.throttle;
         for limit in [

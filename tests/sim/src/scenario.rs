@@ -7,6 +7,7 @@ use palisade_wire::multi::create_op;
 use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket};
 use palisade_wire::request::{Create, Request};
 use palisade_wire::{Acl, OpCode, SessionId, Zxid};
+use palisade_zab::Input;
 
 use crate::network::{Message, NodeId, Way};
 use crate::node::Work;
@@ -102,10 +103,14 @@ impl World {
         }
         let pause = self.chance.between(1, 2 * self.params.fault_every);
         self.agenda.plan(self.now + pause, Event::Fault);
+        if self.params.reign.is_some() {
+            // No leader can be left to fall.
+            return self.everybody_returns();
+        }
         let any = self.chance.index(self.nodes.len());
         let leader = (0..self.nodes.len()).find(|n| self.nodes[*n].memory.leading);
         let victim = if self.chance.percent(40) { leader.unwrap_or(any) } else { any };
-        match self.chance.between(0, 9) {
+        match self.chance.between(0, 10) {
             0..=2 => self.crash(victim),
             3 => (0..self.params.voters).for_each(|node| self.crash(node)),
             4 => {
@@ -117,6 +122,7 @@ impl World {
                 let other = self.chance.index(self.nodes.len());
                 self.network.set_cut(victim, other, true);
             }
+            8 => self.break_link()?,
             _ => self.network.heal(),
         }
         if self.chance.percent(self.params.snapshot_percent) {
@@ -149,6 +155,65 @@ impl World {
                 self.network.set_cut(node, other, true);
             }
         }
+    }
+
+    /// In some runs, no leader stays for long.
+    pub(crate) fn limit_reign(&mut self, node: NodeId) {
+        if let (Some(reign), false) = (self.params.reign, self.calm) {
+            let (end, life) = (self.now + self.chance.between(0, reign), self.nodes[node].life);
+            self.agenda.plan(end, Event::Depose { node, life });
+        }
+    }
+
+    /// A leader falls, perhaps before others know of it, or have what it proposed. Who was away returns: always another
+    /// one is.
+    pub(crate) fn depose(&mut self, node: NodeId) -> Check {
+        if self.calm || !self.nodes[node].memory.leading {
+            return Ok(());
+        }
+        self.everybody_returns()?;
+        if self.chance.percent(80) {
+            self.crash(node);
+        } else {
+            (0..self.nodes.len()).for_each(|other| self.network.set_cut(node, other, other != node));
+        }
+        Ok(())
+    }
+
+    fn everybody_returns(&mut self) -> Check {
+        self.network.heal();
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].machine.is_none() {
+                self.nodes[node].life += 1;
+                self.start(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A gateway loses its link while the leader goes on; what it has sent arrives all the same, perhaps late.
+    fn break_link(&mut self) -> Check {
+        let linked = |node: &NodeId| self.nodes[*node].memory.uplink.is_some();
+        let linked: Vec<NodeId> = (self.params.voters..self.nodes.len()).filter(linked).collect();
+        if linked.is_empty() {
+            return Ok(());
+        }
+        let node = linked[self.chance.index(linked.len())];
+        let Some(link) = self.nodes[node].memory.uplink.filter(|_| self.nodes[node].paused_until <= self.now)
+        else {
+            return Ok(());
+        };
+        let held_until = self.now + self.chance.pick(&[0, 20, 100, 300]);
+        if let Some(conn) = self.network.find(node, link, Way::ToLeader) {
+            self.close_conn(conn, Way::ToLeader);
+            self.send(conn, Way::ToLeader, Message::Closed);
+            if let Some(conn) = self.network.conn(conn) {
+                conn.held_until = held_until;
+            }
+        }
+        self.note(|| format!("{} loses its link", self.nodes[node].sid));
+        self.feed(node, Input::LeaderLinkDown { link })?;
+        self.lose_uplink(node)
     }
 
     fn take_snapshot(&mut self, node: NodeId) {
@@ -189,7 +254,8 @@ impl World {
                 self.put(wire, Toward::Client, Item::Closed);
             }
         }
-        let back = self.now + self.chance.between(10, 5_000);
+        let longest = if self.params.reign.is_some() { 500 } else { 5_000 };
+        let back = self.now + self.chance.between(10, longest);
         self.agenda.plan(back, Event::Restart(node, self.nodes[node].life));
     }
 
@@ -197,13 +263,7 @@ impl World {
     pub(crate) fn calm_down(&mut self) -> Check {
         self.note(|| "the faults end".to_owned());
         self.calm = true;
-        self.network.heal();
-        for node in 0..self.nodes.len() {
-            if self.nodes[node].machine.is_none() {
-                self.nodes[node].life += 1;
-                self.start(node)?;
-            }
-        }
+        self.everybody_returns()?;
         self.agenda.plan(self.now + 1_000, Event::Inspect);
         Ok(())
     }

@@ -51,6 +51,8 @@ pub(crate) enum Event {
     Expiry { node: NodeId, life: u32 },
     /// Something breaks, or mends.
     Fault,
+    /// A leader falls.
+    Depose { node: NodeId, life: u32 },
     /// A crashed server comes back.
     Restart(NodeId, u32),
     /// The faults are over.
@@ -195,6 +197,7 @@ impl World {
             Event::Gateway { node, .. } => self.wake_gateway(node)?,
             Event::Expiry { node, .. } => self.expire(node)?,
             Event::Fault => self.fault()?,
+            Event::Depose { node, .. } => self.depose(node)?,
             Event::Restart(node, life) => {
                 if self.nodes[node].life == life && self.nodes[node].machine.is_none() {
                     self.start(node)?;
@@ -307,6 +310,7 @@ impl World {
         let to = *c.receiver(way);
         let from = c.sender(way).node;
         let waits = matches!(c.queue(way).front(), Some((_, Message::Snapshot { stream: None, .. })));
+        let held_until = if way == Way::ToLeader { c.held_until } else { 0 };
         if !to.open {
             c.queue(way).pop_front();
             return Ok(());
@@ -317,8 +321,9 @@ impl World {
             self.agenda.plan(later, Event::Arrival(conn, way));
             return Ok(());
         }
-        if paused_until > self.now {
-            self.agenda.plan(paused_until, Event::Arrival(conn, way));
+        let later = paused_until.max(held_until);
+        if later > self.now {
+            self.agenda.plan(later, Event::Arrival(conn, way));
             return Ok(());
         }
         let Some((_, message)) = self.network.conn(conn).and_then(|c| c.queue(way).pop_front()) else {
@@ -338,7 +343,8 @@ fn owner(event: &Event) -> Option<(NodeId, u32)> {
         | Event::Snapshot { node, life, .. }
         | Event::Turn { node, life, .. }
         | Event::Gateway { node, life }
-        | Event::Expiry { node, life } => Some((*node, *life)),
+        | Event::Expiry { node, life }
+        | Event::Depose { node, life } => Some((*node, *life)),
         Event::Arrival(..)
         | Event::Request
         | Event::Client(_)

@@ -313,6 +313,11 @@ impl Visit {
         self.client.lock().outbox.is_holding()
     }
 
+    /// Bytes for the client that may not be sent yet.
+    pub fn unsent(&self) -> usize {
+        self.client.lock().outbox.unsent()
+    }
+
     /// What the client is sent.
     pub fn take(&self) -> Bytes {
         self.pipe.0.lock().split().freeze()

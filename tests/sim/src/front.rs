@@ -46,6 +46,21 @@ pub(crate) struct Place {
     holds_since: Option<u64>,
     /// Whether anything was sent.
     answered: bool,
+    /// Behind how many more bytes the client is told which tree took the place of another.
+    replaced: Option<(usize, Zxid)>,
+}
+
+impl Place {
+    /// The mark, and what goes before it, if it is the turn of both.
+    fn take_mark(&mut self, bytes: &mut Bytes) -> Option<(Bytes, Zxid)> {
+        let (behind, zxid) = self.replaced?;
+        if bytes.len() < behind {
+            self.replaced = Some((behind - bytes.len(), zxid));
+            return None;
+        }
+        self.replaced = None;
+        Some((bytes.split_to(behind), zxid))
+    }
 }
 
 impl Front {
@@ -135,13 +150,15 @@ impl World {
         let Some(front) = &mut self.nodes[node].memory.front else { return Ok(()) };
         if let Some(rewound) = front.hidden.take() {
             let wires: Vec<_> = front.visits.keys().copied().collect();
-            for wire in &wires {
-                self.turn(node, *wire)?;
+            for wire in wires {
+                self.turn(node, wire)?;
             }
             let tree = copy(&self.nodes[node].state)?;
             let zxid = self.nodes[node].state.applied.last().copied().unwrap_or_default();
-            wires.into_iter().for_each(|wire| self.put(wire, Toward::Client, Item::Replaced(zxid)));
             if let Some(front) = &mut self.nodes[node].memory.front {
+                for place in front.visits.values_mut() {
+                    place.replaced = Some((place.visit.unsent(), zxid));
+                }
                 front.gateway.replace(tree, rewound);
                 front.horizon = zxid;
             }
@@ -199,7 +216,7 @@ impl World {
         let Some(place) = front.visits.get_mut(&wire) else { return Ok(()) };
         place.turn = None;
         let ended = place.visit.run();
-        let bytes = place.visit.take();
+        let mut bytes = place.visit.take();
         let next = place.visit.next_timeout();
         let held = place.visit.is_holding();
         place.holds_since = held.then(|| place.holds_since.unwrap_or(self.now));
@@ -208,9 +225,16 @@ impl World {
             return Err(Violation(format!("Waves: events are held for more than {allowed} ms")));
         }
         let first = !bytes.is_empty() && !std::mem::replace(&mut place.answered, true);
+        let marked = place.take_mark(&mut bytes);
         let horizon = front.horizon;
         if first {
             self.put(wire, Toward::Client, Item::Remembers(horizon));
+        }
+        if let Some((before, zxid)) = marked {
+            if !before.is_empty() {
+                self.put(wire, Toward::Client, Item::Bytes(before));
+            }
+            self.put(wire, Toward::Client, Item::Replaced(zxid));
         }
         if !bytes.is_empty() {
             self.put(wire, Toward::Client, Item::Bytes(bytes));
@@ -239,7 +263,10 @@ impl World {
             let Some(visit) = visit.filter(|_| !known) else {
                 return self.put(wire, Toward::Client, Item::Closed);
             };
-            front.visits.insert(wire, Place { visit, turn: None, holds_since: None, answered: false });
+            front.visits.insert(
+                wire,
+                Place { visit, turn: None, holds_since: None, answered: false, replaced: None },
+            );
         }
         let Some(place) = front.visits.get_mut(&wire) else { return };
         match item {

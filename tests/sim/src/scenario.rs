@@ -172,10 +172,10 @@ impl World {
             return Ok(());
         }
         self.everybody_returns()?;
-        if self.chance.percent(80) {
-            self.crash(node);
-        } else {
-            (0..self.nodes.len()).for_each(|other| self.network.set_cut(node, other, other != node));
+        match self.chance.between(0, 9) {
+            0..=1 => (0..self.nodes.len()).for_each(|other| self.network.set_cut(node, other, other != node)),
+            2..=3 => (0..self.params.voters).for_each(|voter| self.crash(voter)),
+            _ => self.crash(node),
         }
         Ok(())
     }

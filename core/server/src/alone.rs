@@ -2,7 +2,7 @@
 //!
 //! Two threads hand each other very little for much: to give the log to a disk thread and to hear of it again takes four
 //! system calls, and two switches between threads, for each write. So where a voter has a process of its own, one
-//! thread does both: it runs all tasks, and when they have nothing left to do, it runs an [`Errand`], which may block.
+//! thread does both: it runs all tasks, and when they have nothing left to do, it runs an `Errand`, which may block.
 //! Should that take long, another thread stands in for it and runs the tasks meanwhile: a disk that stalls delays what
 //! waits for the disk, and silences nobody.
 

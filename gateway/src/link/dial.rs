@@ -24,7 +24,8 @@ const MAX_ADDRESSES: usize = 8;
 const MAX_FIRST_DATA: usize = 1_024;
 /// While an election takes its usual time, the new leader is found within an eighth of that.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// However long a quorum was gone, writes wait no longer than this when it is back.
+const BACKOFF_MAX: Duration = Duration::from_millis(250);
 
 /// A leader that answered.
 #[derive(Debug)]

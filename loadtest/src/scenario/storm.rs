@@ -67,7 +67,7 @@ fn watch(env: &Env, site: &Site, reactor: &mut Reactor, storm: &Storm) -> Result
     })
 }
 
-/// The sessions that are not back, and their attempts to be.
+/// The sessions' attempts to come back.
 #[derive(Debug)]
 struct Dials {
     start: Instant,
@@ -79,6 +79,9 @@ struct Dials {
     count_under_way: usize,
     /// When to look whether an attempt takes too long; it may have ended since.
     deadlines: VecDeque<(Instant, Instant, usize)>,
+    /// Of each session: when it came back, unless it was lost again.
+    back: Vec<Option<Duration>>,
+    count_back: usize,
     count_failed: u64,
 }
 
@@ -92,6 +95,8 @@ impl Dials {
             under_way: vec![None; total],
             count_under_way: 0,
             deadlines: VecDeque::new(),
+            back: vec![None; total],
+            count_back: 0,
             count_failed: 0,
         }
     }
@@ -133,8 +138,18 @@ impl Dials {
         }
     }
 
+    fn came_back(&mut self, now: Instant, id: usize) {
+        self.ended(id);
+        if self.back[id].replace(now - self.start).is_none() {
+            self.count_back += 1;
+        }
+    }
+
     fn failed(&mut self, now: Instant, id: usize) {
         self.ended(id);
+        if self.back[id].take().is_some() {
+            self.count_back -= 1;
+        }
         self.count_failed += 1;
         self.queue.push_back((now + RETRY, id));
     }
@@ -178,17 +193,13 @@ impl<'a> Weather<'a> {
             reactor.conn(id).hang_up();
         }
         let mut dials = Dials::new(total, self.storm.at_once);
-        let (start, mut arrivals) = (dials.start, Vec::with_capacity(total));
-        while arrivals.len() < total && start.elapsed() <= self.storm.limit {
+        while dials.count_back < total && dials.start.elapsed() <= self.storm.limit {
             let now = Instant::now();
             dials.give_up(now, reactor);
             dials.dial(now, reactor);
             reactor.poll(dials.wake(now), &mut |now, conn, incoming| match incoming {
                 Incoming::Open if !self.watched.is_empty() => self.set_watches(now, conn),
-                Incoming::Open | Incoming::Reply { .. } => {
-                    dials.ended(conn.id);
-                    arrivals.push(now - start);
-                }
+                Incoming::Open | Incoming::Reply { .. } => dials.came_back(now, conn.id),
                 Incoming::Expired => {
                     self.expired += 1;
                     dials.ended(conn.id);
@@ -197,10 +208,12 @@ impl<'a> Weather<'a> {
                 Incoming::Lost(_) => dials.failed(now, conn.id),
                 Incoming::Event => {}
             })?;
-            env.progress.at(arrivals.len() as u64);
+            env.progress.at(dials.count_back as u64);
         }
         self.failed_attempts += dials.count_failed;
-        self.still_out += (total - arrivals.len()) as u64;
+        self.still_out += (total - dials.count_back) as u64;
+        let mut arrivals: Vec<Duration> = dials.back.into_iter().flatten().collect();
+        arrivals.sort_unstable();
         self.last.push(arrivals.last().copied().filter(|_| arrivals.len() == total));
         let name = format!("storm {}", self.curves.len() + 1);
         self.curves.push(Series::cumulative("sessions back over time", name, "sessions", &arrivals));

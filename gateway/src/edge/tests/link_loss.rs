@@ -316,15 +316,9 @@ async fn an_owner_is_told_nothing_while_the_core_may_not_have_heard_of_it_and_ev
     owner.send(OpCode::Create, &create("/mine", 1)).await;
     bench.core.step().await;
     assert_eq!(owner.reply().await.0.err, ErrorCode::OK);
-    let core = Arc::clone(&bench.core);
-    let speaking = tokio::spawn(async move {
-        loop {
-            core.speak();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
     let held = async {
         loop {
+            bench.core.speak();
             owner.send_as(-2, 11, &Request::Ping).await;
             if timeout(Duration::from_millis(500), owner.message()).await.is_err() {
                 return;
@@ -334,5 +328,4 @@ async fn an_owner_is_told_nothing_while_the_core_may_not_have_heard_of_it_and_ev
     timeout(Duration::from_secs(20), held).await.expect("the owner is not answered any more");
     bench.core.hear();
     assert_eq!(owner.reply().await.0.xid, -2);
-    speaking.abort();
 }

@@ -73,6 +73,13 @@ struct Server {
     process: Option<Process>,
 }
 
+impl Server {
+    /// Not started yet, and to run where this process does.
+    const fn new(name: String, program: OsString, arguments: Vec<OsString>, ports: Ports) -> Self {
+        Self { name, program, arguments, ports, cpus: None, process: None }
+    }
+}
+
 /// Three voters and the server that clients connect to. Dropping it kills them and removes their folder.
 #[derive(Debug)]
 pub(crate) struct Ensemble {
@@ -252,7 +259,7 @@ fn apache(folder: &Path, ports: &[Ports]) -> Result<Vec<Server>, Failure> {
             file.into(),
         ];
         let name = if id > VOTERS { "observer".to_owned() } else { format!("voter {id}") };
-        Ok(Server { name, program: "java".into(), arguments, ports: *own, cpus: None, process: None })
+        Ok(Server::new(name, "java".into(), arguments, *own))
     };
     (1..).zip(ports).map(server).collect()
 }
@@ -271,28 +278,14 @@ fn palisade_servers(
         let admin = format!("127.0.0.1:{}", own.status).into();
         let arguments = vec!["core".into(), "--config".into(), file.into(), "--admin-address".into(), admin];
         let name = format!("voter {id}");
-        servers.push(Server {
-            name,
-            program: program.clone(),
-            arguments,
-            ports: *own,
-            cpus: None,
-            process: None,
-        });
+        servers.push(Server::new(name, program.clone(), arguments, *own));
     }
     for (n, (own, front)) in (1..).zip(gateways.iter().zip(fronts)) {
         let text = |data: &Path| config::gateway(data, voters, *own, (100 + n, front));
         let file = write_config(folder, VOTERS + n, "gateway.toml", text)?;
         let arguments = vec!["gateway".into(), "--config".into(), file.into()];
         let name = format!("gateway {n}");
-        servers.push(Server {
-            name,
-            program: program.clone(),
-            arguments,
-            ports: *own,
-            cpus: None,
-            process: None,
-        });
+        servers.push(Server::new(name, program.clone(), arguments, *own));
     }
     Ok(servers)
 }

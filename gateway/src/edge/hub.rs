@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
 use crate::session::{Cxids, LocalSessions, upgrade_xid};
 use crate::tenancy::Root;
+use crate::throttle::Throttle;
 
 /// The shortest interval at which local sessions are looked at.
 const MIN_TICK: Duration = Duration::from_millis(10);
@@ -46,6 +47,7 @@ pub(crate) struct Hub {
     cxids: Cxids,
     root: Arc<Root>,
     budget: Arc<Budget>,
+    throttle: Arc<Throttle>,
     notifications: Notifications,
     /// What happened lately, for clients that come back.
     recent: Mutex<Recent>,
@@ -74,6 +76,7 @@ impl Hub {
             cxids: Cxids::new(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
             budget: Arc::new(Budget::new(config.limits.outbox_bytes, config.limits.total_outbox_bytes)),
+            throttle: Throttle::new(config.throttle.clone(), Arc::clone(&stats.metrics)),
             notifications: Notifications::new(config.notifications.pacing, Arc::clone(&stats.metrics)),
             recent: Mutex::new(Recent::new(config.notifications.replay_limit())),
             stats,
@@ -86,6 +89,11 @@ impl Hub {
 
     pub(crate) const fn stats(&self) -> &Arc<ServerStats> {
         &self.stats
+    }
+
+    /// What clients may take.
+    pub(crate) const fn throttle(&self) -> &Arc<Throttle> {
+        &self.throttle
     }
 
     /// What of the tree clients see.
@@ -161,6 +169,11 @@ impl Hub {
 
     fn owner(&self, session: SessionId) -> Option<Arc<Client>> {
         self.sessions.lock().get(&session).cloned()
+    }
+
+    /// Whether it has a connection here.
+    pub(super) fn is_here(&self, session: SessionId) -> bool {
+        self.sessions.lock().contains_key(&session)
     }
 
     fn session_closed(&self, session: SessionId) {
@@ -340,8 +353,18 @@ impl ReplicaObserver for Hub {
     fn changed(&self, header: &TxnHeader, change: &Change<'_>) {
         let zxid = header.zxid;
         match *change {
-            Change::Created { path, acl } => self.fire(zxid, EventType::NodeCreated, path, acl),
-            Change::Deleted { path, acl } => self.fire(zxid, EventType::NodeDeleted, path, acl),
+            Change::Created { path, acl, is_ephemeral } => {
+                self.fire(zxid, EventType::NodeCreated, path, acl);
+                if is_ephemeral {
+                    self.ephemeral_made(header.session, path);
+                }
+            }
+            Change::Deleted { path, acl, ephemeral_since } => {
+                self.fire(zxid, EventType::NodeDeleted, path, acl);
+                if let Some(since) = ephemeral_since {
+                    self.ephemeral_gone(header.session, path, header.time.saturating_sub(since));
+                }
+            }
             Change::DataChanged { path, acl } => self.fire(zxid, EventType::NodeDataChanged, path, acl),
             Change::ChildrenChanged { path, acl } => {
                 self.fire(zxid, EventType::NodeChildrenChanged, path, acl);
@@ -380,6 +403,7 @@ impl ReplicaObserver for Hub {
 
     fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {
         self.recent.lock().begin(new.last_zxid());
+        self.throttle.forget_queues();
         if rewound {
             self.close_all(CloseReason::HistoryReplaced);
             self.local.keep_only(&[]);

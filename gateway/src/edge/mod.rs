@@ -21,6 +21,7 @@ mod delivery;
 mod drain;
 pub mod driven;
 mod handshake;
+mod holds;
 mod hub;
 mod lease;
 mod listener;
@@ -254,7 +255,7 @@ impl Edge {
             refusals: Refusals::default(),
             auth: Authenticator::new(config.auth.super_digest.clone()),
             admission: Admission::default(),
-            throttle: Throttle::new(config.throttle.clone(), Arc::clone(hub.metrics())),
+            throttle: Arc::clone(hub.throttle()),
             large: LargeData::default(),
             client_address,
             rooted: watch::Sender::new(false),

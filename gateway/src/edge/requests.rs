@@ -548,10 +548,7 @@ mod tests {
     fn what_does_not_decode_never_reaches_the_core() {
         let whole = Root::new("/");
         let delete = encoded(&Request::Delete { path: "/a".into(), version: -1 });
-        assert_eq!(
-            plan(2, &delete, &whole),
-            Plan::Forward(OpCode::Delete, Work::Release { parent: "/".into() })
-        );
+        assert_eq!(plan(2, &delete, &whole), Plan::Forward(OpCode::Delete, Work::Free));
         assert_eq!(plan(2, &delete[..5], &whole), Plan::Local(OpCode::Delete));
         assert_eq!(plan(14, &[], &whole), Plan::Local(OpCode::Multi));
         assert_eq!(plan(9, &[], &whole), Plan::Local(OpCode::Sync));

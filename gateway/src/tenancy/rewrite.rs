@@ -12,6 +12,9 @@ use super::root::QUOTA;
 /// Znodes that every tree keeps (Apache `ZKDatabase.isSpecialPath`).
 const UNDELETABLE: [&str; 4] = ["/", "/zookeeper", "/zookeeper/config", "/zookeeper/quota"];
 
+/// No znode's name, with or without a number behind it.
+const NO_NAME: char = '\0';
+
 /// Why a write cannot be named as the core wants it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unnamable {
@@ -64,6 +67,8 @@ fn rename_create(root: &Root, create: &mut Create<'_>) {
     match &*create.path {
         "/" if sequential => create.path = Cow::Owned(format!("{}/", root.path())),
         QUOTA if sequential => create.path = Cow::Owned(root.stand_in()),
+        // Its parent is the root, here as there, but the root's path with a slash behind it is nobody's.
+        path if path.rfind('/') == Some(1) => create.path = Cow::Owned(format!("{}/{NO_NAME}", root.path())),
         _ => enter(root, &mut create.path),
     }
 }
@@ -141,6 +146,11 @@ mod tests {
         assert_eq!(confined(OpCode::Create, &create("/zookeeper/quota/", mode)), quota);
         let mode = CreateMode::Persistent;
         assert_eq!(confined(OpCode::Create, &create("/", mode)), encoded(&create("/t/a", mode)));
+        for (nameless, outside) in
+            [("//", "/t/a/\0"), ("//x", "/t/a/\0"), ("//x/", "/t/a//x/"), ("/x/", "/t/a/x/")]
+        {
+            assert_eq!(confined(OpCode::Create, &create(nameless, mode)), encoded(&create(outside, mode)));
+        }
     }
 
     #[test]

@@ -86,23 +86,33 @@ pub(crate) struct Brought<'a> {
     pub(crate) patience: Duration,
 }
 
-/// What a request has to do with locks.
+/// What a request has to do with locks, and the path above those that it is one of.
 #[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    /// It acquires one, or makes a parent for one more of many.
+struct Found<'a> {
+    /// It acquires one.
     is_lock: bool,
     /// It acquires one of many that are held for a short time each.
-    is_short: bool,
-    /// Its parent is new, as that of each of many.
-    is_fine_grained: bool,
+    short_at: Option<&'a str>,
+    /// Its parent, or what it makes, is new, as that of each of many.
+    fine_grained_at: Option<&'a str>,
 }
 
-impl Found {
+impl<'a> Found<'a> {
+    /// The path of which a limit counts it.
+    fn prefix(&self, kind: Kind, parent: &'a str) -> &'a str {
+        match kind {
+            Kind::ShortLocks => self.short_at.unwrap_or(parent),
+            Kind::LockParents => self.fine_grained_at.unwrap_or(parent),
+            _ if self.is_lock => work::parent(parent),
+            _ => parent,
+        }
+    }
+
     fn concerns(&self, kind: Kind, work: &Work) -> bool {
         match kind {
-            Kind::Locks => matches!(work, Work::Lock { .. }),
-            Kind::ShortLocks => self.is_short,
-            Kind::LockParents => self.is_fine_grained,
+            Kind::Locks => self.is_lock,
+            Kind::ShortLocks => self.short_at.is_some(),
+            Kind::LockParents => self.fine_grained_at.is_some(),
             Kind::Znodes => work.creates(),
             _ => true,
         }
@@ -124,16 +134,11 @@ impl Gate {
             return Verdict::Pass;
         }
         let Some(parent) = brought.work.parent() else { return Verdict::Pass };
-        if let Work::Release { .. } = brought.work {
-            self.throttle.locks.lock().released(parent, Instant::now());
-            progress.stage = PASSED;
-            return Verdict::Pass;
-        }
         self.refresh();
         let found = self.recognise(brought.work);
         while let Some(stage) = self.rates.stages.get(usize::from(progress.stage)).copied() {
             if found.concerns(stage.kind, brought.work)
-                && let Err(wait) = self.take(stage, parent, &brought)
+                && let Err(wait) = self.take(stage, found.prefix(stage.kind, parent), &brought)
             {
                 let named = brought.work.lock_parent().filter(|_| stage.kind == Kind::LockParents);
                 let path = named.unwrap_or(parent);
@@ -148,29 +153,25 @@ impl Gate {
             progress.stage += 1;
         }
         progress.stage = PASSED;
-        if let Work::Lock { .. } = brought.work {
-            self.throttle.metrics.palisade_lock_acquisitions.inc();
-            self.note_lock(&found, brought.work, LockTable::acquired);
-        } else {
-            self.note_lock(&found, brought.work, LockTable::expect);
-        }
+        self.note_lock(&found, brought.work, LockTable::let_in);
         Verdict::Pass
     }
 
     /// What the request has to do with locks.
-    fn recognise(&self, work: &Work) -> Found {
+    fn recognise<'a>(&self, work: &'a Work) -> Found<'a> {
         let mut found = Found { is_lock: matches!(work, Work::Lock { .. }), ..Found::default() };
         if let Some(parent) = work.lock_parent() {
             let (locks, now) = (self.throttle.locks.lock(), Instant::now());
-            found.is_short = found.is_lock && locks.is_short(parent, now);
-            found.is_fine_grained = locks.is_fine_grained(parent, now);
+            found.short_at = locks.short_at(parent, now).filter(|_| found.is_lock);
+            found.fine_grained_at = locks.fine_grained_at(parent, now);
         }
-        found.is_lock |= found.is_fine_grained;
         found
     }
 
-    fn note_lock(&self, found: &Found, work: &Work, note: fn(&mut LockTable, &str, Instant)) {
-        if let Some(parent) = work.lock_parent().filter(|_| found.is_lock) {
+    /// Tells of a lock, or of the making of a parent for one more of many.
+    fn note_lock(&self, found: &Found<'_>, work: &Work, note: fn(&mut LockTable, &str, Instant)) {
+        let concerns = found.is_lock || found.fine_grained_at.is_some();
+        if let Some(parent) = work.lock_parent().filter(|_| concerns) {
             note(&mut self.throttle.locks.lock(), parent, Instant::now());
         }
     }
@@ -201,7 +202,7 @@ impl Gate {
         }
     }
 
-    fn take(&mut self, stage: Stage, parent: &str, brought: &Brought<'_>) -> Result<(), Duration> {
+    fn take(&mut self, stage: Stage, prefix: &str, brought: &Brought<'_>) -> Result<(), Duration> {
         let Stage { kind, scope, most } = stage;
         let usage = &self.throttle.usage;
         let full = |count: u64| if count < most { Ok(()) } else { Err(ANSWERS) };
@@ -222,10 +223,8 @@ impl Gate {
             }
             Scope::Address => self.address_buckets.take(portion),
             Scope::Prefix => {
-                let is_lock = matches!(brought.work, Work::Lock { .. });
-                let path = if is_lock { work::parent(parent) } else { parent };
                 let mut hasher = DefaultHasher::new();
-                path.hash(&mut hasher);
+                prefix.hash(&mut hasher);
                 self.rates.prefixes.take(hasher.finish(), portion)
             }
             Scope::Tenant => self.rates.tenant.take(portion),

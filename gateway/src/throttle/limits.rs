@@ -1,8 +1,8 @@
 //! The limits of one gateway: their settings, and what they are counted by.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use palisade_store::Usage;
@@ -15,7 +15,8 @@ use super::bites::{Bites, Bitten};
 use super::buckets::{Buckets, PrefixBuckets};
 use super::config::{self, Mode, Refusal};
 use super::kind::{Kind, Scope};
-use super::lock_table::{LockTable, LockUse};
+use super::lock_table::LockTable;
+use super::prefixes::LockUse;
 use super::presence::{Presences, Seat};
 use super::turns::{self, Turns};
 use super::watched::Watched;
@@ -24,6 +25,8 @@ use crate::metrics::Metrics;
 /// Where only every second is looked, what limits let pass in a second must not carry far: so near to its limit, what a
 /// tenant has is looked at before every write.
 const NEAR: Usage = Usage { znodes: 100_000, ephemerals: 0, bytes: 1 << 30 };
+/// Sessions are always some time apart. One that waits for less than this is not held back.
+const UNNOTICED: Duration = Duration::from_millis(10);
 /// A limit that only reports or refuses new sessions looks at a second of them.
 const SESSIONS_WINDOW: Duration = Duration::from_secs(1);
 
@@ -50,7 +53,15 @@ pub(super) struct Rates {
     pub(super) stages: Box<[Stage]>,
     pub(super) tenant: Buckets,
     pub(super) prefixes: PrefixBuckets,
-    addresses: Mutex<FxHashMap<IpAddr, Weak<Buckets>>>,
+    addresses: Mutex<FxHashMap<IpAddr, Shared>>,
+}
+
+/// What the connections of an address share. It outlives them for a while: who comes back at once finds it as it was.
+#[derive(Debug)]
+struct Shared {
+    buckets: Arc<Buckets>,
+    /// Nobody had it when that was looked at last.
+    is_idle: bool,
 }
 
 /// One limit on the way of a write.
@@ -98,15 +109,23 @@ impl Rates {
     /// The buckets that all connections of an address share.
     pub(super) fn address(&self, address: IpAddr) -> Arc<Buckets> {
         let mut addresses = self.addresses.lock();
-        if let Some(buckets) = addresses.get(&address).and_then(Weak::upgrade) {
-            return buckets;
-        }
-        if addresses.len() == addresses.capacity() {
-            addresses.retain(|_, buckets| buckets.strong_count() > 0);
-        }
-        let buckets = Arc::new(Buckets::new(Scope::Address, &self.config));
-        addresses.insert(address, Arc::downgrade(&buckets));
-        buckets
+        let new = || Shared { buckets: Arc::new(Buckets::new(Scope::Address, &self.config)), is_idle: false };
+        let shared = addresses.entry(address).or_insert_with(new);
+        shared.is_idle = false;
+        Arc::clone(&shared.buckets)
+    }
+
+    /// Forgets what need not be remembered. To be called about every second: a bucket that was idle for so long is as good
+    /// as new.
+    fn tidy(&self) {
+        self.prefixes.tidy();
+        let mut addresses = self.addresses.lock();
+        addresses.retain(|_, shared| {
+            let was_idle = std::mem::replace(&mut shared.is_idle, Arc::strong_count(&shared.buckets) == 1);
+            !(was_idle && shared.is_idle)
+        });
+        let used = addresses.len();
+        addresses.shrink_to(2 * used);
     }
 
     #[cfg(test)]
@@ -202,7 +221,7 @@ impl Throttle {
         let mut turns = self.turns.lock();
         let turn = turns.next(address, rates, now);
         let delays = limit.mode == Mode::Delay;
-        let exceeds = turn.at > if delays { now } else { now + SESSIONS_WINDOW };
+        let exceeds = turn.at > now + if delays { UNNOTICED } else { SESSIONS_WINDOW };
         let refused = exceeds && (limit.mode == Mode::Refuse || turn.at > deadline && delays);
         if !refused {
             turns.take(turn);
@@ -302,7 +321,27 @@ impl Throttle {
         self.metrics.palisade_lock_fine_grained.set(fine_grained as u64);
         self.turns.lock().tidy(Instant::now());
         let rates = Arc::clone(&self.rates.read());
-        rates.prefixes.tidy();
+        rates.tidy();
+    }
+
+    /// A session acquired a lock below `parent`, if that is one: it made a numbered ephemeral there. Whether it is a client
+    /// of this gateway.
+    pub(crate) fn acquired(&self, parent: &str, is_here: bool) {
+        if self.locks.lock().acquired(parent, std::time::Instant::now()) && is_here {
+            self.metrics.palisade_lock_acquisitions.inc();
+        }
+    }
+
+    /// What a session made there is gone, after that time, and because of a client of this gateway if `is_here`.
+    pub(crate) fn released(&self, parent: &str, lived: Duration, is_here: bool) {
+        if self.locks.lock().released(parent, lived, std::time::Instant::now()) && is_here {
+            self.metrics.palisade_lock_short_holds.inc();
+        }
+    }
+
+    /// The tree is another one.
+    pub(crate) fn forget_queues(&self) {
+        self.locks.lock().forget_queues();
     }
 
     /// The paths with the most acquisitions of locks, at most `limit`.

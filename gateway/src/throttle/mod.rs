@@ -16,8 +16,8 @@
 //!
 //! Lock and election recipes create ephemeral sequential znodes. A coarse lock does so seldom, and below one parent
 //! for ever; a registration of a service holds what it creates. Fine-grained use is many parents, each for a short
-//! hold: an order, a user, a row. `LockTable` tells them apart by what happens below each prefix, and only new
-//! parents below prefixes of short holds are limited as `lock_parents`.
+//! hold: an order, a user, a row. `LockTable` tells them apart by what happens below each prefix, and only locks
+//! below prefixes of short holds are limited as `short_locks`, and their new parents as `lock_parents`.
 
 mod bites;
 mod buckets;
@@ -26,12 +26,14 @@ mod gate;
 mod kind;
 mod limits;
 mod lock_table;
+mod prefixes;
 mod presence;
+mod recent;
 mod turns;
 mod watched;
 mod work;
 
-pub use lock_table::LockUse;
+pub use prefixes::LockUse;
 
 pub(crate) use gate::{Brought, Gate, Progress, Verdict};
 pub(crate) use limits::{Asking, Place, Throttle, WatchCounts};

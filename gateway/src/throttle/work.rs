@@ -8,14 +8,9 @@ use crate::top::Tally;
 /// What one request asks of the core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Passes whatever the limits: it lets go of something, or costs nothing.
+    /// Passes whatever the limits: it lets go of something, as deletes and closes do, or costs nothing.
     #[default]
     Free,
-    /// A delete of a znode below `parent`, which may be the end of a hold. Passes too.
-    Release {
-        /// The parent's path.
-        parent: Box<str>,
-    },
     /// A change of a znode below `parent`.
     Set {
         /// The parent's path; of a multi, that of its weightiest part.
@@ -41,7 +36,6 @@ impl Work {
             Request::SetData { path, .. } | Request::SetAcl { path, .. } => {
                 Self::Set { parent: parent(path).into() }
             }
-            Request::Delete { path, .. } => Self::Release { parent: parent(path).into() },
             Request::Multi(ops) => {
                 let parts = ops.iter().map(|(_, op)| Self::of(op));
                 parts.max_by_key(Self::weight).unwrap_or_default()
@@ -68,7 +62,7 @@ impl Work {
     pub(super) fn parent(&self) -> Option<&str> {
         match self {
             Self::Free => None,
-            Self::Release { parent } | Self::Set { parent } | Self::Lock { parent } => Some(parent),
+            Self::Set { parent } | Self::Lock { parent } => Some(parent),
             Self::Create { path } => Some(parent(path)),
         }
     }
@@ -83,7 +77,7 @@ impl Work {
     pub(super) fn lock_parent(&self) -> Option<&str> {
         match self {
             Self::Lock { parent: path } | Self::Create { path } => Some(path),
-            Self::Free | Self::Release { .. } | Self::Set { .. } => None,
+            Self::Free | Self::Set { .. } => None,
         }
     }
 
@@ -91,10 +85,9 @@ impl Work {
     const fn weight(&self) -> u8 {
         match self {
             Self::Free => 0,
-            Self::Release { .. } => 1,
-            Self::Set { .. } => 2,
-            Self::Create { .. } => 3,
-            Self::Lock { .. } => 4,
+            Self::Set { .. } => 1,
+            Self::Create { .. } => 2,
+            Self::Lock { .. } => 3,
         }
     }
 }
@@ -132,15 +125,16 @@ mod tests {
     fn a_multi_counts_as_its_heaviest_part() {
         let delete = (OpCode::Delete, Request::Delete { path: "/a/b".into(), version: -1 });
         let lock = (OpCode::Create, create("/l/x-", CreateMode::EphemeralSequential));
-        let release = Work::Release { parent: "/a".into() };
-        assert_eq!(Work::of(&Request::Multi(vec![delete.clone()])), release);
+        assert_eq!(Work::of(&Request::Multi(vec![delete.clone()])), Work::Free);
         assert_eq!(Work::of(&Request::Multi(vec![delete, lock])), Work::Lock { parent: "/l".into() });
         assert_eq!(Work::of(&Request::Multi(vec![])), Work::Free);
     }
 
     #[test]
     fn what_lets_go_or_costs_nothing_is_free() {
-        for request in [Request::CloseSession, Request::Sync(None), Request::Ping, Request::CreateSession(1)]
+        let delete = Request::Delete { path: "/a/b".into(), version: -1 };
+        for request in
+            [delete, Request::CloseSession, Request::Sync(None), Request::Ping, Request::CreateSession(1)]
         {
             assert_eq!(Work::of(&request), Work::Free);
         }

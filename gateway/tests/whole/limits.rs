@@ -22,11 +22,17 @@ fn lock_parents(mode: Mode, parents: u64) -> Limit {
 
 /// Takes and releases the lock of one order after the other, as long as it is let.
 async fn storm(client: &mut Client, orders: std::ops::Range<u32>) -> (u32, ErrorCode) {
+    storm_of(client, orders, &[""]).await
+}
+
+/// The same, where the locks' parents are the last of these below each order.
+async fn storm_of(client: &mut Client, orders: std::ops::Range<u32>, below: &[&str]) -> (u32, ErrorCode) {
     let mut taken = 0;
     for order in orders {
-        let parent = format!("/orders/{order}");
+        let parents = below.iter().map(|name| (format!("/orders/{order}{name}"), 0));
+        let parent = format!("/orders/{order}{}", below.last().unwrap());
         // Where each has a parent of its own, that is when it is limited.
-        for (path, flags) in [(parent.clone(), 0), (format!("{parent}/lock-"), EPHEMERAL_SEQUENTIAL)] {
+        for (path, flags) in parents.chain([(format!("{parent}/lock-"), EPHEMERAL_SEQUENTIAL)]) {
             match client.create(&path, flags).await.unwrap() {
                 ErrorCode::OK => {}
                 refused => return (taken, refused),
@@ -105,5 +111,53 @@ async fn what_is_held_back_is_done_in_order_and_pings_are_answered_meanwhile() {
     assert_eq!((header.xid, header.err), (read, ErrorCode::OK));
     let children = palisade_wire::Reader::new(&body).vec("children", |r| Ok(r.string("child")?.into_owned()));
     assert_eq!(children.unwrap(), ["b"]);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_that_stand_further_below_their_orders_are_refused_too() {
+    let core = Core::start().await;
+    let folder = TempDir::new().unwrap();
+    let mut config = core.config(101, folder.path());
+    config.throttle.lock_parents = lock_parents(Mode::Refuse, 5);
+    config.throttle.short_locks.mode = Mode::Off;
+    let gateway = start(config).await;
+    let mut abuser = Client::connect(gateway.client_address()).await;
+    abuser.create("/orders", 0).await.unwrap();
+    for (layout, (first, below)) in
+        [(0, &["", "/leases"][..]), (1_000_000, &["", "/row", "/row/lock"])].iter().enumerate()
+    {
+        let (taken, refused) = storm_of(&mut abuser, *first..first + 100_000, below).await;
+        assert_eq!(refused, ErrorCode::OPERATION_TIMEOUT, "layout {layout}");
+        assert!(taken >= 100 || layout > 0, "100 show what it is, 5 are its budget: {taken}");
+        assert_eq!(gateway.busiest_locks(1)[0].prefix, "/orders");
+    }
+    assert_eq!(abuser.create("/leader", 0).await.unwrap(), ErrorCode::OK);
+    assert_eq!(abuser.create("/leader/n-", EPHEMERAL_SEQUENTIAL).await.unwrap(), ErrorCode::OK);
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn locks_that_end_with_their_sessions_are_given_back_and_those_that_fail_were_never_taken() {
+    let core = Core::start().await;
+    let folder = TempDir::new().unwrap();
+    let gateway = start(core.config(101, folder.path())).await;
+    let mut owner = Client::connect(gateway.client_address()).await;
+    for path in ["/rows", "/rows/1"] {
+        owner.create(path, 0).await.unwrap();
+    }
+    for _ in 0..60 {
+        let mut client = Client::connect(gateway.client_address()).await;
+        assert_eq!(client.create("/none/lock-", EPHEMERAL_SEQUENTIAL).await.unwrap(), ErrorCode::NO_NODE);
+        for _ in 0..2 {
+            assert_eq!(client.create("/rows/1/lock-", EPHEMERAL_SEQUENTIAL).await.unwrap(), ErrorCode::OK);
+        }
+        assert_eq!(gateway.longest_queues(5), [("/rows/1".to_owned(), 2)]);
+        client.close().await;
+        assert_eq!(gateway.longest_queues(5), []);
+    }
+    let uses = gateway.busiest_locks(5);
+    assert_eq!(uses.iter().map(|locks| &*locks.prefix).collect::<Vec<_>>(), ["/rows"]);
+    assert!(uses[0].short_holds_per_s > 0.0, "{uses:?}");
     gateway.stop().await;
 }

@@ -87,7 +87,8 @@ impl DataTree {
         let stat = node.stat();
         self.insert(parent, node);
         self.quota_created(&c.path, c.data.as_ref().map_or(0, |d| d.len()));
-        changes(Change::Created { path: &c.path, acl: self.acls.get(acl) });
+        let is_ephemeral = owner.is_ephemeral();
+        changes(Change::Created { path: &c.path, acl: self.acls.get(acl), is_ephemeral });
         self.tell_children_changed(parent, changes);
         TxnOutcome { error: ErrorCode::OK, result: TxnResult::Created { path: &c.path, stat } }
     }
@@ -125,7 +126,9 @@ impl DataTree {
     fn remove(&mut self, id: NodeId, changes: &mut Changes<'_>) {
         if let Some(node) = self.unlink(id) {
             self.quota_deleted(node.path(), node.data_len());
-            changes(Change::Deleted { path: node.path(), acl: self.acls.get(node.acl()) });
+            let ephemeral_since = node.owner().is_ephemeral().then(|| node.meta().ctime);
+            let acl = self.acls.get(node.acl());
+            changes(Change::Deleted { path: node.path(), acl, ephemeral_since });
             self.acls.release(node.acl());
         }
     }

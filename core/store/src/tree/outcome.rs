@@ -11,6 +11,8 @@ pub enum Change<'a> {
         path: &'a str,
         /// The new znode's ACL.
         acl: &'a [Acl],
+        /// Whether a session owns it.
+        is_ephemeral: bool,
     },
     /// A znode was deleted.
     Deleted {
@@ -18,6 +20,8 @@ pub enum Change<'a> {
         path: &'a str,
         /// Its last ACL.
         acl: &'a [Acl],
+        /// When it was created, in ms since 1970 by the leader's clock, if a session owned it.
+        ephemeral_since: Option<i64>,
     },
     /// A znode's data was set, to other bytes or the same.
     DataChanged {

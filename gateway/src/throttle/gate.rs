@@ -13,7 +13,6 @@ use super::buckets::{Buckets, Portion};
 use super::config::{Mode, Refusal};
 use super::kind::{Kind, Scope};
 use super::limits::{Asking, Rates, Stage, Throttle};
-use super::lock_table::LockTable;
 use super::presence::Presence;
 use super::work::{self, Work};
 
@@ -98,6 +97,10 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    const fn is_any(&self) -> bool {
+        self.is_lock || self.fine_grained_at.is_some()
+    }
+
     /// The path of which a limit counts it.
     fn prefix(&self, kind: Kind, parent: &'a str) -> &'a str {
         match kind {
@@ -143,8 +146,11 @@ impl Gate {
                 let named = brought.work.lock_parent().filter(|_| stage.kind == Kind::LockParents);
                 let path = named.unwrap_or(parent);
                 let verdict = self.bite(stage, path, wait, progress, brought.patience);
-                if let Verdict::Refuse(_) = verdict {
-                    self.note_lock(&found, brought.work, LockTable::refused);
+                if let Verdict::Refuse(_) = verdict
+                    && found.is_any()
+                    && let Some(parent) = brought.work.lock_parent()
+                {
+                    self.throttle.locks.lock().refused(parent, Instant::now());
                 }
                 if verdict != Verdict::Pass {
                     return verdict;
@@ -153,26 +159,28 @@ impl Gate {
             progress.stage += 1;
         }
         progress.stage = PASSED;
-        self.note_lock(&found, brought.work, LockTable::let_in);
+        match brought.work {
+            Work::Lock { parent } => self.throttle.locks.lock().let_in(parent, Instant::now()),
+            Work::Create { path } => self.throttle.locks.lock().made(path, Instant::now()),
+            Work::Free | Work::Set { .. } => {}
+        }
         Verdict::Pass
     }
 
     /// What the request has to do with locks.
     fn recognise<'a>(&self, work: &'a Work) -> Found<'a> {
-        let mut found = Found { is_lock: matches!(work, Work::Lock { .. }), ..Found::default() };
-        if let Some(parent) = work.lock_parent() {
-            let (locks, now) = (self.throttle.locks.lock(), Instant::now());
-            found.short_at = locks.short_at(parent, now).filter(|_| found.is_lock);
-            found.fine_grained_at = locks.fine_grained_at(parent, now);
-        }
-        found
-    }
-
-    /// Tells of a lock, or of the making of a parent for one more of many.
-    fn note_lock(&self, found: &Found<'_>, work: &Work, note: fn(&mut LockTable, &str, Instant)) {
-        let concerns = found.is_lock || found.fine_grained_at.is_some();
-        if let Some(parent) = work.lock_parent().filter(|_| concerns) {
-            note(&mut self.throttle.locks.lock(), parent, Instant::now());
+        let (locks, now) = (&self.throttle.locks, Instant::now());
+        match work {
+            Work::Lock { parent } => {
+                let locks = locks.lock();
+                let (short_at, fine_grained_at) =
+                    (locks.short_at(parent, now), locks.fine_grained_at(parent, now));
+                Found { is_lock: true, short_at, fine_grained_at }
+            }
+            Work::Create { path } => {
+                Found { fine_grained_at: locks.lock().parents_made_at(path, now), ..Found::default() }
+            }
+            Work::Free | Work::Set { .. } => Found::default(),
         }
     }
 

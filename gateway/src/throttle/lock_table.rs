@@ -32,6 +32,8 @@ struct Parent {
     queue: u32,
     /// Short holds that make no difference yet.
     trust: u8,
+    /// Whether there was a lock below it, or only room was made for it.
+    is_proven: bool,
 }
 
 impl Default for LockTable {
@@ -44,7 +46,16 @@ impl LockTable {
     /// If a lock below `parent` is one more of many that are held for a short time each and have a parent each: the
     /// path above them.
     pub(super) fn fine_grained_at<'a>(&self, parent: &'a str, now: Instant) -> Option<&'a str> {
-        let prefix = self.prefixes.nearest(parent, Trait::FineGrained, now)?;
+        self.new_at(parent, Trait::FineGrained, now)
+    }
+
+    /// If `path`, which is to be made, will most likely be such a parent: the path above them.
+    pub(super) fn parents_made_at<'a>(&self, path: &'a str, now: Instant) -> Option<&'a str> {
+        self.new_at(path, Trait::MostlyParents, now)
+    }
+
+    fn new_at<'a>(&self, parent: &'a str, wanted: Trait, now: Instant) -> Option<&'a str> {
+        let prefix = self.prefixes.nearest(parent, wanted, now)?;
         (!self.parents.contains(parent)).then_some(prefix)
     }
 
@@ -56,12 +67,30 @@ impl LockTable {
         (!is_trusted).then_some(prefix)
     }
 
-    /// A lock below `parent`, or the making of it, was let in: it is in use from now on.
+    /// A lock below `parent` was let in: it is in use from now on.
     pub(super) fn let_in(&mut self, parent: &str, now: Instant) {
-        if self.parents.get(parent).is_none() {
-            self.parents.put(parent.into(), Parent::default());
+        self.made(parent, now);
+        let is_proven = match self.parents.get_mut(parent) {
+            Some(known) => std::mem::replace(&mut known.is_proven, true),
+            None => {
+                self.parents.put(parent.into(), Parent { is_proven: true, ..Parent::default() });
+                false
+            }
+        };
+        if !is_proven {
             self.prefixes.count(parent, now, |uses| &mut uses.new_parents);
         }
+    }
+
+    /// The making of `path` was let in. If it is a parent, the locks below it need not ask for that again.
+    pub(super) fn made(&mut self, path: &str, now: Instant) {
+        if self.fine_grained_at(path, now).is_none() {
+            return;
+        }
+        if self.parents_made_at(path, now).is_some() {
+            self.parents.put(path.into(), Parent::default());
+        }
+        self.prefixes.count(path, now, |uses| &mut uses.made);
     }
 
     /// A lock below `parent` was refused.

@@ -31,8 +31,37 @@ fn many_short_holds_of_many_parents_are_fine_grained() {
     ] {
         assert_eq!(table.fine_grained_at(path, after(at)), None, "{why}");
     }
-    table.let_in("/orders/60", after(1));
+    assert_eq!(table.parents_made_at("/orders/60", after(1)), Some("/orders"));
+    table.made("/orders/60", after(1));
     assert_eq!(table.fine_grained_at("/orders/60", after(1)), None, "let in already");
+}
+
+#[test]
+fn what_is_made_beside_a_few_locks_is_no_parent_for_more() {
+    let (mut table, now) = (LockTable::default(), Instant::now());
+    for n in 0..100 {
+        hold(&mut table, &format!("/orders/{n}"), AT_ONCE, now);
+    }
+    let as_parents = |table: &mut LockTable, names: std::ops::Range<u32>| {
+        let made = names.map(|n| format!("/orders/{n}"));
+        made.filter(|path| {
+            let is_parent = table.parents_made_at(path, now).is_some();
+            table.made(path, now);
+            is_parent
+        })
+        .count()
+    };
+    let suspected = as_parents(&mut table, 1_000..3_000);
+    assert!((1..300).contains(&suspected), "two for each of the 100 parents: {suspected}");
+    assert_eq!(
+        table.fine_grained_at("/orders/2999", now),
+        Some("/orders"),
+        "but a lock below it is one more"
+    );
+    for n in 3_000..6_000 {
+        hold(&mut table, &format!("/orders/{n}"), AT_ONCE, now);
+    }
+    assert_eq!(as_parents(&mut table, 6_000..6_100), 100);
 }
 
 #[test]

@@ -17,6 +17,8 @@ const FINE_GRAINED: f64 = 50.0;
 /// and of new parents for each order, say, if for so many of them one was new: not one lock or election that changes hands
 /// often.
 const NEW_PARENTS: f64 = 0.5;
+/// Where less than this part of what is made becomes a parent of locks, most of it is something else.
+const MOSTLY: f64 = 0.5;
 /// Further up, it takes so many times more, so that what is nearer is recognised first.
 const FARTHER: [f64; LEVELS] = [1.0, 2.0, 4.0, 8.0];
 /// Levels that are looked at. The whole tree is nobody's prefix, but of locks right below it.
@@ -40,6 +42,8 @@ struct Prefix {
 /// What tells fine-grained locks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Uses {
+    /// What was made that might become a parent, where locks are fine-grained.
+    pub(super) made: Recent,
     /// Parents that were not in use before.
     pub(super) new_parents: Recent,
     /// Holds that ended soon.
@@ -70,19 +74,23 @@ pub(super) enum Trait {
     Short,
     /// And many have a parent of their own.
     FineGrained,
+    /// And most of what is made where these are becomes such a parent.
+    MostlyParents,
 }
 
 impl Uses {
     fn have(&self, wanted: Trait, enough: f64, now: Instant) -> bool {
+        let new_parents = self.new_parents.value(now);
         self.short_holds.value(now) >= enough
-            && (wanted == Trait::Short || self.new_parents.value(now) >= enough * NEW_PARENTS)
+            && (wanted == Trait::Short || new_parents >= enough * NEW_PARENTS)
+            && (wanted != Trait::MostlyParents || new_parents >= self.made.value(now) * MOSTLY)
     }
 }
 
 impl Prefix {
     const fn new(now: Instant) -> Self {
         let none = Recent::none(now);
-        let uses = Uses { new_parents: none, short_holds: none };
+        let uses = Uses { made: none, new_parents: none, short_holds: none };
         Self { acquired: none, refused: none, levels: [uses; LEVELS] }
     }
 

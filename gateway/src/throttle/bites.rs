@@ -15,6 +15,8 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Addresses told apart, over all limits; what more there are count as one, so that nobody fills log and memory by
 /// having many.
 const MAX_TOLD: usize = 256;
+/// Bytes of a path that is told.
+const MAX_PATH: usize = 256;
 /// Stands for all those.
 const OTHERS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -46,6 +48,7 @@ impl Bites {
     /// Notes it, and tells of the first.
     pub(super) fn note(&mut self, bitten: Bitten<'_>, now: Instant) {
         let Bitten { kind, scope, mode, address, session, path } = bitten;
+        let path = path.get(..path.floor_char_boundary(MAX_PATH)).unwrap_or(path);
         let known = self.0.contains_key(&(kind, scope, address));
         let key = (kind, scope, if known || self.0.len() < MAX_TOLD { address } else { OTHERS });
         let bite = self.0.entry(key).or_insert_with(|| {

@@ -19,6 +19,13 @@ const MAX_TRUST: u8 = 2 * TRUST;
 /// Parents that are remembered: the least recently used are forgotten first.
 const MAX_PARENTS: NonZeroUsize = NonZeroUsize::new(50_000).expect("not zero");
 
+/// Bytes of a path that is remembered: longer ones that begin with the same are one.
+const MAX_PATH: usize = 1_024;
+
+fn cut(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(MAX_PATH)).unwrap_or(path)
+}
+
 /// Parents of ephemeral sequential znodes, and the paths below which there are many.
 #[derive(Debug)]
 pub(super) struct LockTable {
@@ -55,6 +62,7 @@ impl LockTable {
     }
 
     fn new_at<'a>(&self, parent: &'a str, wanted: Trait, now: Instant) -> Option<&'a str> {
+        let parent = cut(parent);
         let prefix = self.prefixes.nearest(parent, wanted, now)?;
         (!self.parents.contains(parent)).then_some(prefix)
     }
@@ -62,6 +70,7 @@ impl LockTable {
     /// If a lock below `parent` is one more of many that are held for a short time each: the path above them. One that
     /// is known to be held for long is not.
     pub(super) fn short_at<'a>(&self, parent: &'a str, now: Instant) -> Option<&'a str> {
+        let parent = cut(parent);
         let prefix = self.prefixes.nearest(parent, Trait::Short, now)?;
         let is_trusted = self.parents.peek(parent).is_some_and(|parent| parent.trust > 0);
         (!is_trusted).then_some(prefix)
@@ -69,6 +78,7 @@ impl LockTable {
 
     /// A lock below `parent` was let in: it is in use from now on.
     pub(super) fn let_in(&mut self, parent: &str, now: Instant) {
+        let parent = cut(parent);
         self.made(parent, now);
         let is_proven = match self.parents.get_mut(parent) {
             Some(known) => std::mem::replace(&mut known.is_proven, true),
@@ -84,6 +94,7 @@ impl LockTable {
 
     /// The making of `path` was let in. If it is a parent, the locks below it need not ask for that again.
     pub(super) fn made(&mut self, path: &str, now: Instant) {
+        let path = cut(path);
         if self.fine_grained_at(path, now).is_none() {
             return;
         }
@@ -95,16 +106,18 @@ impl LockTable {
 
     /// A lock below `parent` was refused.
     pub(super) fn refused(&mut self, parent: &str, now: Instant) {
+        let parent = cut(parent);
         self.prefixes.refused(parent, now);
     }
 
     /// What of this path is known to be a parent of locks: itself, or its parent.
     pub(super) fn parent_of<'a>(&self, path: &'a str) -> Option<&'a str> {
-        [path, super::work::parent(path)].into_iter().find(|path| self.parents.contains(*path))
+        [path, super::work::parent(path)].into_iter().find(|path| self.parents.contains(cut(path)))
     }
 
     /// A numbered ephemeral was made below `parent`; whether that is the acquisition of a lock.
     pub(super) fn acquired(&mut self, parent: &str, now: Instant) -> bool {
+        let parent = cut(parent);
         let Some(known) = self.parents.get_mut(parent) else { return false };
         known.queue = known.queue.saturating_add(1);
         self.prefixes.acquired(parent, now);
@@ -113,6 +126,7 @@ impl LockTable {
 
     /// One that was there for so long is gone; whether that was a short hold.
     pub(super) fn released(&mut self, parent: &str, lived: Duration, now: Instant) -> bool {
+        let parent = cut(parent);
         let Some(known) = self.parents.get_mut(parent) else { return false };
         known.queue = known.queue.saturating_sub(1);
         if lived >= SHORT_HOLD {

@@ -176,4 +176,10 @@ fn memory_is_bounded() {
         hold(&mut table, &format!("/{}/{n}", n % 5_000), LONG, now);
     }
     assert_eq!((table.parents.len(), table.prefixes.len()), (50_000, 4_096));
+    for n in 0..60 {
+        hold(&mut table, &format!("/{}/{n}", "ö".repeat(100_000)), AT_ONCE, now);
+    }
+    let longest = table.parents.iter().map(|(path, _)| path.len()).max();
+    assert_eq!(longest, Some(MAX_PATH - 1), "between two characters");
+    assert!(table.longest_queues(1).is_empty());
 }

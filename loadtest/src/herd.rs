@@ -12,8 +12,8 @@ use crate::compare::measure::PACE;
 use crate::env::{Env, reserve_descriptors};
 use crate::failure::Failure;
 use crate::machines::{Machines, Pinned};
-use crate::outcome::{Latency, Outcome, median};
-use crate::report::table::number;
+use crate::outcome::{Latency, Outcome};
+use crate::report::rounds::{Figure, Rounds, Row, Sum};
 use crate::scenario::fanout::{self, Fanout};
 use crate::scenario::requests::Load;
 use crate::scenario::steady::{self, Steady};
@@ -22,8 +22,9 @@ const HELP: &str = "\
 Starts three voters and two tenants' servers, first Apache's, then Palisade's with notifications that are not paced, then \
 with waves of 6,000 a second; all on this machine, with the same zoo.cfg. One tenant, discovery, writes and then reads at \
 fixed rates, each alone and then while a znode of the other, scheduling, changes again and again: all its sessions watch \
-it, and read it when they are told. Scheduling's server and sessions are on the last processor, all else is on the others: \
-as near as one machine comes to several. Needs what `compare` needs, and two processors.";
+it, and read it when they are told. Scheduling's server and sessions are on the last processor, all else is on the others, \
+and all folders are in memory: as near as one machine comes to several. The variable TMPDIR names another place for the \
+folders. Needs what `compare` needs, and two processors.";
 
 /// How long one look at whether the herd has begun may lie behind.
 const LOOK: Duration = Duration::from_millis(10);
@@ -72,13 +73,6 @@ const VARIANTS: [Variant; 3] = [
     Variant { name: "Palisade, in waves", side: Side::Palisade, paced: true },
 ];
 
-/// All measurements of one variant.
-#[derive(Debug)]
-struct Row {
-    name: &'static str,
-    rounds: Vec<Round>,
-}
-
 /// One measurement.
 #[derive(Debug)]
 struct Round {
@@ -113,14 +107,8 @@ pub(crate) fn run(env: &Env, args: &HerdArgs) -> Result<String, Failure> {
         let round = |_| round(env, args, &ensemble, &far);
         rows.push(Row { name, rounds: (0..args.rounds).map(round).collect::<Result<_, _>>()? });
     }
-    if let Some(file) = &args.json {
-        let json: serde_json::Map<_, _> =
-            rows.iter().map(|row| (row.name.to_owned(), json(&row.rounds))).collect();
-        let text = format!("{:#}\n", serde_json::Value::Object(json));
-        std::fs::write(file, text)
-            .map_err(|error| Failure::During(format!("{}: {error}", file.display())))?;
-    }
-    Ok(table(&rows))
+    args.json.as_ref().map(|file| REPORT.write_json(&rows, file)).transpose()?;
+    Ok(REPORT.table(&rows))
 }
 
 fn round(env: &Env, args: &HerdArgs, ensemble: &Ensemble, far: &CpuSet) -> Result<Round, Failure> {
@@ -172,10 +160,9 @@ fn round(env: &Env, args: &HerdArgs, ensemble: &Ensemble, far: &CpuSet) -> Resul
     })
 }
 
-/// A figure of a round.
-type Figure = (&'static str, fn(&Round) -> f64);
+const REPORT: Rounds<Round> = Rounds { figures: &FIGURES, sums: &SUMS, notes: &[] };
 
-const FIGURES: [Figure; 12] = [
+const FIGURES: [Figure<Round>; 12] = [
     ("discovery's write p50, alone, ms", |round| round.alone.writes.quantile_ms(0.5)),
     ("discovery's write p50, beside, ms", |round| round.beside.writes.quantile_ms(0.5)),
     ("discovery's write p99, alone, ms", |round| round.alone.writes.quantile_ms(0.99)),
@@ -190,10 +177,7 @@ const FIGURES: [Figure; 12] = [
     ("most answered in a second", |round| metric(round, "peak read")),
 ];
 
-/// A figure of all rounds together: those of many are steadier than the median of each one's.
-type Sum = (&'static str, fn(&[Round]) -> f64);
-
-const SUMS: [Sum; 2] = [
+const SUMS: [Sum<Round>; 2] = [
     ("writes, beside / alone, p99 of all rounds", |rounds| ratio(rounds, |measured| &measured.writes)),
     ("reads, beside / alone, p99 of all rounds", |rounds| ratio(rounds, |measured| &measured.reads)),
 ];
@@ -209,29 +193,4 @@ fn ratio(rounds: &[Round], part: fn(&Measured) -> &Latency) -> f64 {
         all.quantile_ms(0.99)
     };
     p99(|round| &round.beside) / p99(|round| &round.alone)
-}
-
-fn json(rounds: &[Round]) -> serde_json::Value {
-    let all = |figure: fn(&Round) -> f64| rounds.iter().map(figure).collect::<Vec<_>>();
-    let mut figures: serde_json::Map<_, _> =
-        FIGURES.iter().map(|(name, figure)| ((*name).to_owned(), all(*figure).into())).collect();
-    figures.extend(SUMS.iter().map(|(name, sum)| ((*name).to_owned(), sum(rounds).into())));
-    figures.into()
-}
-
-/// The medians.
-fn table(rows: &[Row]) -> String {
-    let line = |first: &str, cell: &dyn Fn(&Row) -> String| {
-        let cells: Vec<_> = std::iter::once(first.to_owned()).chain(rows.iter().map(cell)).collect();
-        format!("| {} |\n", cells.join(" | "))
-    };
-    let mut text = line("", &|row| row.name.to_owned());
-    text += &line("---", &|_| "---".to_owned());
-    for (name, figure) in FIGURES {
-        text += &line(name, &|row| number(median(row.rounds.iter().map(figure).collect())));
-    }
-    for (name, sum) in SUMS {
-        text += &line(name, &|row| number(sum(&row.rounds)));
-    }
-    text
 }

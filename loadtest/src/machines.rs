@@ -1,6 +1,7 @@
 //! Processors that stand for machines: what runs on one takes no processor time from what runs on another.
 
-use std::io;
+use std::path::PathBuf;
+use std::{env, io};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -22,12 +23,18 @@ impl Machines {
         let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| near.is_set(*cpu)).unwrap_or_default();
         near.unset(last);
         if near.count() == 0 {
-            return Err(Failure::Before("--apart needs two processors, and there is one".into()));
+            return Err(Failure::Before("two processors are needed, and there is one".into()));
         }
         let mut far = CpuSet::new();
         far.set(last);
         Ok(Self { near, far })
     }
+}
+
+/// Where servers that stand for several machines have their folders: in memory, unless `TMPDIR` says otherwise. Machines do
+/// not share a disk; in a shared file system, a server that waits for its processor can hold up what others flush.
+pub(crate) fn folders() -> PathBuf {
+    env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from)
 }
 
 /// While it lives, its thread runs on some processors only, and so do the processes and threads that it starts.

@@ -13,8 +13,8 @@ use crate::compare::launch::{Ensemble, Limits, Side, VOTERS};
 use crate::env::{Env, reserve_descriptors};
 use crate::failure::Failure;
 use crate::machines::{Machines, Pinned};
-use crate::outcome::{Latency, median};
-use crate::report::table::number;
+use crate::outcome::Latency;
+use crate::report::rounds::{Figure, Note, Rounds, Row, Sum};
 use crate::scenario::orders::{self, Orders, Taken};
 use crate::scenario::requests::Load;
 use crate::scenario::steady::{self, Steady};
@@ -47,8 +47,8 @@ pub(crate) struct Neighbours {
     /// How often each is measured, alone and beside the storm in turn.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Keep scheduling's clients and its server on the last processor, and all else on the others: as near as one machine
-    /// comes to several.
+    /// Keep scheduling's clients and its server on the last processor, all else on the others, and all folders in memory:
+    /// as near as one machine comes to several. The variable TMPDIR names another place for the folders.
     #[arg(long)]
     apart: bool,
     /// Leave Apache out.
@@ -72,13 +72,6 @@ const VARIANTS: [Variant; 3] = [
     Variant { name: "Palisade, limits off", side: Side::Palisade, limits: Limits::Off },
     Variant { name: "Palisade", side: Side::Palisade, limits: Limits::Default },
 ];
-
-/// All measurements of one variant.
-#[derive(Debug)]
-struct Row {
-    name: &'static str,
-    rounds: Vec<Round>,
-}
 
 /// One measurement.
 #[derive(Debug)]
@@ -106,7 +99,7 @@ pub(crate) fn run(env: &Env, args: &Neighbours) -> Result<String, Failure> {
     let machines = args.apart.then(Machines::split).transpose()?;
     let _pinned = machines.map(|machines| Pinned::to(&machines.near)).transpose()?;
     let far = machines.map(|machines| machines.far);
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows = Vec::new();
     for variant in VARIANTS.into_iter().filter(|variant| !args.without_apache || variant.side != Side::Apache)
     {
         let ensemble = Ensemble::tenants(env, variant.side, &args.palisade, variant.limits, far)
@@ -115,14 +108,8 @@ pub(crate) fn run(env: &Env, args: &Neighbours) -> Result<String, Failure> {
             (0..args.rounds).map(|_| round(env, args, &ensemble, far)).collect::<Result<Vec<_>, _>>()?;
         rows.push(Row { name: variant.name, rounds });
     }
-    if let Some(file) = &args.json {
-        let json: serde_json::Map<_, _> =
-            rows.iter().map(|row| (row.name.to_owned(), json(&row.rounds))).collect();
-        let text = format!("{:#}\n", serde_json::Value::Object(json));
-        std::fs::write(file, text)
-            .map_err(|error| Failure::During(format!("{}: {error}", file.display())))?;
-    }
-    Ok(table(&rows))
+    args.json.as_ref().map(|file| REPORT.write_json(&rows, file)).transpose()?;
+    Ok(REPORT.table(&rows))
 }
 
 fn round(env: &Env, args: &Neighbours, ensemble: &Ensemble, far: Option<CpuSet>) -> Result<Round, Failure> {
@@ -183,10 +170,9 @@ fn offender(admin: Option<u16>) -> Option<String> {
     name.split('"').nth(1).map(str::to_owned)
 }
 
-/// A figure of a round.
-type Figure = (&'static str, fn(&Round) -> f64);
+const REPORT: Rounds<Round> = Rounds { figures: &FIGURES, sums: &SUMS, notes: &NOTES };
 
-const FIGURES: [Figure; 16] = [
+const FIGURES: [Figure<Round>; 16] = [
     ("discovery's write p50, alone, ms", |round| round.alone.latency.quantile_ms(0.5)),
     ("discovery's write p50, beside, ms", |round| round.beside.latency.quantile_ms(0.5)),
     ("discovery's write p99, alone, ms", |round| round.alone.latency.quantile_ms(0.99)),
@@ -205,10 +191,7 @@ const FIGURES: [Figure; 16] = [
     ("locks left behind", |round| round.taken.stranded as f64),
 ];
 
-/// A figure of all rounds together: those of many are steadier than the median of each one's.
-type Sum = (&'static str, fn(&[Round]) -> f64);
-
-const SUMS: [Sum; 4] = [
+const SUMS: [Sum<Round>; 4] = [
     ("p99 of all rounds' writes, alone, ms", |rounds| p99(rounds, |round| &round.alone)),
     ("p99 of all rounds' writes, beside, ms", |rounds| p99(rounds, |round| &round.beside)),
     ("beside / alone, p50", |rounds| {
@@ -217,6 +200,12 @@ const SUMS: [Sum; 4] = [
     }),
     ("beside / alone, p99", |rounds| p99(rounds, |round| &round.beside) / p99(rounds, |round| &round.alone)),
 ];
+
+const NOTES: [Note<Round>; 1] = [("`palisade top` names first", |rounds| {
+    let mut named: Vec<&str> = rounds.iter().map(|round| round.offender.as_deref().unwrap_or("–")).collect();
+    named.dedup();
+    named.join(", ")
+})];
 
 fn p99(rounds: &[Round], part: fn(&Round) -> &Measured) -> f64 {
     quantile(rounds, part, 0.99)
@@ -232,45 +221,4 @@ impl Round {
     fn per_second(&self, count: u64) -> f64 {
         count as f64 / self.taken.time.as_secs_f64()
     }
-}
-
-fn offenders(rounds: &[Round]) -> String {
-    let mut named: Vec<&str> = rounds.iter().map(|round| round.offender.as_deref().unwrap_or("–")).collect();
-    named.dedup();
-    named.join(", ")
-}
-
-fn json(rounds: &[Round]) -> serde_json::Value {
-    let all = |figure: fn(&Round) -> f64| rounds.iter().map(figure).collect::<Vec<_>>();
-    let mut figures: serde_json::Map<_, _> =
-        FIGURES.iter().map(|(name, figure)| ((*name).to_owned(), all(*figure).into())).collect();
-    figures.extend(SUMS.iter().map(|(name, sum)| ((*name).to_owned(), sum(rounds).into())));
-    figures.insert("top names".to_owned(), offenders(rounds).into());
-    figures.into()
-}
-
-/// The medians, and within what they lie if there are several rounds.
-fn table(rows: &[Row]) -> String {
-    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let cells = |first: &str, cell: &dyn Fn(&Row) -> String| {
-        line(std::iter::once(first.to_owned()).chain(rows.iter().map(cell)).collect())
-    };
-    let mut text = cells("", &|row| row.name.to_owned());
-    text += &cells("---", &|_| "---".to_owned());
-    for (name, figure) in FIGURES {
-        text += &cells(name, &|row| spread(row.rounds.iter().map(figure).collect()));
-    }
-    for (name, sum) in SUMS {
-        text += &cells(name, &|row| number(sum(&row.rounds)));
-    }
-    text += &cells("`palisade top` names first", &|row| offenders(&row.rounds));
-    text
-}
-
-fn spread(values: Vec<f64>) -> String {
-    let (least, most) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
-        (least.min(*value), most.max(*value))
-    });
-    let middle = number(median(values));
-    if least == most { middle } else { format!("{middle} ({}–{})", number(least), number(most)) }
 }

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::compare::config::{self, Front, Ports};
 use crate::env::Env;
 use crate::failure::Failure;
-use crate::machines::Pinned;
+use crate::machines::{self, Pinned};
 use crate::process::Process;
 use crate::site::Site;
 use crate::usage::Servers;
@@ -115,7 +115,9 @@ impl Ensemble {
         cpus_of_last: Option<CpuSet>,
     ) -> Result<Self, Failure> {
         env.progress.phase(&format!("starting {}", side.name()), 1);
-        let folder = TempDir::with_prefix(format!("palisade-compare-{}-", side.name()))?;
+        let place = cpus_of_last.map_or_else(std::env::temp_dir, |_| machines::folders());
+        let folder = TempDir::with_prefix_in(format!("palisade-compare-{}-", side.name()), &place)
+            .map_err(|error| Failure::Before(format!("a folder in {}: {error}", place.display())))?;
         let ports = free_ports(VOTERS + fronts.len())?;
         let mut servers = match side {
             Side::Apache => apache(folder.path(), &ports)?,

@@ -2,4 +2,5 @@
 
 pub(crate) mod html;
 pub(crate) mod plot;
+pub(crate) mod rounds;
 pub(crate) mod table;

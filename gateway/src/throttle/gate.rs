@@ -161,8 +161,10 @@ impl Gate {
         progress.stage = PASSED;
         match brought.work {
             Work::Lock { parent } => self.throttle.locks.lock().let_in(parent, Instant::now()),
-            Work::Create { path } => self.throttle.locks.lock().made(path, Instant::now()),
-            Work::Free | Work::Set { .. } => {}
+            Work::Create { path } if found.is_any() => {
+                self.throttle.locks.lock().made(path, Instant::now());
+            }
+            Work::Create { .. } | Work::Free | Work::Set { .. } => {}
         }
         Verdict::Pass
     }

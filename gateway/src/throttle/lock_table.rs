@@ -58,7 +58,7 @@ impl LockTable {
 
     /// If `path`, which is to be made, will most likely be such a parent: the path above them.
     pub(super) fn parents_made_at<'a>(&self, path: &'a str, now: Instant) -> Option<&'a str> {
-        self.new_at(path, Trait::MostlyParents, now)
+        self.new_at(path, Trait::MadeForLocks, now)
     }
 
     fn new_at<'a>(&self, parent: &'a str, wanted: Trait, now: Instant) -> Option<&'a str> {
@@ -79,29 +79,26 @@ impl LockTable {
     /// A lock below `parent` was let in: it is in use from now on.
     pub(super) fn let_in(&mut self, parent: &str, now: Instant) {
         let parent = cut(parent);
-        self.made(parent, now);
-        let is_proven = match self.parents.get_mut(parent) {
-            Some(known) => std::mem::replace(&mut known.is_proven, true),
-            None => {
-                self.parents.put(parent.into(), Parent { is_proven: true, ..Parent::default() });
-                false
-            }
-        };
-        if !is_proven {
+        if self.parents.get(parent).is_none() {
+            self.expect(parent, now);
+        }
+        let known = self.parents.get_mut(parent);
+        if known.is_some_and(|known| !std::mem::replace(&mut known.is_proven, true)) {
             self.prefixes.count(parent, now, |uses| &mut uses.new_parents);
         }
     }
 
-    /// The making of `path` was let in. If it is a parent, the locks below it need not ask for that again.
+    /// The making of `path` was let in. If it seems to be for locks, these need not ask for that again.
     pub(super) fn made(&mut self, path: &str, now: Instant) {
         let path = cut(path);
-        if self.fine_grained_at(path, now).is_none() {
-            return;
-        }
         if self.parents_made_at(path, now).is_some() {
-            self.parents.put(path.into(), Parent::default());
+            self.expect(path, now);
         }
-        self.prefixes.count(path, now, |uses| &mut uses.made);
+    }
+
+    fn expect(&mut self, parent: &str, now: Instant) {
+        self.parents.put(parent.into(), Parent::default());
+        self.prefixes.count(parent, now, |uses| &mut uses.made);
     }
 
     /// A lock below `parent` was refused.

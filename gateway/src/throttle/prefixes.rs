@@ -17,8 +17,8 @@ const FINE_GRAINED: f64 = 50.0;
 /// and of new parents for each order, say, if for so many of them one was new: not one lock or election that changes hands
 /// often.
 const NEW_PARENTS: f64 = 0.5;
-/// Where less than this part of what is made becomes a parent of locks, most of it is something else.
-const MOSTLY: f64 = 0.5;
+/// If so much of what is made has no locks below it yet, it is made for something else.
+const UNPROVEN: f64 = 50.0;
 /// Further up, it takes so many times more, so that what is nearer is recognised first.
 const FARTHER: [f64; LEVELS] = [1.0, 2.0, 4.0, 8.0];
 /// Levels that are looked at. The whole tree is nobody's prefix, but of locks right below it.
@@ -42,7 +42,7 @@ struct Prefix {
 /// What tells fine-grained locks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Uses {
-    /// What was made that might become a parent, where locks are fine-grained.
+    /// What was made that is a parent or taken for one.
     pub(super) made: Recent,
     /// Parents that were not in use before.
     pub(super) new_parents: Recent,
@@ -74,8 +74,8 @@ pub(super) enum Trait {
     Short,
     /// And many have a parent of their own.
     FineGrained,
-    /// And most of what is made where these are becomes such a parent.
-    MostlyParents,
+    /// And what is made where these are becomes such a parent, as far as is known.
+    MadeForLocks,
 }
 
 impl Uses {
@@ -83,7 +83,7 @@ impl Uses {
         let new_parents = self.new_parents.value(now);
         self.short_holds.value(now) >= enough
             && (wanted == Trait::Short || new_parents >= enough * NEW_PARENTS)
-            && (wanted != Trait::MostlyParents || new_parents >= self.made.value(now) * MOSTLY)
+            && (wanted != Trait::MadeForLocks || self.made.value(now) - new_parents < UNPROVEN)
     }
 }
 

@@ -75,7 +75,7 @@ impl Gateway {
         let (opened, ids) = open(&config).await?;
         let hub = edge::Hub::new(&config);
         let stop = CancellationToken::new();
-        let observer = Arc::clone(&hub) as Arc<dyn ReplicaObserver>;
+        let observer = (Arc::clone(&hub) as Arc<dyn ReplicaObserver>, Arc::clone(&hub.stats().metrics));
         let (replica, core, link) = link::start(&config, opened, observer, stop.clone())?;
         let edge = edge::start(config, ids, hub, replica, core.clone(), listeners);
         Ok(GatewayHandle { edge, link, core, stop: stop.drop_guard() })

@@ -9,7 +9,7 @@
 //! * `edge`: the ports, and one task for each client's connection; the order in which each client sees things.
 //! * `exec`: what requests do; `session`: ids, and sessions that the core does not know; `tenancy`: what of the tree
 //!   clients see; [`throttle`]: how much they may ask of the core; `admin`: what operators are told; `metrics`:
-//!   what is counted; `top`: who asks for most. Who is told of which change is [`palisade_watch`]'s concern.
+//!   what is counted, and `operations`, how many requests of each type; `top`: who asks for most. Who is told of which change is [`palisade_watch`]'s concern.
 
 pub mod config;
 pub mod core_link;
@@ -21,6 +21,7 @@ mod exec;
 mod gateway;
 mod link;
 mod metrics;
+mod operations;
 mod session;
 mod tenancy;
 pub mod throttle;

@@ -1,12 +1,24 @@
 //! What a gateway counts. One line more is all that a new number needs: it then shows in `mntr`, the AdminServer's
 //! `monitor` and Prometheus' `/metrics` by itself.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use palisade_admin::metric::Timing;
+
+use crate::replica::disk::Opened;
+
 palisade_admin::metrics! {
     /// Everything that is counted. Written by whoever does the work, read by anybody.
     pub(crate) struct Metrics {
+        /// Bytes of events.
+        watch_bytes: Counter,
+        /// Requests that a limit refused.
+        throttled_ops: Counter,
         /// Connections refused because there were too many.
         connection_rejected: Counter,
-        /// Connections closed by this gateway, not by their clients.
+        /// Connections closed because no session was begun in time.
+        sessionless_connections_expired: Counter,
+        /// Connections whose clients went away without closing their sessions.
         connection_drop_count: Counter,
         /// Bytes of requests.
         bytes_received_count: Counter,
@@ -14,8 +26,6 @@ palisade_admin::metrics! {
         learner_commit_received_count: Counter,
         /// Clients that asked for a session, be it a new or an old one.
         connection_request_count: Counter,
-        /// Bytes of replies and events.
-        response_bytes: Counter,
         /// Clients that asked for an old session.
         connection_revalidate_count: Counter,
         /// Sessions known to this gateway only that expired.
@@ -24,16 +34,34 @@ palisade_admin::metrics! {
         node_created_watch_count: Summary,
         /// Watches that a deletion fired.
         node_deleted_watch_count: Summary,
+        /// Time of replaying the log at the start, ms.
+        startup_txns_load_time: Timing,
+        /// Time of a flush of the log, ms.
+        fsynctime: Timing,
+        /// Time of writing a snapshot, ms.
+        snapshottime: Timing,
+        /// Transactions replayed from the log at the start.
+        startup_txns_loaded: Summary,
+        /// Time of loading the replica at the start, ms.
+        dbinittime: Timing,
         /// Watches that a change of children fired.
         node_children_watch_count: Summary,
+        /// Time from finding a leader to being up to date with it, ms.
+        observer_sync_time: Timing,
         /// Watches that a change of data fired.
         node_changed_watch_count: Summary,
-        /// Time from receiving a request for the core to its answer, ms.
+        /// Time of loading the snapshot at the start, ms.
+        startup_snap_load_time: Timing,
+        /// Time from receiving a write to its answer, ms.
         updatelatency: Timing,
-        /// Time from receiving a request for the replica to its answer, ms.
+        /// Time from receiving any other request to its answer, ms.
         readlatency: Timing,
+        /// Time from a transaction's making by the leader to its arrival here, by the wall clocks, ms.
+        commit_propagation_latency: Timing,
         /// Time from a transaction's making by the leader to its being applied here, by the wall clocks, ms.
         propagation_latency: Timing,
+        /// Connections closed by this gateway, not by their clients.
+        palisade_connections_closed: Counter,
         /// Events that were held back, to be told in waves.
         palisade_events_held: Counter,
         /// Events that were held back, and left.
@@ -91,5 +119,24 @@ palisade_admin::metrics! {
         palisade_limit_znodes: Counter,
         /// Of their bytes.
         palisade_limit_bytes: Counter,
+    }
+}
+
+impl Metrics {
+    /// Notes what the start took.
+    pub(crate) fn restored(&self, opened: &Opened) {
+        self.startup_snap_load_time.record(opened.load_time);
+        self.startup_txns_loaded.record(opened.replayed);
+        self.startup_txns_load_time.record(opened.replay_time);
+        self.dbinittime.record(opened.load_time + opened.replay_time);
+    }
+}
+
+/// Notes the age of a transaction that the leader made then, ms since 1970. A clock that is behind the leader's says
+/// nothing.
+pub(crate) fn note_age(timing: &Timing, made_ms: i64) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    if let Some(age) = now.checked_sub(Duration::from_millis(u64::try_from(made_ms).unwrap_or(0))) {
+        timing.record(age);
     }
 }

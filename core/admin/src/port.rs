@@ -26,6 +26,7 @@ use crate::commands;
 use crate::json::Pieces;
 use crate::metric::{Sample, mntr, prometheus};
 use crate::source::Source;
+use crate::system;
 use crate::words::{Question, Word};
 
 /// How long the other end may take to say what it wants.
@@ -168,6 +169,7 @@ fn respond<S: Source + ?Sized>(
                 "Whether requests are served.",
                 u8::from(source.is_serving()),
             ));
+            samples.extend(system::process());
             response(StatusCode::OK, prometheus::MEDIA_TYPE, whole(prometheus::text(&samples)))
         }
         // Whoever can answer this is alive; whether it is of use is another question.

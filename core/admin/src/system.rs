@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use palisade_wire::Zxid;
 
+use crate::metric::{Sample, Value};
+
 /// What tools see as the version: the protocol's, then ours, then a date in the form that they parse.
 pub const VERSION: &str =
     concat!("3.9.5-palisade-", env!("CARGO_PKG_VERSION"), ", built on 2026-01-01 00:00 UTC");
@@ -100,6 +102,35 @@ pub fn descriptors() -> [u64; 2] {
     [open, max]
 }
 
+/// Ticks of processor time in a second: what Linux tells programs, whatever its own clock does.
+const TICKS: f64 = 100.0;
+
+/// What Prometheus clients in every language tell of their process, Apache's too; nothing of what the system does not
+/// tell.
+pub fn process() -> Vec<Sample> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let (stat, status, machine) = (read("/proc/self/stat"), read("/proc/self/status"), read("/proc/stat"));
+    // The program's name, in parentheses, may hold anything.
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| Some(fields.get(at)?.parse::<f64>().ok()? / TICKS);
+    let number = |text: &str, key: &str| -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
+    };
+    let kilobytes = |key: &str| Some(Value::Ratio(number(&status, key)? * 1024.0));
+    let [open, max] = descriptors().map(|count| Value::Gauge(i64::try_from(count).unwrap_or(i64::MAX)));
+    let cpu = ticks(11).zip(ticks(12)).map(|(user, system)| Value::Total(user + system));
+    let start = number(&machine, "btime ").zip(ticks(19)).map(|(boot, since)| Value::Ratio(boot + since));
+    let told = [
+        ("process_cpu_seconds_total", "Processor time that was used, s.", cpu),
+        ("process_start_time_seconds", "When the process began, s since 1970.", start),
+        ("process_open_fds", "Descriptors that are open.", Some(open)),
+        ("process_max_fds", "Descriptors that may be open.", Some(max)),
+        ("process_virtual_memory_bytes", "Memory that is mapped, bytes.", kilobytes("VmSize:")),
+        ("process_resident_memory_bytes", "Memory that is in use, bytes.", kilobytes("VmRSS:")),
+    ];
+    told.into_iter().filter_map(|(name, help, value)| Some(Sample::new(name, help, value?))).collect()
+}
+
 /// A moment as Java's `Date` prints it in UTC, such as `Sun Nov 22 06:01:09 UTC 2026`.
 pub fn date(ms_since_1970: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -149,6 +180,21 @@ mod tests {
         let keys: Vec<_> = environment().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys.len(), 18);
         assert_eq!((keys[0], keys[17]), ("zookeeper.version", "os.memory.total"));
+    }
+
+    #[test]
+    fn this_process_began_in_the_past_and_has_memory() {
+        let told = process();
+        let number = |name: &str| match told.iter().find(|sample| sample.name == name).map(|s| &s.value) {
+            Some(Value::Ratio(value) | Value::Total(value)) => *value,
+            other => panic!("{name}: {other:?}"),
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - number("process_start_time_seconds");
+        assert!((-2.0..100_000.0).contains(&age), "{age}");
+        assert!(number("process_virtual_memory_bytes") >= number("process_resident_memory_bytes"));
+        assert!(number("process_resident_memory_bytes") > 0.0 && number("process_cpu_seconds_total") >= 0.0);
+        assert_eq!(told.len(), 6);
     }
 
     #[test]

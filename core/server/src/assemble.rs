@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::disk::{DiskThread, JobQueue};
 use crate::driver::{Clock, Driver, Inputs, LeadingConfig, Links, Schedule, Shares, Sources, set_config};
 use crate::election::{ElectionConfig, ElectionPort};
+use crate::metrics::Metrics;
 use crate::net::{Listener, Opening, PortStats, Reservation, resolve};
 use crate::quorum::{LeaderPort, LearnerPort};
 use crate::state::SharedTree;
@@ -139,13 +140,17 @@ pub(crate) fn assemble(
 ) -> Result<Driver, StartError> {
     let Files { dir, log, restored } = files;
     log_restored(&restored);
+    let metrics = Arc::<Metrics>::default();
+    metrics.restored(&restored);
+    // That is how it begins.
+    metrics.looking_count.inc();
     let clock = Clock::start();
     let (recovered, mut tree, replayed) = split(restored);
     let peer = Peer::new(peer_config(&config), recovered, clock.now())?;
     let stats = Stats::new();
     set_config(&mut tree, &config.ensemble, clock.wall_ms());
     let tree = Arc::new(SharedTree::new(tree));
-    let shared = Arc::new(Shared::new(config, ports.addresses(), tree, stats.all()));
+    let shared = Arc::new(Shared::new(config, ports.addresses(), (tree, metrics), stats.all()));
     let config = &shared.config;
     let (sources, inputs) = Inputs::new();
     let jobs = JobQueue::default();

@@ -55,7 +55,10 @@ impl Source for Edge {
 
     fn samples(&self) -> Vec<Sample> {
         let mut samples = gauges(self, &Source::status(self));
-        samples.extend(self.hub.metrics().samples());
+        let stats = self.hub.stats();
+        samples.extend(stats.metrics.samples());
+        samples.push(Sample::counter("response_bytes", "Bytes of replies.", stats.response_bytes()));
+        samples.extend(operations(stats.operations.samples()));
         let connected = self.link.state().borrow().is_connected();
         samples.extend([
             Sample::gauge(
@@ -239,6 +242,14 @@ fn gauges(edge: &Edge, status: &Status) -> Vec<Sample> {
         g("max_latency", "Largest time to an answer, ms.", most),
         g("quorum_size", "Voters.", quorum.voters.len() as u64),
     ]
+}
+
+/// How many requests of each type were carried out, and of all types.
+fn operations(mut each: Vec<Sample>) -> Vec<Sample> {
+    let number = |sample: &Sample| if let Value::Counter(number) = sample.value { number } else { 0 };
+    let all = each.iter().map(number).sum();
+    each.push(Sample::counter("op_count_total", "Requests that were carried out.", all));
+    each
 }
 
 fn millis(span: Duration) -> u64 {

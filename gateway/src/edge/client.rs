@@ -26,7 +26,7 @@ mod events;
 mod state;
 
 pub(super) use answers::makes_ephemerals;
-pub(super) use state::{Standing, State};
+pub(super) use state::{Flushed, Standing, State};
 
 /// Tag of the one request about the session itself that may be on its way: createSession or revalidate. Requests
 /// of the client are tagged by their place in the pipeline, which counts up from 0.
@@ -125,14 +125,14 @@ impl Client {
         self.in_line.store(false, Ordering::Release);
         let mut guard = self.lock();
         let state = &mut *guard;
-        let (count, released) = state.flush(usize::MAX).unwrap_or_else(|_| {
+        let Flushed { bytes, events, released } = state.flush(usize::MAX).unwrap_or_else(|_| {
             state.outbox.end(End::Now(CloseReason::Gone));
-            (0, Released::default())
+            Flushed::default()
         });
-        state.written |= count > 0;
+        state.written |= bytes > 0;
         let unfinished = state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none();
         drop(guard);
-        self.server_stats.metrics.response_bytes.add(count as u64);
+        self.server_stats.written(bytes, events);
         self.count_events(released.shared);
         if unfinished {
             self.wake.ring();

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Edge;
 use super::buffers;
-use super::client::{Client, HIGH_WATER, Standing};
+use super::client::{Client, Flushed, HIGH_WATER, Standing};
 use super::lease::Lease;
 use super::outbox::{CloseReason, End};
 use crate::config::Owners;
@@ -356,7 +356,7 @@ impl Connection {
     /// Writes as much as the socket takes, and looks how things stand then.
     fn flush(&mut self, now: Instant) -> Result<(), CloseReason> {
         let mut state = self.client.lock();
-        let (mut count, mut released) = state.flush(0).map_err(|_| CloseReason::Gone)?;
+        let mut flushed = state.flush(0).map_err(|_| CloseReason::Gone)?;
         while state.is_held() {
             drop(state);
             let waits = self.waits_for_lease();
@@ -364,15 +364,16 @@ impl Connection {
             if waits {
                 break;
             }
-            (count, released) = state.flush(0).map_err(|_| CloseReason::Gone)?;
+            flushed = state.flush(0).map_err(|_| CloseReason::Gone)?;
         }
         self.standing = state.standing(self.edge.config.limits.pipelined_requests);
         self.idle = state.pipeline.is_empty();
         drop(state);
-        if count > 0 {
-            self.tally.sent(count);
+        let Flushed { bytes, events, released } = flushed;
+        if bytes > 0 {
+            self.tally.sent(bytes);
             self.active = now;
-            self.edge.hub.metrics().response_bytes.add(count as u64);
+            self.edge.hub.stats().written(bytes, events);
         }
         self.client.count_events(released.shared);
         self.edge.hub.count_released(released);

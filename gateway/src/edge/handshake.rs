@@ -117,7 +117,7 @@ impl Opening {
             match read {
                 Err(_) => return Err(CloseReason::Idle),
                 Ok(Ok(0) | Err(_)) => return Err(CloseReason::Gone),
-                Ok(Ok(_)) => {}
+                Ok(Ok(read)) => self.greeting.edge.hub.metrics().bytes_received_count.add(read as u64),
             }
         }
         Ok(())
@@ -148,6 +148,8 @@ impl Greeting {
         let sessions = &self.edge.config.sessions;
         let session = request.session;
         let metrics = self.edge.hub.metrics();
+        self.edge.hub.stats().received(1);
+        self.client.stats.received(1);
         metrics.connection_request_count.inc();
         if session != 0 {
             metrics.connection_revalidate_count.inc();
@@ -159,6 +161,16 @@ impl Greeting {
             proof: self.edge.passwords.check(session, request.password),
             read_only: request.read_only,
         })
+    }
+
+    /// Counts the answer to a connect request, and the new session that was made meanwhile.
+    fn count(&self, is_new: bool, took: Duration) {
+        let stats = self.edge.hub.stats();
+        stats.sent(1);
+        self.client.stats.sent(1);
+        if is_new {
+            stats.began_session(took, self.edge.config.sessions.local);
+        }
     }
 
     /// Finds or makes the session. `inbox` has what the client sent behind its connect request.
@@ -205,6 +217,7 @@ impl Greeting {
                     password,
                     read_only: wanted.read_only.map(|_| only_reads),
                 };
+                self.count(wanted.session == 0, now.elapsed());
                 self.client.push_response(&response);
                 self.client.stats.set_timeout(wanted.timeout);
                 let Self { edge, client, ids } = self;

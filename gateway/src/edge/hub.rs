@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
 use palisade_watch::{Budget, Event, Fired, Missed as MissedEvents, Recent, Released, Slot, WatchIndex};
@@ -24,7 +24,7 @@ use super::outbox::{CloseReason, End};
 use super::stats::ServerStats;
 use crate::config::{self, Config};
 use crate::exec::status;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, note_age};
 use crate::replica::ReplicaObserver;
 use crate::session::{Cxids, LocalSessions, upgrade_xid};
 use crate::tenancy::Root;
@@ -340,11 +340,6 @@ fn guarded(acl: &[Acl]) -> Option<&[Acl]> {
     Some(acl).filter(|acl| !acl::check(acl, Perms::READ, &[]))
 }
 
-/// Time since 1970.
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 impl ReplicaObserver for Hub {
     fn began(&self, zxid: Zxid) {
         self.recent.lock().begin(zxid);
@@ -394,11 +389,7 @@ impl ReplicaObserver for Hub {
         }
         let metrics = self.metrics();
         metrics.learner_commit_received_count.inc();
-        let made = u64::try_from(header.time).unwrap_or(0);
-        // A clock that is behind the leader's says nothing.
-        if let Some(age) = wall_clock().checked_sub(Duration::from_millis(made)) {
-            metrics.propagation_latency.record(age);
-        }
+        note_age(&metrics.propagation_latency, header.time);
     }
 
     fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {

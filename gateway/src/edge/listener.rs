@@ -174,8 +174,14 @@ fn serve_client(
 /// A connection has ended.
 fn tell_end(edge: &Edge, client: &Arc<Client>, reason: CloseReason) {
     edge.hub.disconnect(client);
-    if !matches!(reason, CloseReason::Gone | CloseReason::ClosedByClient) {
-        edge.hub.metrics().connection_drop_count.inc();
+    let metrics = edge.hub.metrics();
+    match reason {
+        CloseReason::Gone => metrics.connection_drop_count.inc(),
+        CloseReason::ClosedByClient => {}
+        _ => metrics.palisade_connections_closed.inc(),
+    }
+    if reason == CloseReason::Idle && client.session() == 0 {
+        metrics.sessionless_connections_expired.inc();
     }
     let refusal = match reason {
         CloseReason::TooManyWatches => Some(Refusal::Watches),

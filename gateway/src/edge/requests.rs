@@ -21,6 +21,7 @@ use crate::config::Limits;
 use crate::exec::{
     CatchUp, Inset, Local, Past, count_watches, reply_zxid, status, watched_path, write_header, write_reply,
 };
+use crate::operations::Run;
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, Unnamable, confine};
 use crate::throttle::Work;
@@ -97,6 +98,8 @@ struct Answers<'a> {
     count: u64,
     last: (OpCode, i32, Zxid),
     now: Instant,
+    /// Those of one type that were carried out last.
+    run: Run,
     /// Whether there was room for another request, and nothing was queued since.
     has_room: bool,
 }
@@ -109,7 +112,8 @@ impl<'a> Answers<'a> {
         now: Instant,
     ) -> Self {
         let last = (OpCode::Ping, -1, Zxid(-1));
-        Self { edge, client, session, tree: None, out, count: 0, last, now, has_room: false }
+        let run = Run::default();
+        Self { edge, client, session, tree: None, out, count: 0, last, now, run, has_room: false }
     }
 
     fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
@@ -118,6 +122,8 @@ impl<'a> Answers<'a> {
         if watches > self.edge.config.limits.watches.max(SET_AGAIN) {
             return self.client.close(CloseReason::TooManyWatches);
         }
+        // A write comes here to be told that it does not decode.
+        let mut is_carried_out = !op.is_write();
         match Request::decode(op, body) {
             Ok(Request::SetWatches(decoded)) if watches > ASIDE => {
                 aside(|| self.set_watches(xid, &decoded, ids));
@@ -126,12 +132,18 @@ impl<'a> Answers<'a> {
             request => {
                 self.edge.hub.notifications().reread(self.client);
                 match self.refuses(&request) {
-                    Some(refusal) => self.refuse(xid, refusal),
+                    Some(refusal) => {
+                        is_carried_out = false;
+                        self.refuse(xid, refusal);
+                    }
                     None => self.with_tree(ids, |local, out| local.answer(xid, request, out)),
                 }
             }
         }
         self.count += 1;
+        if is_carried_out {
+            self.run.add(op, &self.edge.hub.stats().operations);
+        }
         self.last = (op, xid, self.tree.as_ref().map_or(Zxid(-1), |tree| tree.last_zxid()));
         if self.out.len() >= CHUNK {
             self.publish();
@@ -144,6 +156,7 @@ impl<'a> Answers<'a> {
     }
 
     fn refuse(&mut self, xid: i32, refusal: Refusal) {
+        self.edge.hub.metrics().throttled_ops.inc();
         let zxid = self.zxid();
         match refusal.code() {
             Some(code) => write_header(self.out, xid, zxid, code),
@@ -208,6 +221,7 @@ impl<'a> Answers<'a> {
         let zxid = self.zxid();
         write_header(self.out, xid::PING, zxid, ErrorCode::OK);
         self.count += 1;
+        self.run.add(OpCode::Ping, &self.edge.hub.stats().operations);
         self.last = (OpCode::Ping, xid::PING, zxid);
     }
 
@@ -219,7 +233,9 @@ impl<'a> Answers<'a> {
         }
         self.tree = None;
         if self.count > 0 {
-            self.edge.hub.stats().answered_at_once(self.count);
+            let stats = self.edge.hub.stats();
+            stats.answered_at_once(self.count);
+            self.run.end(&stats.operations);
             self.client.stats.answered_at_once(self.count, self.last, self.now.into_std());
             self.count = 0;
         }
@@ -343,7 +359,9 @@ impl Intake<'_> {
 
     /// Nobody else needs to know.
     fn close_local(&mut self, xid: i32) {
-        self.answers.edge.hub.local().close(self.answers.session);
+        let hub = &self.answers.edge.hub;
+        hub.local().close(self.answers.session);
+        hub.stats().operations.count(OpCode::CloseSession, 1);
         self.touched = false;
         let zxid = self.answers.edge.replica.last_zxid();
         self.refuse(xid, zxid, ErrorCode::OK);

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use palisade_admin::metric::Counter;
+use palisade_admin::metric::{Cell as _, Counter};
 use palisade_wire::{OpCode, Zxid};
 use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 
 /// How long answers took, in ms.
 #[derive(Debug)]
@@ -82,6 +83,9 @@ pub(crate) struct ServerStats {
     pub(crate) started: Instant,
     /// Credentials that were refused.
     pub(crate) auth_failed: Counter,
+    /// Bytes to clients, events among them.
+    written: Counter,
+    pub(crate) operations: Operations,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -93,6 +97,8 @@ impl Default for ServerStats {
             latency: Latency::default(),
             started: Instant::now(),
             auth_failed: Counter::default(),
+            written: Counter::default(),
+            operations: Operations::default(),
             metrics: Arc::default(),
         }
     }
@@ -107,11 +113,23 @@ impl ServerStats {
         self.sent.fetch_add(count, Relaxed);
     }
 
-    /// A request was answered that waited for the core.
-    pub(super) fn answered(&self, took: Duration) {
+    /// The core answered a request. A sync is none of those that need a quorum's votes.
+    pub(super) fn answered(&self, op: OpCode, took: Duration) {
         self.sent(1);
         self.latency.add(took);
-        self.metrics.updatelatency.record(took);
+        match op {
+            OpCode::Sync => self.metrics.readlatency.record(took),
+            _ => self.metrics.updatelatency.record(took),
+        }
+    }
+
+    /// A new session began; unless it is a local one, the core was asked for it.
+    pub(super) fn began_session(&self, took: Duration, local: bool) {
+        self.operations.count(OpCode::CreateSession, 1);
+        self.latency.add(took);
+        if !local {
+            self.metrics.updatelatency.record(took);
+        }
     }
 
     /// Requests were answered at once.
@@ -119,6 +137,19 @@ impl ServerStats {
         self.sent.fetch_add(count, Relaxed);
         self.latency.add_instant(count);
         self.metrics.readlatency.record_instant(count);
+    }
+
+    /// Bytes were written to a client, so many of them events.
+    pub(super) fn written(&self, bytes: usize, events: usize) {
+        self.written.add(bytes as u64);
+        if events > 0 {
+            self.metrics.watch_bytes.add(events as u64);
+        }
+    }
+
+    /// Bytes of replies. The part of an event that was written before its end counts as such until then.
+    pub(crate) fn response_bytes(&self) -> u64 {
+        self.written.get().saturating_sub(self.metrics.watch_bytes.get())
     }
 
     pub(crate) fn packets(&self) -> (u64, u64) {
@@ -130,6 +161,8 @@ impl ServerStats {
         self.received.store(0, Relaxed);
         self.sent.store(0, Relaxed);
         self.latency.reset();
+        self.written.reset();
+        self.operations.reset();
         self.metrics.reset();
     }
 }

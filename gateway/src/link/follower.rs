@@ -27,6 +27,7 @@ use crate::link::queue::Queue;
 use crate::link::requests::{Requests, Resolved};
 use crate::link::touches::Rounds;
 use crate::link::up::Link;
+use crate::metrics::{Metrics, note_age};
 use crate::replica::Replica;
 use crate::replica::disk::{Disk, Done};
 use crate::replica::proof::Proof;
@@ -85,6 +86,7 @@ pub(crate) struct Follower {
     snap_count: u64,
     /// The proof of freshness that was last written down.
     recorded: Option<Instant>,
+    metrics: Arc<Metrics>,
 }
 
 /// What a follower starts with.
@@ -96,6 +98,7 @@ pub(crate) struct Parts {
     pub(crate) state: watch::Sender<LinkState>,
     /// Transactions since the newest snapshot.
     pub(crate) since_snapshot: u64,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Follower {
@@ -104,7 +107,7 @@ impl Follower {
         let init_limit = config.core.init_timeout.div_duration_f64(tick).ceil() as u32;
         let timing = Timing { tick, init_limit, sync_limit: SYNC_LIMIT_TICKS };
         let learner = LearnerConfig { timing, ..LearnerConfig::new(config.id) };
-        let Parts { replica, disk, queue, state, since_snapshot } = parts;
+        let Parts { replica, disk, queue, state, since_snapshot, metrics } = parts;
         Ok(Self {
             id: config.id,
             learner: Learner::new(learner, recovered).map_err(|e| GatewayError::Learner(e.to_string()))?,
@@ -124,6 +127,7 @@ impl Follower {
             since_snapshot,
             snap_count: config.storage.snap_count,
             recorded: None,
+            metrics,
         })
     }
 
@@ -194,7 +198,11 @@ impl Follower {
             Some(PacketType::NewLeader) => link.config = packet.data.clone(),
             // A transaction that cannot be understood must not reach the log.
             Some(PacketType::Proposal | PacketType::Inform) => {
-                link.decoded = Some(decode_txn(packet.zxid, &packet.data.clone().unwrap_or_default())?);
+                let record = decode_txn(packet.zxid, &packet.data.clone().unwrap_or_default())?;
+                if link.serving {
+                    note_age(&self.metrics.commit_propagation_latency, record.header.time);
+                }
+                link.decoded = Some(record);
             }
             Some(PacketType::InformAndActivate) => {
                 let data = packet.data.clone().unwrap_or_default();
@@ -482,6 +490,7 @@ impl Follower {
         let Resolved { again, lost } = self.requests.synchronised(epoch);
         info!(leader = link.voter, epoch, again, lost, "following the leader");
         link.serving = true;
+        self.metrics.observer_sync_time.record(link.since.elapsed());
         let doubt = if link.confirms_sync { Duration::ZERO } else { self.sync_timeout * APACHE_DOUBT };
         link.rounds = Some(Rounds::new(&self.queue, doubt));
         self.queue.open();

@@ -40,6 +40,7 @@ use crate::link::dial::{Backoff, Found, find_leader};
 use crate::link::error::LinkError;
 use crate::link::follower::{Follower, Parts};
 use crate::link::queue::Queue;
+use crate::metrics::Metrics;
 use crate::replica::disk::{Disk, DiskGone, Done, Opened};
 use crate::replica::{Replica, ReplicaObserver};
 use crate::tenancy::Root;
@@ -70,7 +71,7 @@ pub(crate) fn max_packet(config: &Config) -> usize {
 pub(crate) fn start(
     config: &Config,
     opened: Opened,
-    observer: Arc<dyn ReplicaObserver>,
+    (observer, metrics): (Arc<dyn ReplicaObserver>, Arc<Metrics>),
     stop: CancellationToken,
 ) -> Result<(Replica, CoreLink, LinkTask), GatewayError> {
     let recovered = Recovered {
@@ -79,17 +80,19 @@ pub(crate) fn start(
         last_zxid: opened.tree.last_zxid(),
         recent: Vec::new(),
     };
+    metrics.restored(&opened);
     let (since_snapshot, age, is_whole) = (opened.replayed, opened.age, opened.is_whole);
     let (mut tree, closed, log) = opened.split();
     tree.track(Root::new(&config.tenant.root).tracked());
     let replica = Replica::restored(tree, closed, observer);
     replica.set_whole(is_whole);
-    let disk = Disk::start(log, replica.clone()).map_err(GatewayError::Thread)?;
+    let disk = Disk::start(log, replica.clone(), Arc::clone(&metrics)).map_err(GatewayError::Thread)?;
     let mut queue = Queue::new(config.limits.link_limits());
     queue.contact = Arc::new(Contact::new(age));
     let queue = Arc::new(queue);
     let (state, watched) = watch::channel(LinkState::Searching);
-    let parts = Parts { replica: replica.clone(), disk, queue: Arc::clone(&queue), state, since_snapshot };
+    let parts =
+        Parts { replica: replica.clone(), disk, queue: Arc::clone(&queue), state, since_snapshot, metrics };
     let link = Link {
         follower: Follower::new(config, recovered, parts)?,
         core: config.core.clone(),

@@ -154,7 +154,8 @@ impl Gateway {
         let edge = Edge::new();
         let stop = CancellationToken::new();
         let opened = disk::open(&config.storage, max_packet(config)).unwrap();
-        let (replica, core, task) = start(config, opened, Arc::clone(&edge) as _, stop.clone()).unwrap();
+        let (replica, core, task) =
+            start(config, opened, (Arc::clone(&edge) as _, Arc::default()), stop.clone()).unwrap();
         Self { edge, replica, core, task, stop }
     }
 

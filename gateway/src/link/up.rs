@@ -1,5 +1,7 @@
 //! The connection that is up, without its socket.
 
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
 use palisade_wire::txn::TxnRecord;
 use palisade_zab::{CloseReason, LinkId};
@@ -12,6 +14,8 @@ use crate::link::touches::Rounds;
 pub(crate) struct Link {
     pub(crate) id: LinkId,
     pub(crate) voter: String,
+    /// Since when.
+    pub(crate) since: Instant,
     pub(crate) greeted: bool,
     pub(crate) serving: bool,
     /// Whether this leader makes sure of its quorum before it answers a sync.
@@ -33,6 +37,7 @@ impl Link {
         Self {
             id,
             voter,
+            since: Instant::now(),
             greeted: false,
             serving: false,
             confirms_sync: false,

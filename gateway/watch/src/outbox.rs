@@ -291,6 +291,11 @@ impl<R: Copy> Outbox<R> {
         self.unsent
     }
 
+    /// Bytes of events, queued or held, until each is written to its end.
+    pub const fn event_bytes(&self) -> usize {
+        self.events
+    }
+
     /// The unsent bytes, as many as fit into `slices`; how many slices were filled.
     pub fn unsent_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (mut count, mut skip, mut at) = (0, self.written, 0);

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Distribution, Sample, Value};
+use super::{Distribution, KEY, Sample, Value};
 
 /// Apache's names in the order in which its `mntr` has them.
-const ORDER: [&str; 55] = [
+const ORDER: &[&str] = &[
     "server_state",
     "peer_state",
     "ephemerals_count",
@@ -28,6 +28,7 @@ const ORDER: [&str; 55] = [
     "approximate_data_size",
     "open_file_descriptor_count",
     "last_proposal_size",
+    "pending_syncs",
     "leader_uptime",
     "local_sessions",
     "uptime",
@@ -35,7 +36,10 @@ const ORDER: [&str; 55] = [
     "learners",
     "quorum_size",
     "proposal_count",
+    "watch_bytes",
+    "throttled_ops",
     "connection_rejected",
+    "sessionless_connections_expired",
     "looking_count",
     "connection_drop_count",
     "learner_proposal_received_count",
@@ -50,17 +54,32 @@ const ORDER: [&str; 55] = [
     "commit_count",
     "stale_sessions_expired",
     "revalidate_count",
+    "leader_unavailable_time",
     "node_created_watch_count",
     "node_deleted_watch_count",
+    "startup_txns_load_time",
+    "follower_sync_time",
     "fsynctime",
+    "inflight_snap_count",
     "snapshottime",
+    "unavailable_time",
+    "startup_txns_loaded",
+    "dbinittime",
+    "inflight_diff_count",
     "election_time",
+    "sync_processor_batch_size",
     "node_children_watch_count",
+    "observer_sync_time",
     "node_changed_watch_count",
+    "startup_snap_load_time",
     "updatelatency",
     "readlatency",
+    "quorum_ack_latency",
+    "commit_propagation_latency",
+    "proposal_ack_creation_latency",
     "proposal_latency",
     "propagation_latency",
+    "ack_latency",
 ];
 
 /// Puts samples in Apache's order; what Apache does not have comes last, as it stands.
@@ -100,13 +119,16 @@ pub fn numbers(samples: &[Sample]) -> Vec<(String, Number)> {
     let mut numbers = Vec::new();
     for sample in samples {
         let mut name = sample.name.to_string();
-        if let Some((_, value)) = &sample.label {
-            name = format!("{name}_{value}");
+        match &sample.label {
+            // As Apache names the members of a set.
+            Some((KEY, value)) => name = format!("{value}_{name}"),
+            Some((_, value)) => name = format!("{name}_{value}"),
+            None => {}
         }
         match &sample.value {
             Value::Counter(value) => numbers.push((name, whole(*value as f64))),
             Value::Gauge(value) => numbers.push((name, Number::Whole(*value))),
-            Value::Ratio(value) => numbers.push((name, Number::Fraction(*value))),
+            Value::Ratio(value) | Value::Total(value) => numbers.push((name, Number::Fraction(*value))),
             Value::Text(text) => numbers.push((name, Number::Text(text.clone()))),
             Value::Distribution(distribution) => spread(&name, distribution, &mut numbers),
         }

@@ -36,11 +36,16 @@ pub enum Value {
     Gauge(i64),
     /// A fraction that stands for the present.
     Ratio(f64),
+    /// A fraction that only rises.
+    Total(f64),
     /// Measurements.
     Distribution(Distribution),
     /// Words, for people.
     Text(String),
 }
+
+/// The label by which Apache tells the members of a set apart (`PrometheusMetricsProvider`).
+pub const KEY: &str = "key";
 
 /// The measurements of a [`Summary`] or [`Timing`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -39,12 +39,8 @@ fn metric(sample: &Sample) -> Option<(MetricType, Metric)> {
         metric.set_label(vec![label]);
     }
     let kind = match &sample.value {
-        Value::Counter(value) => {
-            let mut counter = Counter::default();
-            counter.set_value(*value as f64);
-            metric.set_counter(counter);
-            MetricType::COUNTER
-        }
+        Value::Counter(value) => counter(&mut metric, *value as f64),
+        Value::Total(value) => counter(&mut metric, *value),
         Value::Gauge(value) => gauge(&mut metric, *value as f64),
         Value::Ratio(value) => gauge(&mut metric, *value),
         Value::Distribution(distribution) => {
@@ -54,6 +50,13 @@ fn metric(sample: &Sample) -> Option<(MetricType, Metric)> {
         Value::Text(_) => return None,
     };
     Some((kind, metric))
+}
+
+fn counter(metric: &mut Metric, value: f64) -> MetricType {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    metric.set_counter(counter);
+    MetricType::COUNTER
 }
 
 fn gauge(metric: &mut Metric, value: f64) -> MetricType {

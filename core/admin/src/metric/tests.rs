@@ -50,6 +50,7 @@ fn prometheus_reads_types_labels_and_quantiles() {
     for port in ["admin", "quorum"] {
         samples.push(Sample::gauge("palisade_listener_up", "Whether.", 1).labelled("port", port));
     }
+    samples.push(Sample::new("process_cpu_seconds_total", "Seconds.", Value::Total(1.5)));
     samples.push(Sample::text("version", "1"));
     let text = prometheus::text(&samples);
     for line in [
@@ -63,11 +64,24 @@ fn prometheus_reads_types_labels_and_quantiles() {
         "readlatency_sum 7",
         "readlatency_count 3",
         "palisade_listener_up{port=\"quorum\"} 1",
+        "# TYPE process_cpu_seconds_total counter",
+        "process_cpu_seconds_total 1.5",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
     }
     assert_eq!(text.matches("# TYPE palisade_listener_up").count(), 1);
     assert!(!text.contains("version"));
+}
+
+#[test]
+fn members_of_a_set_are_named_as_apache_names_them() {
+    let of = |key: &str| {
+        Sample::new("ack_latency", "", Value::Distribution(Distribution::default())).labelled(KEY, key)
+    };
+    let names: Vec<_> = mntr::numbers(&[of("1"), of("2")]).into_iter().map(|(name, _)| name).collect();
+    assert_eq!((&*names[0], &*names[5]), ("avg_1_ack_latency", "avg_2_ack_latency"));
+    let port = Sample::gauge("palisade_listener_up", "", 1).labelled("port", "admin");
+    assert_eq!(mntr::numbers(&[port])[0].0, "palisade_listener_up_admin");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use palisade_store::{Change, DataTree, SnapshotCursor};
@@ -52,6 +53,10 @@ pub struct Restored {
     pub snapshot_zxid: Zxid,
     /// Transactions replayed on top of it: a large number says that a snapshot is due.
     pub replayed: u64,
+    /// How long it took to load the snapshot.
+    pub load_time: Duration,
+    /// How long it took to replay the transactions.
+    pub replay_time: Duration,
     /// What this server has promised.
     pub epochs: Epochs,
     /// The first transaction after which the tree did not have the digest that was recorded, if any: a sign that
@@ -103,7 +108,8 @@ impl DataDir {
 
     /// Applies the log. It must lead to every snapshot there is.
     fn replay(&self, base: Base, newest: Zxid, options: &RestoreOptions) -> Result<Replayed> {
-        let snapshot_zxid = base.tree.last_zxid();
+        let started = Instant::now();
+        let (snapshot_zxid, load_time) = (base.tree.last_zxid(), base.load_time);
         let mut replay = Replay::new(base, options);
         let mut log = LogReader::new(self, snapshot_zxid, options.max_record)?;
         while let Some(record) = log.next().transpose()? {
@@ -122,6 +128,8 @@ impl DataDir {
             recent: replay.recent.into(),
             snapshot_zxid,
             replayed: replay.count,
+            load_time,
+            replay_time: started.elapsed(),
             epochs,
             digest_mismatch: replay.mismatch,
             ended_sessions: replay.ended_sessions,
@@ -132,7 +140,7 @@ impl DataDir {
 
     /// An empty tree, if it is certain that there never was another.
     fn begin_empty(&self, options: &RestoreOptions) -> Result<Base> {
-        let base = Base { tree: DataTree::new(), digest: None };
+        let base = Base { tree: DataTree::new(), digest: None, load_time: Duration::ZERO };
         if let Some(log) = names::logs(self.log_path())?.into_iter().next() {
             let mut records = LogReader::new(self, Zxid(log.zxid.0 - 1), options.max_record)?;
             if records.next().transpose()?.is_some() {
@@ -172,6 +180,7 @@ impl DataDir {
 struct Base {
     tree: DataTree,
     digest: Option<SnapshotDigest>,
+    load_time: Duration,
 }
 
 /// Snapshots that can be loaded, newest first.
@@ -200,13 +209,14 @@ impl<'a> Candidates<'a> {
     fn next(&mut self) -> Result<Option<Base>> {
         while let Some(snapshot) = self.found.get(self.tried) {
             self.tried += 1;
+            let started = Instant::now();
             let loaded = if snapshot.whole {
                 self.snapshots.load(snapshot, self.options.max_record)
             } else {
                 Err(DiskError::corrupt(&snapshot.path, snapshot.bytes, "it was not written to its end"))
             };
             match loaded {
-                Ok((tree, digest)) => return Ok(Some(Base { tree, digest })),
+                Ok((tree, digest)) => return Ok(Some(Base { tree, digest, load_time: started.elapsed() })),
                 Err(error) => {
                     tracing::warn!(path = %snapshot.path.display(), "trying an older snapshot: {error}");
                     self.first_error.get_or_insert(error);

@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use palisade_admin::json::{Batches, Json};
-use palisade_admin::metric::{Sample, Value};
+use palisade_admin::metric::{Cell, KEY, Sample, Timing, Value};
 use palisade_admin::source::{
     self, Configuration, Connection, GlobalSessions, LastSnapshot, Quorum, Sessions, Source, WatchSummary,
 };
 use palisade_admin::system;
 use palisade_admin::tree::{self, HasTree};
 use palisade_store::DataTree;
-use palisade_wire::{SessionId, Zxid};
+use palisade_wire::{SessionId, Sid, Zxid};
 use palisade_zab::Member;
 
 use crate::assemble::{election_address, quorum_address};
@@ -64,6 +64,7 @@ impl Source for Shared {
             samples.extend(leading(self, status));
         }
         samples.extend(self.metrics.samples());
+        samples.extend(acks(self));
         samples.extend(ports(self));
         samples
     }
@@ -149,6 +150,7 @@ impl Source for Shared {
     fn reset_statistics(&self) {
         self.metrics.reset();
         self.proposal_size.reset();
+        self.acks.values().for_each(Cell::reset);
     }
 
     fn reset_connections(&self) {}
@@ -239,12 +241,26 @@ fn leading(shared: &Shared, status: Status) -> Vec<Sample> {
         Sample::gauge("min_proposal_size", "Least proposal, bytes.", min),
         Sample::gauge("max_proposal_size", "Largest proposal, bytes.", max),
         Sample::gauge("last_proposal_size", "Last proposal, bytes.", last),
+        Sample::gauge(
+            "pending_syncs",
+            "Syncs that wait for what was proposed before.",
+            shared.pending_syncs.get(),
+        ),
         Sample::gauge("synced_followers", "Followers in sync.", learners.synced_followers),
         Sample::gauge("synced_non_voting_followers", "Always 0.", 0),
         Sample::gauge("synced_observers", "Observers and gateways in sync.", learners.synced_observers),
         Sample::gauge("learners", "Followers, observers and gateways.", learners.connected),
         Sample::gauge("leader_uptime", "Time since it leads, ms.", uptime),
     ]
+}
+
+/// What each voter's acknowledgements took, if it has sent this leader any.
+fn acks(shared: &Shared) -> Vec<Sample> {
+    const HELP: &str = "Time from a transaction's making by this leader to a voter's acknowledgement, ms.";
+    let sample = |(sid, timing): (&Sid, &Timing)| {
+        Sample::new("ack_latency", HELP, timing.value()).labelled(KEY, sid.to_string())
+    };
+    shared.acks.iter().filter(|(_, timing)| timing.view().count > 0).map(sample).collect()
 }
 
 /// What the listening ports do, by name.

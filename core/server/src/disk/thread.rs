@@ -153,19 +153,20 @@ impl Worker {
 
     /// Appends what comes first, and flushes it; the last transaction, if there was any.
     fn append_all(&mut self, jobs: &mut VecDeque<Job>) -> Result<Option<Zxid>, DiskError> {
-        let mut unflushed = false;
+        let mut unflushed = 0;
         while let Some(Job::Append { zxid, payload }) = jobs.front() {
             self.files.log.append(*zxid, payload)?;
-            unflushed = true;
+            unflushed += 1;
             jobs.pop_front();
         }
-        if !unflushed {
+        if unflushed == 0 {
             return Ok(None);
         }
         let started = Instant::now();
         let zxid = self.files.log.sync()?;
         let took = started.elapsed();
         self.files.metrics.fsynctime.record(took);
+        self.files.metrics.sync_processor_batch_size.record(unflushed);
         self.files.jobs.flushed(took);
         self.durable.raise(zxid);
         Ok(Some(zxid))

@@ -1,7 +1,5 @@
 //! Carrying out what the Zab machine wants done.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use palisade_wire::Zxid;
 use palisade_wire::quorum::{PacketType, QuorumPacket};
@@ -9,6 +7,7 @@ use palisade_wire::txn::TxnRecord;
 use palisade_zab::{Input, LinkId, Output, Role};
 
 use super::leading::Leading;
+use super::learners::Sync;
 use super::{Driver, Fatal};
 use crate::disk::Job;
 use crate::quorum::Outgoing;
@@ -39,7 +38,9 @@ impl Driver {
             Output::LearnerPacket { link, packet, .. } => self.on_request(link, &packet),
 
             Output::Append { zxid, payload } => {
-                self.shared.metrics.proposal_count.add(1);
+                if self.links.leading.is_some() {
+                    self.shared.metrics.proposal_count.inc();
+                }
                 self.jobs.push(Job::Append { zxid, payload });
             }
             Output::Truncate { to } => {
@@ -79,17 +80,22 @@ impl Driver {
     fn send_to_learner(&mut self, link: LinkId, packet: QuorumPacket) {
         match packet.packet_type() {
             Some(PacketType::UpToDate) => {
-                self.links.learners.mark_synced(link);
+                self.note_synced(link);
                 self.publish_learners();
             }
-            Some(PacketType::Diff) => self.shared.metrics.diff_count.add(1),
+            Some(PacketType::Diff) => {
+                self.shared.metrics.diff_count.inc();
+                self.note_sync(link, Sync::Diff);
+            }
+            Some(PacketType::Trunc) => self.note_sync(link, Sync::Diff),
             _ => {}
         }
         self.send(link, Outgoing::Packet(packet));
     }
 
     fn send_snapshot(&mut self, link: LinkId, zxid: Zxid) {
-        self.shared.metrics.snap_count.add(1);
+        self.shared.metrics.snap_count.inc();
+        self.note_sync(link, Sync::Tree);
         let (cursor, generation) = self.shared.tree.cursor();
         self.send(link, Outgoing::Tree { zxid, cursor, generation });
     }
@@ -116,6 +122,7 @@ impl Driver {
 
     fn deliver(&mut self, zxid: Zxid, payload: &Bytes) -> Result<(), Fatal> {
         let prepared = self.links.leading.as_mut().and_then(|leading| leading.take_proposed(zxid));
+        let proposed = prepared.is_some();
         let record = match prepared.or_else(|| self.links.read.take(zxid)) {
             Some(record) => record,
             None => TxnRecord::decode(payload).map_err(|source| Fatal::Transaction { zxid, source })?,
@@ -130,19 +137,11 @@ impl Driver {
         if let Some(leading) = &mut self.links.leading {
             leading.applied(&record);
         }
-        self.count_applied(&record);
+        self.note_applied(&record, proposed);
         if self.schedule.applied(payload.len()) {
             self.jobs.push(Job::Snapshot);
         }
         Ok(())
-    }
-
-    fn count_applied(&self, record: &TxnRecord) {
-        let metrics = &self.shared.metrics;
-        metrics.commit_count.inc();
-        if let Ok(age_ms) = u64::try_from(self.clock.wall_ms().saturating_sub(record.header.time)) {
-            metrics.propagation_latency.record(Duration::from_millis(age_ms));
-        }
     }
 
     fn report_divergence(&self, zxid: Zxid) {
@@ -155,8 +154,10 @@ impl Driver {
     fn change_role(&mut self, role: Role) {
         self.shared.tree.unsettle();
         self.links.leading = None;
+        self.links.serving = false;
         self.links.read.clear();
         self.shared.metrics.outstanding_requests.set(0);
+        self.shared.pending_syncs.set(0);
         let phase = match role {
             Role::Looking => {
                 self.links.leader = None;
@@ -195,6 +196,7 @@ impl Driver {
             Role::Following { leader } => Phase::Following { leader, epoch: Some(epoch) },
             Role::Looking => return,
         };
+        self.links.serving = true;
         self.shared.tree.settle();
         tracing::info!(epoch, role = ?self.peer.role(), "serving");
         self.shared.set_phase(phase, self.clock.now());

@@ -208,6 +208,24 @@ impl Leading {
         Some(proposed.record)
     }
 
+    /// When the transaction that is proposed as `zxid` was made, ms since 1970.
+    pub(super) fn made(&self, zxid: Zxid) -> Option<i64> {
+        let at = self.proposed.binary_search_by_key(&zxid, |proposed| proposed.record.header.zxid).ok()?;
+        Some(self.proposed[at].record.header.time)
+    }
+
+    /// The same of those behind `from` and up to `to`.
+    pub(super) fn made_between(&self, from: Zxid, to: Zxid) -> impl Iterator<Item = i64> {
+        let first = self.proposed.partition_point(|proposed| proposed.record.header.zxid <= from);
+        let headers = self.proposed.range(first..).map(|proposed| &proposed.record.header);
+        headers.take_while(move |header| header.zxid <= to).map(|header| header.time)
+    }
+
+    /// Syncs that wait for what was proposed before them.
+    pub(super) fn pending_syncs(&self) -> usize {
+        self.syncs.len()
+    }
+
     /// A transaction has taken effect.
     pub(super) fn applied(&mut self, record: &TxnRecord) {
         self.preparer.applied(record.header.zxid);

@@ -15,7 +15,18 @@ pub(super) struct Learner {
     pub(super) follower: bool,
     /// Whether it was told that it is up to date.
     pub(super) synced: bool,
+    /// How it is being brought up to date.
+    syncing: Option<Sync>,
     outbox: Outbox,
+}
+
+/// How a learner is brought up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sync {
+    /// With the transactions that it does not have.
+    Diff,
+    /// With the whole tree.
+    Tree,
 }
 
 /// All connected learners.
@@ -34,7 +45,7 @@ pub(crate) struct LearnerCounts {
 
 impl Learners {
     pub(super) fn add(&mut self, link: LinkId, from: SocketAddr, sid: Sid, follower: bool, outbox: Outbox) {
-        self.by_link.insert(link, Learner { from, sid, follower, synced: false, outbox });
+        self.by_link.insert(link, Learner { from, sid, follower, synced: false, syncing: None, outbox });
     }
 
     pub(super) fn remove(&mut self, link: LinkId) -> Option<Learner> {
@@ -75,10 +86,24 @@ impl Learners {
         self.by_link.get(&link).is_some_and(|learner| !learner.follower)
     }
 
-    pub(super) fn mark_synced(&mut self, link: LinkId) {
+    /// A learner is sent what brings it up to date; how many are, in this way.
+    pub(super) fn begin_sync(&mut self, link: LinkId, how: Sync) -> usize {
         if let Some(learner) = self.by_link.get_mut(&link) {
-            learner.synced = true;
+            learner.syncing = Some(how);
         }
+        self.syncing(how)
+    }
+
+    /// A learner was told that it is up to date; how it was brought there, and how many others are, in this way.
+    pub(super) fn mark_synced(&mut self, link: LinkId) -> Option<(Sync, usize)> {
+        let learner = self.by_link.get_mut(&link)?;
+        learner.synced = true;
+        let how = learner.syncing.take()?;
+        Some((how, self.syncing(how)))
+    }
+
+    fn syncing(&self, how: Sync) -> usize {
+        self.by_link.values().filter(|learner| learner.syncing == Some(how)).count()
     }
 
     pub(super) fn counts(&self) -> LearnerCounts {

@@ -16,6 +16,7 @@ mod inputs;
 mod intake;
 mod leading;
 mod learners;
+mod progress;
 mod read_ahead;
 mod requests;
 mod schedule;
@@ -110,6 +111,10 @@ pub(crate) struct Links {
     /// Transactions of the leader that are not applied yet, as they were read when they came.
     read: ReadAhead,
     leading: Option<Leading>,
+    /// Whether this server leads with a quorum, or is up to date with its leader.
+    serving: bool,
+    /// Up to where the log was durable when that was last noted.
+    flushed: Zxid,
     /// Inputs that came up while outputs were carried out.
     follow_ups: VecDeque<Input>,
     /// Of the packets that the machine is dealing with.
@@ -252,7 +257,10 @@ impl Driver {
 
     fn on_disk(&mut self, done: Done) -> Result<(), Fatal> {
         let input = match done {
-            Done::Flushed(zxid) => Input::Flushed { zxid },
+            Done::Flushed(zxid) => {
+                self.note_flushed(zxid);
+                Input::Flushed { zxid }
+            }
             Done::EpochAccepted(epoch) => Input::AcceptedEpochWritten { epoch },
             Done::EpochEntered(epoch) => Input::CurrentEpochWritten { epoch },
             Done::Truncated(zxid, tree) => {
@@ -321,12 +329,13 @@ impl Driver {
 
     fn on_leader_packets(&mut self, link: LinkId, packets: Vec<Received>) -> Result<(), Fatal> {
         self.shared.metrics.packets_received.add(packets.len() as u64);
-        let now = self.clock.now();
+        let (now, now_ms) = (self.clock.now(), self.clock.wall_ms());
         for Received { packet, txn } in packets {
             if self.links.leader.as_ref().is_none_or(|leader| leader.link != link) {
                 return Ok(());
             }
             self.note_ping(&packet);
+            self.note_received(&packet, txn.as_ref(), now_ms);
             if let Some(record) = txn {
                 self.links.read.push(record);
             }
@@ -358,10 +367,11 @@ impl Driver {
             }
             LearnerEvent::Packets { link, packets, admission } => {
                 self.shared.metrics.packets_received.add(packets.len() as u64);
-                let now = self.clock.now();
+                let (now, now_ms) = (self.clock.now(), self.clock.wall_ms());
                 // A follower's requests must not hold back the acknowledgements behind them: those are what commits them.
                 self.links.admission = self.links.learners.is_observer(link).then_some(admission);
                 for packet in packets {
+                    self.note_ack(link, &packet, now_ms);
                     self.step(now, Input::LearnerPacket { link, packet })?;
                 }
                 self.links.admission = None;

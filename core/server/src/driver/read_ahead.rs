@@ -29,6 +29,19 @@ impl ReadAhead {
         self.records.pop_front_if(|record| record.header.zxid == zxid)
     }
 
+    /// When the transaction `zxid` was made, ms since 1970, if it was kept.
+    pub(super) fn made(&self, zxid: Zxid) -> Option<i64> {
+        let at = self.records.binary_search_by_key(&zxid, |record| record.header.zxid).ok()?;
+        Some(self.records[at].header.time)
+    }
+
+    /// The same of those behind `from` and up to `to`.
+    pub(super) fn made_between(&self, from: Zxid, to: Zxid) -> impl Iterator<Item = i64> {
+        let first = self.records.partition_point(|record| record.header.zxid <= from);
+        let headers = self.records.range(first..).map(|record| &record.header);
+        headers.take_while(move |header| header.zxid <= to).map(|header| header.time)
+    }
+
     /// Forgets all: another leader may propose something else under the same zxids.
     pub(super) fn clear(&mut self) {
         self.records.clear();
@@ -42,7 +55,7 @@ mod tests {
     use super::*;
 
     fn record(counter: u32) -> TxnRecord {
-        let header = TxnHeader { session: 1, cxid: 1, zxid: Zxid::new(1, counter), time: 0 };
+        let header = TxnHeader { session: 1, cxid: 1, zxid: Zxid::new(1, counter), time: counter.into() };
         TxnRecord { header, txn: Txn::CreateSession(counter as i32), digest: None }
     }
 
@@ -52,6 +65,9 @@ mod tests {
         for counter in [3, 4, 6] {
             ahead.push(record(counter));
         }
+        assert_eq!([2, 3, 6].map(|counter| ahead.made(Zxid::new(1, counter))), [None, Some(3), Some(6)]);
+        assert!(ahead.made_between(Zxid::new(1, 3), Zxid::new(1, 6)).eq([4, 6]));
+        assert!(ahead.made_between(Zxid::new(1, 6), Zxid::new(1, 3)).eq([]));
         assert_eq!(ahead.take(Zxid::new(1, 2)), None);
         assert_eq!(ahead.take(Zxid::new(1, 4)), Some(record(4)));
         assert_eq!(ahead.take(Zxid::new(1, 4)), None);

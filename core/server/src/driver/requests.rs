@@ -91,6 +91,7 @@ impl Driver {
     pub(super) fn next_proposal(&mut self, now: Timestamp, wall_ms: i64) -> Option<Input> {
         let leading = self.links.leading.as_mut()?;
         self.shared.metrics.outstanding_requests.set(leading.outstanding() as u64);
+        self.shared.pending_syncs.set(leading.pending_syncs() as u64);
         let fairness = &self.shared.config.fairness;
         let full = self.peer.in_flight() >= fairness.in_flight
             || leading.proposed_bytes() >= fairness.in_flight_bytes;

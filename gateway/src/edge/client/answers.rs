@@ -40,7 +40,7 @@ impl Client {
             lease.owns |= makes_ephemerals(txn);
         }
         let (call, closing) = ((job.xid, job.op), job.op == OpCode::CloseSession);
-        self.answered_after(since, (job.op, job.xid, header.zxid));
+        self.answered_after(since, (job.op, job.xid, header.zxid), outcome.error.is_ok());
         state.last_zxid = header.zxid;
         let encode = |out: &mut BytesMut| write_outcome(out, &self.root, call, (header.zxid, txn), outcome);
         if state.pipeline.answered(tag, closing, || encoded(encode)) == Answered::First {
@@ -61,7 +61,7 @@ impl Client {
             return;
         }
         let (xid, echo) = (job.xid, job.body.clone());
-        self.answered_after(since, (OpCode::Sync, xid, zxid));
+        self.answered_after(since, (OpCode::Sync, xid, zxid), true);
         state.last_zxid = zxid;
         let encode = |out: &mut BytesMut| {
             write_reply(out, xid, zxid, |b| {
@@ -77,10 +77,13 @@ impl Client {
         }
     }
 
-    fn answered_after(&self, since: Instant, last: (OpCode, i32, Zxid)) {
+    fn answered_after(&self, since: Instant, last: (OpCode, i32, Zxid), is_ok: bool) {
         let took = since.elapsed();
+        if is_ok {
+            self.server_stats.operations.count(last.0, 1);
+        }
         self.stats.answered(took, last);
-        self.server_stats.answered(took);
+        self.server_stats.answered(last.0, took);
     }
 
     /// Nobody knows whether a write had its effect.

@@ -69,6 +69,17 @@ pub(in crate::edge) struct Standing {
     pub unfinished: bool,
 }
 
+/// What was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::edge) struct Flushed {
+    /// Bytes.
+    pub bytes: usize,
+    /// Bytes of events that are written to their end now.
+    pub events: usize,
+    /// What held events were let go.
+    pub released: Released,
+}
+
 impl State {
     /// Of a connection whose handshake has begun.
     pub(super) fn new(budget: Arc<Budget>, ids: Arc<[Id]>) -> Self {
@@ -89,34 +100,34 @@ impl State {
         }
     }
 
-    /// Writes as much as is taken at once, and as the session's lease allows; how many bytes, and what held events were
-    /// among them. Empty buffers of more than `keep` bytes are given back.
-    pub(in crate::edge) fn flush(&mut self, keep: usize) -> io::Result<(usize, Released)> {
+    /// Writes as much as is taken at once, and as the session's lease allows. Empty buffers of more than `keep` bytes are
+    /// given back.
+    pub(in crate::edge) fn flush(&mut self, keep: usize) -> io::Result<Flushed> {
         let Self { outbox, sink, lease, .. } = self;
         outbox.release_due();
-        let Some(sink) = sink else { return Ok((0, Released::default())) };
+        let Some(sink) = sink else { return Ok(Flushed::default()) };
         if let Some(lease) = lease {
             if outbox.unsent() == 0 {
                 lease.release();
             } else if !lease.allows(Clock::now().into_std()) {
-                return Ok((0, Released::default()));
+                return Ok(Flushed::default());
             }
         }
-        let mut count = 0;
+        let (mut bytes, before) = (0, outbox.event_bytes());
         while outbox.unsent() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = outbox.unsent_slices(&mut slices);
             match sink.try_write(&slices[..filled]) {
                 Ok(n) => {
                     outbox.sent(n);
-                    count += n;
+                    bytes += n;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),
             }
         }
         outbox.give_back(keep);
-        Ok((count, outbox.take_released()))
+        Ok(Flushed { bytes, events: before - outbox.event_bytes(), released: outbox.take_released() })
     }
 
     /// Whether what is unsent waits for the lease.

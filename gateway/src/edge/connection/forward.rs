@@ -80,6 +80,7 @@ impl Connection {
                 }
                 Verdict::Refuse(refusal) => {
                     job.work.refused(&mut self.tally);
+                    self.edge.hub.metrics().throttled_ops.inc();
                     let code = refusal.code().ok_or(CloseReason::Refused)?;
                     let (mut reply, zxid) = (BytesMut::new(), self.edge.replica.last_zxid());
                     write_header(&mut reply, job.xid, zxid, code);

@@ -81,8 +81,8 @@ async fn srvr_and_stat_describe_an_observer() {
     assert_eq!(
         lines[2..],
         [
-            "Received: 2",
-            "Sent: 1",
+            "Received: 3",
+            "Sent: 2",
             "Connections: 2",
             "Outstanding: 0",
             "Zxid: 0x100000002",
@@ -92,7 +92,7 @@ async fn srvr_and_stat_describe_an_observer() {
     );
     let stat = ask(&bench, "stat").await;
     assert!(stat.contains("\nClients:\n /127.0.0.1:"), "{stat}");
-    assert!(stat.contains("[1](queued=0,recved=1,sent=1)\n"), "{stat}");
+    assert!(stat.contains("[1](queued=0,recved=2,sent=2)\n"), "{stat}");
     assert!(stat.contains("[0](queued=0,recved=1,sent=0)\n\nLatency"), "{stat}");
 }
 

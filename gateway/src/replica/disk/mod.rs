@@ -5,6 +5,7 @@
 //! without it, until the disk takes all of the replica again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{error, warn};
 
 use crate::config;
+use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
 use crate::replica::proof::Proof;
@@ -54,6 +56,10 @@ pub(crate) struct Opened {
     pub(crate) epochs: Epochs,
     /// Transactions since the newest snapshot.
     pub(crate) replayed: u64,
+    /// How long it took to load that.
+    pub(crate) load_time: Duration,
+    /// How long it took to replay what came behind it.
+    pub(crate) replay_time: Duration,
     /// Whether no transaction is in the tree in part only.
     pub(crate) is_whole: bool,
     /// The proven age of the tree.
@@ -88,6 +94,8 @@ pub(crate) fn open(storage: &config::Storage, max_record: usize) -> Result<Opene
         closed,
         epochs: restored.epochs,
         replayed: restored.replayed,
+        load_time: restored.load_time,
+        replay_time: restored.replay_time,
         log,
         files: Files { dir, restore, options, retain: storage.retain, rest: REST, whole },
     })
@@ -174,10 +182,14 @@ pub(crate) struct DiskGone;
 
 impl Disk {
     /// Starts the thread. It reads snapshots from `replica`, which must hold the tree of `opened`.
-    pub(crate) fn start((files, log): (Files, TxnLog), replica: Replica) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        (files, log): (Files, TxnLog),
+        replica: Replica,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let (commands, requests) = mpsc::channel(QUEUE);
         let (reports, done) = mpsc::channel(QUEUE);
-        let worker = Worker::new(files, log, replica, requests, reports);
+        let worker = Worker::new((files, log), replica, (requests, reports), metrics);
         let thread = std::thread::Builder::new().name("replica-disk".to_owned()).spawn(|| worker.run())?;
         let (overflow, unsynced) = (VecDeque::new(), VecDeque::new());
         Ok(Self { commands, overflow, done, thread, unsynced, unsynced_bytes: 0 })

@@ -15,7 +15,7 @@ fn storage(dir: &Path) -> config::Storage {
 fn start(dir: &Path) -> (Disk, Replica) {
     let (tree, _, log) = open(&storage(dir), MAX_RECORD).unwrap().split();
     let replica = Replica::new(tree, Edge::new());
-    (Disk::start(log, replica.clone()).unwrap(), replica)
+    (Disk::start(log, replica.clone(), Arc::default()).unwrap(), replica)
 }
 
 fn create(n: u32) -> TxnRecord {
@@ -156,7 +156,7 @@ impl Failing {
         let (tree, _, (mut files, log)) = open(&storage(dir.path()), MAX_RECORD).unwrap().split();
         files.rest = Duration::ZERO;
         let replica = Replica::new(tree, Edge::new());
-        let disk = Disk::start((files, log), replica.clone()).unwrap();
+        let disk = Disk::start((files, log), replica.clone(), Arc::default()).unwrap();
         Self { dir, disk, replica }
     }
 

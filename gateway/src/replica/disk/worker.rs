@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -9,6 +10,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tracing::{error, info, warn};
 
 use super::{CLOSED_SESSIONS, Command, Done, MAX_UNSYNCED, PROOF, WHOLE, Wholeness};
+use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::replica::closed::ClosedSessions;
 
@@ -46,6 +48,7 @@ pub(super) struct Worker {
     commands: Receiver<Command>,
     done: Sender<Done>,
     snapshot: Option<Snapshotting>,
+    metrics: Arc<Metrics>,
 }
 
 /// Where the history goes.
@@ -60,6 +63,7 @@ enum Medium {
 }
 
 struct Snapshotting {
+    started: Instant,
     cursor: SnapshotCursor,
     file: SnapshotFile,
     chunk: BytesMut,
@@ -70,15 +74,14 @@ struct Snapshotting {
 
 impl Worker {
     pub(super) fn new(
-        files: Files,
-        log: TxnLog,
+        (files, log): (Files, TxnLog),
         replica: Replica,
-        commands: Receiver<Command>,
-        done: Sender<Done>,
+        (commands, done): (Receiver<Command>, Sender<Done>),
+        metrics: Arc<Metrics>,
     ) -> Self {
         let handed = log.last_zxid();
         let medium = Medium::Log { log, covered: Zxid::default() };
-        Self { files, medium, handed, epochs: (None, None), replica, commands, done, snapshot: None }
+        Self { files, medium, handed, epochs: (None, None), replica, commands, done, snapshot: None, metrics }
     }
 
     pub(super) fn run(mut self) {
@@ -222,7 +225,12 @@ impl Worker {
 
     fn sync(&mut self) -> Result<(), DiskError> {
         match &mut self.medium {
-            Medium::Log { log, .. } => log.sync().map(drop),
+            Medium::Log { log, .. } => {
+                let started = Instant::now();
+                log.sync()?;
+                self.metrics.fsynctime.record(started.elapsed());
+                Ok(())
+            }
             Medium::Nowhere { .. } => Ok(()),
         }
     }
@@ -308,7 +316,13 @@ impl Worker {
         log.roll()?;
         let cursor = SnapshotCursor::new(&self.replica.read());
         let file = self.files.dir.snapshots().create(cursor.zxid())?;
-        self.snapshot = Some(Snapshotting { cursor, file, chunk: BytesMut::new(), complete: None });
+        self.snapshot = Some(Snapshotting {
+            started: Instant::now(),
+            cursor,
+            file,
+            chunk: BytesMut::new(),
+            complete: None,
+        });
         Ok(())
     }
 
@@ -331,6 +345,7 @@ impl Worker {
             // First, so that it reaches at least to the snapshot whenever there is one.
             self.write_closed(|_| ())?;
             let bytes = s.file.finish(s.complete)?;
+            self.metrics.snapshottime.record(s.started.elapsed());
             let Medium::Log { log, .. } = &mut self.medium else { return Ok(()) };
             let purged = log.purge(self.files.retain)?;
             info!(%zxid, bytes, purged, "took a snapshot");

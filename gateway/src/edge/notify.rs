@@ -170,7 +170,7 @@ impl Notifications {
             });
             pacer.waiting()
         });
-        hub.metrics().palisade_sessions_held.set(waiting as u64);
+        hub.metrics().palisade_sessions_held.set(waiting);
         self.hand_over(told.iter());
     }
 

@@ -60,6 +60,15 @@ struct Cohort {
     reads: u64,
 }
 
+/// What must leave for the sake of time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Due {
+    /// Sessions whose time ends with this wave.
+    at_once: u64,
+    /// Sessions that should leave since the last wave, in millionths.
+    by_now: u64,
+}
+
 /// Which sessions' events leave next. Times count from any fixed moment.
 #[derive(Debug)]
 pub struct Pacer {
@@ -72,6 +81,8 @@ pub struct Pacer {
     allowance: u64,
     /// Part of the rate that was used in advance, in millionths.
     debt: u64,
+    /// Of those in `waiting`, sessions that were told before their wave: they leave it when their turn comes.
+    early: u64,
     cohorts: VecDeque<Cohort>,
     next_id: WaveId,
     /// Sessions that were told, and the reads that this caused; the eldest count less and less.
@@ -88,6 +99,7 @@ impl Pacer {
             last: None,
             allowance: 0,
             debt: 0,
+            early: 0,
             cohorts: VecDeque::new(),
             next_id: 1,
             told: MEMORY / 8,
@@ -114,8 +126,13 @@ impl Pacer {
     }
 
     /// Connections that wait, those that ended meanwhile included.
-    pub fn waiting(&self) -> usize {
-        self.waiting.values().map(VecDeque::len).sum()
+    pub fn waiting(&self) -> u64 {
+        self.places() - self.early
+    }
+
+    /// The same, and those that were told early.
+    fn places(&self) -> u64 {
+        self.waiting.values().map(|slots| slots.len() as u64).sum()
     }
 
     /// When [`Self::poll`] has something to do.
@@ -127,6 +144,7 @@ impl Pacer {
     /// smaller for it, as far as those that wait have the time.
     pub fn told_early(&mut self, sessions: u64) {
         self.debt = self.debt.saturating_add(sessions.saturating_mul(ONE));
+        self.early = self.early.saturating_add(sessions).min(self.places());
     }
 
     /// Lets a wave go if it is time. `release` lets a connection's held events go and says whether there were any; they
@@ -138,16 +156,11 @@ impl Pacer {
         let elapsed = self.last.map_or(WAVE, |last| (now - last).min(WAVE * LATE_WAVES));
         self.learn(now);
         let rate = self.rate();
-        let fresh = rate.saturating_mul(elapsed.as_micros() as u64);
-        self.allowance = self.allowance.saturating_add(fresh).min(fresh.max(ONE));
-        // Not more than a second's: what is long past hurts nobody now.
-        self.debt = self.debt.min(rate.saturating_mul(ONE));
-        let paid = self.debt.min(self.allowance);
-        self.debt -= paid;
-        self.allowance -= paid;
+        let Due { at_once, by_now } = self.due(rate, now, elapsed);
+        self.allow(rate, elapsed, by_now);
         let id = self.next_id;
         let mut told = 0;
-        let mut size = (self.allowance / ONE).max(self.due(now));
+        let mut size = (self.allowance / ONE).max(at_once);
         while size > 0
             && let Some(mut first) = self.waiting.first_entry()
         {
@@ -158,8 +171,11 @@ impl Pacer {
             if slot.is_some_and(|slot| release(slot, id)) {
                 size -= 1;
                 told += 1;
+            } else {
+                self.early = self.early.saturating_sub(1);
             }
         }
+        self.early = self.early.min(self.places());
         self.allowance = self.allowance.saturating_sub(told * ONE);
         self.last = Some(now);
         if told > 0 {
@@ -177,15 +193,33 @@ impl Pacer {
         }
     }
 
-    /// How many must leave now so that those that wait leave evenly until their time is up.
-    fn due(&self, now: Duration) -> u64 {
-        let (mut count, mut due) = (0, 0);
+    /// Allows what `rate` yields in this time, less what was used in advance; and never less than `due`, in millionths.
+    /// What is left from before is kept only as far as it is a part of a session.
+    fn allow(&mut self, rate: u64, elapsed: Duration, due: u64) {
+        let fresh = rate.saturating_mul(elapsed.as_micros() as u64);
+        // Not more than a second's: what is long past hurts nobody now.
+        self.debt = self.debt.min(rate.saturating_mul(ONE));
+        let paid = self.debt.min(fresh);
+        self.debt -= paid;
+        self.allowance = self.allowance.min(ONE - 1).saturating_add((fresh - paid).max(due));
+    }
+
+    /// What those that wait need so that they leave evenly until their time is up, if this rate is too low for that.
+    fn due(&self, rate: u64, now: Duration, elapsed: Duration) -> Due {
+        let (places, mut count) = (self.places(), 0);
+        let mut due = Due::default();
         for (by, slots) in &self.waiting {
             count += slots.len() as u64;
-            let waves = (by.saturating_sub(now).as_micros() / WAVE.as_micros()) as u64;
-            // The rate may do by itself what the time demands.
-            if count > self.rate().saturating_mul(waves) / (1_000 / WAVE.as_millis() as u64) {
-                due = due.max(count.div_ceil(waves.max(1)));
+            let left = by.saturating_sub(now);
+            if left < WAVE {
+                due.at_once = count;
+                continue;
+            }
+            // Nobody knows which of them were told early: they are taken to be everywhere.
+            let waiting = count - count * self.early / places;
+            let left = left.as_micros() as u64;
+            if waiting * ONE > rate.saturating_mul(left) {
+                due.by_now = due.by_now.max(waiting * ONE * elapsed.as_micros() as u64 / left);
             }
         }
         due

@@ -67,25 +67,69 @@ fn waves_keep_the_rate_and_the_order() {
 fn who_is_told_early_counts_in_the_rate() {
     let mut pacer = Pacer::new(PACING);
     (0..1_500).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));
-    let (mut told, mut all) = (0, 0);
-    // A third of the rate is taken by pings.
+    let mut waits = [true; 1_500];
+    let mut told = 0;
+    // A third of the rate is taken by pings, those of the last to be told.
     for wave in 0..50 {
+        let early = 1_500 - 7 * (wave + 1);
+        waits[early..early + 7].fill(false);
         pacer.told_early(7);
-        all += 7;
-        pacer.poll(ms(20 * wave), |_, _| {
-            told += 1;
-            true
+        pacer.poll(ms(20 * wave as u64), |slot, _| {
+            told += usize::from(waits[slot.index()]);
+            waits[slot.index()]
         });
     }
-    assert_eq!((told, told + all), (650, 1_000));
+    assert_eq!((told, told + 7 * 50), (650, 1_000));
     pacer.told_early(1_000_000);
     for wave in 50..=100 {
-        pacer.poll(ms(20 * wave), |_, _| {
-            told += 1;
-            true
+        pacer.poll(ms(20 * wave), |slot, _| {
+            told += usize::from(waits[slot.index()]);
+            waits[slot.index()]
         });
     }
-    assert_eq!((told, pacer.waiting()), (1_500, 0), "but nobody waits for longer than he may");
+    assert_eq!((told, pacer.next()), (1_150, None), "but nobody waits for longer than he may");
+}
+
+#[test]
+fn who_was_told_early_does_not_hurry_the_others() {
+    let mut pacer = Pacer::new(PACING);
+    (0..10_000).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));
+    pacer.told_early(9_000);
+    assert_eq!(pacer.waiting(), 1_000);
+    let mut left = Vec::new();
+    for wave in 0..=100 {
+        pacer.poll(ms(20 * wave), |slot, _| {
+            let waits = slot.index() % 10 == 0;
+            if waits {
+                left.push((ms(20 * wave), slot));
+            }
+            waits
+        });
+    }
+    assert_eq!((left.len(), pacer.waiting(), pacer.next()), (1_000, 0, None));
+    assert!(peak(&left, ms(100)) <= 110, "{}", peak(&left, ms(100)));
+}
+
+#[test]
+fn every_rate_is_kept() {
+    let timeout = Duration::from_secs(3_600);
+    for rate in [3, 60, 75, 99, 149, 501, 6_030] {
+        let mut pacer = Pacer::new(Pacing { rate, window: timeout, ..PACING });
+        (0..rate as usize * 4).for_each(|i| pacer.hold(slot(i), timeout, ms(0)));
+        let left = run(&mut pacer, ms(0), |_, _| {});
+        let (took, peak) = (left[left.len() - 1].0 - left[0].0, peak(&left, ms(1_000)) as u64);
+        assert!((3_600..=4_100).contains(&took.as_millis()), "{rate}: {took:?}");
+        assert!((rate..=rate + rate / 20 + 1).contains(&peak), "{rate}: {peak}");
+    }
+}
+
+#[test]
+fn few_with_little_time_leave_evenly() {
+    let mut pacer = Pacer::new(Pacing { rate: 20, ..PACING });
+    (0..60).for_each(|i| pacer.hold(slot(i), TIMEOUT, ms(0)));
+    let left = run(&mut pacer, ms(0), |_, _| {});
+    assert!(left[59].0 <= ms(2_000));
+    assert!(peak(&left, ms(500)) <= 17, "{}", peak(&left, ms(500)));
 }
 
 #[test]

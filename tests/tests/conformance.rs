@@ -5,7 +5,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use palisade_tests::apache::ApacheServer;
 use palisade_tests::conformance::{Servers, Sessions, View, generate, sparing_reconfigs};
+use palisade_tests::folder::Folder;
+use palisade_tests::palisade::Core;
+use palisade_tests::ports::Ports;
+use palisade_tests::raw::RawClient;
+use palisade_wire::OpCode;
 
 const CALLS: usize = 3500;
 const CALLS_OF_LOCAL_SESSIONS: usize = 1500;
@@ -32,6 +38,38 @@ fn a_part_of_a_tree_is_a_tree_to_its_clients() {
 #[test]
 fn local_sessions_see_a_part_as_a_tree() {
     compare(Sessions::Local, View::Part, CALLS_OF_LOCAL_SESSIONS);
+}
+
+/// No client library sends that. Apache reads it, and fails only then.
+#[test]
+fn a_multi_without_a_path_is_answered_alike() {
+    let (folder, mut ports) = (Folder::new(), Ports::lease());
+    let apache = ApacheServer::start_quiet(&folder.subfolder("apache"), &mut ports, &[], &[]);
+    let mut core = Core::start();
+    let gateway = core.gateway(101, "gateway");
+    let header = |op: OpCode| [&op.as_i32().to_be_bytes()[..], &[0], &[0xff; 4]].concat();
+    let end = [&[0xff; 4][..], &[1], &[0xff; 4]].concat();
+    let delete = [&header(OpCode::Delete)[..], &[0xff; 8]].concat();
+    let set = [&header(OpCode::SetData)[..], &[0xff; 12]].concat();
+    let check = [&header(OpCode::Check)[..], &1_i32.to_be_bytes(), b"/", &[0xff; 4]].concat();
+    let multis = [
+        [&delete[..], &end].concat(),
+        [&check[..], &set, &end].concat(),
+        [&set[..], &check, &end].concat(),
+        // These cannot be read.
+        delete.clone(),
+        [&delete[..], &header(OpCode::Delete), &end].concat(),
+        [&check[..], &set, &header(OpCode::Ping), &end].concat(),
+    ];
+    for multi in multis {
+        let answer = |address: &str| {
+            RawClient::connect(address)
+                .call_raw(OpCode::Multi.as_i32(), &multi)
+                .map(|(error, body)| (error, body.to_vec()))
+        };
+        let theirs = answer(&format!("127.0.0.1:{}", apache.client_port()));
+        assert_eq!(answer(&gateway.address()), theirs, "{multi:?}");
+    }
 }
 
 fn compare(sessions: Sessions, view: View, calls: usize) {

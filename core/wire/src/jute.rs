@@ -34,6 +34,10 @@ pub enum DecodeError {
         /// The field that was being read.
         field: &'static str,
     },
+    /// A multi whose operations could be read, but for paths that are null: Java reads it, and fails later (Apache
+    /// `PrepRequestProcessor.getPendingChanges`), which its answer shows.
+    #[error("an operation of a multi has no path")]
+    NoPath,
     /// A number that names nothing we know.
     #[error("{field} has the unknown value {value}")]
     Unknown {

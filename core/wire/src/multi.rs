@@ -63,17 +63,58 @@ impl Kind {
 }
 
 pub(crate) fn decode_ops<'a>(r: &mut Reader<'a>, kind: Kind) -> Result<Vec<(OpCode, Request<'a>)>> {
+    let begin = r.clone();
     let mut ops = Vec::new();
+    match each_op(r, kind, |op, r| {
+        ops.push((op, Request::read(op, r)?));
+        Ok(())
+    }) {
+        Err(_) if kind == Kind::Write && lacks_a_path(begin) => Err(DecodeError::NoPath),
+        Err(error) => Err(error),
+        Ok(()) => Ok(ops),
+    }
+}
+
+/// Hands each operation's type to `read`, which has to read its record.
+fn each_op<'a>(
+    r: &mut Reader<'a>,
+    kind: Kind,
+    mut read: impl FnMut(OpCode, &mut Reader<'a>) -> Result<()>,
+) -> Result<()> {
     loop {
         let header = MultiHeader::decode(r)?;
         if header.done {
-            return Ok(ops);
+            return Ok(());
         }
         let op = OpCode::from_i32(header.op)
             .filter(|op| kind.allows(*op))
             .ok_or(DecodeError::Unknown { field: "multi type", value: header.op.into() })?;
-        ops.push((op, Request::read(op, r)?));
+        read(op, r)?;
     }
+}
+
+/// Whether all operations can be read as Java reads them, which takes nulls for strings, and the path of one is null.
+fn lacks_a_path(mut r: Reader<'_>) -> bool {
+    let mut lacks = false;
+    let read = each_op(&mut r, Kind::Write, |op, r| {
+        lacks |= r.opt_buffer("path")?.is_none();
+        if !matches!(op, OpCode::Delete | OpCode::Check) {
+            r.opt_buffer("data")?;
+        }
+        if !matches!(op, OpCode::Delete | OpCode::Check | OpCode::SetData) {
+            r.opt_vec("acl", |r| {
+                r.i32("perms")?;
+                r.opt_buffer("scheme")?;
+                r.opt_buffer("id")
+            })?;
+        }
+        r.i32("flags or version")?;
+        if op == OpCode::CreateTtl {
+            r.i64("ttl")?;
+        }
+        Ok(())
+    });
+    read.is_ok() && lacks
 }
 
 pub(crate) fn encode_ops(ops: &[(OpCode, Request<'_>)], buf: &mut impl BufMut) {
@@ -150,4 +191,62 @@ pub fn create_op<'a>(path: &'a str, data: &'a [u8], flags: i32) -> (OpCode, Requ
     let create =
         crate::request::Create { path: path.into(), data: Some(data), acl: Acl::open(), flags, ttl_ms: None };
     (OpCode::Create, Request::Create(create))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A multi of a check of `/a` and another operation.
+    fn multi(op: OpCode, record: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut body = Vec::new();
+        MultiHeader { op: OpCode::Check.as_i32(), done: false, err: -1 }.encode(&mut body);
+        Request::Check { path: "/a".into(), version: -1 }.encode(&mut body);
+        MultiHeader { op: op.as_i32(), done: false, err: -1 }.encode(&mut body);
+        record(&mut body);
+        MultiHeader::END.encode(&mut body);
+        body
+    }
+
+    const NULL: i32 = -1;
+
+    #[test]
+    fn an_operation_without_a_path_is_told_apart() {
+        for op in [OpCode::Create, OpCode::CreateTtl, OpCode::Delete, OpCode::SetData, OpCode::Check] {
+            let body = multi(op, |body| {
+                body.put_i32(NULL);
+                match op {
+                    OpCode::SetData => body.put_i32(NULL),
+                    OpCode::Create | OpCode::CreateTtl => {
+                        body.put_i32(NULL);
+                        // An ACL for nobody.
+                        body.put_slice(&[1, 31, NULL, NULL].map(i32::to_be_bytes).concat());
+                    }
+                    _ => {}
+                }
+                body.put_i32(0);
+                if op == OpCode::CreateTtl {
+                    body.put_i64(1);
+                }
+            });
+            assert_eq!(Request::decode(OpCode::Multi, &body), Err(DecodeError::NoPath), "{op:?}");
+            let cut = &body[..body.len() - 1];
+            assert_ne!(Request::decode(OpCode::Multi, cut), Err(DecodeError::NoPath), "{op:?}");
+        }
+    }
+
+    #[test]
+    fn another_null_is_no_missing_path() {
+        let body = multi(OpCode::Create, |body| {
+            body.write_string("/b");
+            body.put_slice(&[NULL, 1, 31, NULL, NULL, 0].map(i32::to_be_bytes).concat());
+        });
+        assert!(Request::decode(OpCode::Multi, &body).is_ok(), "as in Java");
+        let mut reads = Vec::new();
+        MultiHeader { op: OpCode::GetData.as_i32(), done: false, err: -1 }.encode(&mut reads);
+        reads.put_slice(&[0xff, 0xff, 0xff, 0xff, 0]);
+        MultiHeader::END.encode(&mut reads);
+        let decoded = Request::decode(OpCode::MultiRead, &reads);
+        assert_eq!(decoded, Err(DecodeError::Null { field: "path" }));
+    }
 }

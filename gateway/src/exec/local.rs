@@ -5,8 +5,10 @@ use std::cell::Cell;
 use bytes::{BufMut, BytesMut};
 use palisade_store::DataTree;
 use palisade_watch::{Slot, WatchIndex, WatchKind, WatchLimits};
+use palisade_wire::multi::MultiHeader;
+use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::Request;
-use palisade_wire::{DecodeError, ErrorCode, Id, SessionId};
+use palisade_wire::{DecodeError, ErrorCode, Id, SessionId, frame};
 use parking_lot::Mutex;
 
 use super::large::{Inset, LargeData};
@@ -48,7 +50,8 @@ impl Local<'_> {
     /// Large data is left in [`Self::inset`]: the frame's length does not count it, and the caller puts it where it
     /// belongs.
     ///
-    /// A body that does not decode is answered with [`ErrorCode::MARSHALLING_ERROR`], that of a write included.
+    /// A body that does not decode is answered with [`ErrorCode::MARSHALLING_ERROR`], that of a write included. That of a
+    /// multi without a path comes with an empty list of results.
     pub(crate) fn answer(&self, xid: i32, request: Result<Request<'_>, DecodeError>, out: &mut BytesMut) {
         let zxid = self.tree.last_zxid();
         match request {
@@ -59,6 +62,10 @@ impl Local<'_> {
                 write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
             }
             Ok(request) => write_reply(out, xid, zxid, |b| self.execute(&request, b)),
+            Err(DecodeError::NoPath) => frame::write(out, |b| {
+                ReplyHeader { xid, zxid, err: ErrorCode::MARSHALLING_ERROR }.encode(b);
+                MultiHeader::END.encode(b);
+            }),
             Err(_) => write_header(out, xid, zxid, ErrorCode::MARSHALLING_ERROR),
         }
     }

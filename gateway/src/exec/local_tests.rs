@@ -69,7 +69,7 @@ impl Fixture {
     fn raw(&self, op: OpCode, body: &[u8]) -> (ErrorCode, Vec<u8>) {
         let mut out = BytesMut::new();
         self.local().answer(9, Request::decode(op, body), &mut out);
-        let frame = palisade_wire::frame::split(&mut out, 1 << 30).unwrap().unwrap();
+        let frame = frame::split(&mut out, 1 << 30).unwrap().unwrap();
         assert!(out.is_empty());
         let mut r = Reader::new(&frame);
         let header = ReplyHeader::decode(&mut r).unwrap();
@@ -238,6 +238,19 @@ fn malformed_bodies_are_marshalling_errors() {
     for op in ops {
         assert_eq!(f.raw(op, &[0, 0]), (ErrorCode::MARSHALLING_ERROR, vec![]), "{op:?}");
     }
+    let nowhere = [&14_i32.to_be_bytes()[..], &[0], &[0xff; 12]].concat();
+    assert_eq!(
+        f.raw(OpCode::Multi, &nowhere),
+        (ErrorCode::MARSHALLING_ERROR, vec![]),
+        "no multi has a multi"
+    );
+    let [mut nowhere, mut none] = [Vec::new(), Vec::new()];
+    MultiHeader { op: OpCode::Delete.as_i32(), done: false, err: -1 }.encode(&mut nowhere);
+    nowhere.extend([0xff; 8]);
+    for list in [&mut nowhere, &mut none] {
+        MultiHeader::END.encode(list);
+    }
+    assert_eq!(f.raw(OpCode::Multi, &nowhere), (ErrorCode::MARSHALLING_ERROR, none));
     for kind in [0, 6] {
         let check = Request::CheckWatches { path: "/a".into(), kind };
         assert_eq!(f.call(OpCode::CheckWatches, &check).0, ErrorCode::MARSHALLING_ERROR);

@@ -5,13 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::thread::CpuSet;
-
 use crate::compare::launch::{Ensemble, Limits, Side, VOTERS};
 use crate::compare::measure::PACE;
 use crate::env::{Env, reserve_descriptors};
 use crate::failure::Failure;
-use crate::machines::{Machines, Pinned};
+use crate::machines::Elsewhere;
 use crate::outcome::{Latency, Outcome};
 use crate::report::rounds::{Figure, Rounds, Row, Sum};
 use crate::scenario::fanout::{self, Fanout};
@@ -22,7 +20,7 @@ const HELP: &str = "\
 Starts three voters and two tenants' servers, first Apache's, then Palisade's with notifications that are not paced, then \
 with waves of 6,000 a second; all on this machine, with the same zoo.cfg. One tenant, discovery, writes and then reads at \
 fixed rates, each alone and then while a znode of the other, scheduling, changes again and again: all its sessions watch \
-it, and read it when they are told. Scheduling's server and sessions are on the last processor, all else is on the others, \
+it, and read it when they are told. Scheduling's server and sessions are on the last processor, where all else goes first, \
 and all folders are in memory: as near as one machine comes to several. The variable TMPDIR names another place for the \
 folders. Needs what `compare` needs, and two processors.";
 
@@ -92,26 +90,25 @@ struct Measured {
 pub(crate) fn run(env: &Env, args: &HerdArgs) -> Result<String, Failure> {
     Ensemble::check(&args.palisade)?;
     reserve_descriptors(u64::from(args.watchers) + 500)?;
-    let Machines { near, far } = Machines::split()?;
-    let _pinned = Pinned::to(&near)?;
+    let elsewhere = Elsewhere::find()?;
     let mut rows = Vec::new();
     for Variant { name, side, paced } in VARIANTS {
         if args.without_apache && side == Side::Apache {
             continue;
         }
-        let mut ensemble = Ensemble::tenants(env, side, &args.palisade, Limits::Default, Some(far))
+        let mut ensemble = Ensemble::tenants(env, side, &args.palisade, Limits::Default, Some(elsewhere))
             .map_err(Failure::before)?;
         if paced {
             ensemble.pace(env, VOTERS + 1, PACE)?;
         }
-        let round = |_| round(env, args, &ensemble, &far);
+        let round = |_| round(env, args, &ensemble, &elsewhere);
         rows.push(Row { name, rounds: (0..args.rounds).map(round).collect::<Result<_, _>>()? });
     }
     args.json.as_ref().map(|file| REPORT.write_json(&rows, file)).transpose()?;
     Ok(REPORT.table(&rows))
 }
 
-fn round(env: &Env, args: &HerdArgs, ensemble: &Ensemble, far: &CpuSet) -> Result<Round, Failure> {
+fn round(env: &Env, args: &HerdArgs, ensemble: &Ensemble, elsewhere: &Elsewhere) -> Result<Round, Failure> {
     let mut discovery = ensemble.site_at(VOTERS, &[]);
     discovery.root = "/discovery".into();
     let mut scheduling = ensemble.site_at(VOTERS + 1, &[]);
@@ -147,7 +144,7 @@ fn round(env: &Env, args: &HerdArgs, ensemble: &Ensemble, far: &CpuSet) -> Resul
     };
     thread::scope(|scope| {
         let herd = scope.spawn(|| {
-            let _pinned = Pinned::to(far)?;
+            let _away = elsewhere.enter()?;
             fanout::run_while(env, &scheduling, &fanout, &goes_on)
         });
         while !begun.load(Ordering::Relaxed) && !herd.is_finished() {

@@ -1,34 +1,65 @@
-//! Processors that stand for machines: what runs on one takes no processor time from what runs on another.
+//! Another machine, as near as one machine comes to it: a processor of its own, with whatever time others leave of it.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::{env, io};
 
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 
 use crate::failure::Failure;
 
-/// The processors that this process may use, in two parts.
+/// The last processor, at idle priority: what runs there takes no time from anything else, which goes first at once,
+/// wherever it runs. So it costs others only what it makes them do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Machines {
-    /// All but the last.
-    pub(crate) near: CpuSet,
-    /// The last.
-    pub(crate) far: CpuSet,
-}
+pub(crate) struct Elsewhere(CpuSet);
 
-impl Machines {
-    /// Fails where there is one processor only.
-    pub(crate) fn split() -> Result<Self, Failure> {
-        let mut near = sched_getaffinity(None).map_err(io::Error::from)?;
-        let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| near.is_set(*cpu)).unwrap_or_default();
-        near.unset(last);
-        if near.count() == 0 {
+impl Elsewhere {
+    /// Fails where there is one processor only: nothing would be left for others.
+    pub(crate) fn find() -> Result<Self, Failure> {
+        let usable = sched_getaffinity(None).map_err(io::Error::from)?;
+        if usable.count() < 2 {
             return Err(Failure::Before("two processors are needed, and there is one".into()));
         }
-        let mut far = CpuSet::new();
-        far.set(last);
-        Ok(Self { near, far })
+        let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| usable.is_set(*cpu)).unwrap_or_default();
+        let mut set = CpuSet::new();
+        set.set(last);
+        Ok(Self(set))
     }
+
+    /// Takes the calling thread there, which is also to drop what is returned, and the processes and threads that it starts.
+    pub(crate) fn enter(&self) -> io::Result<Away> {
+        let before = sched_getaffinity(None)?;
+        let away = Away { before };
+        set_policy("--idle")?;
+        sched_setaffinity(None, &self.0)?;
+        Ok(away)
+    }
+}
+
+/// While it lives, its thread is elsewhere.
+#[derive(Debug)]
+pub(crate) struct Away {
+    before: CpuSet,
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        // Both were allowed before; if they are no more, the thread stays where it is.
+        let _ = sched_setaffinity(None, &self.before);
+        let _ = set_policy("--other");
+    }
+}
+
+/// Sets the calling thread's scheduling policy: sched(7).
+fn set_policy(policy: &str) -> io::Result<()> {
+    let thread = gettid().as_raw_nonzero().to_string();
+    let output = Command::new("chrt").args([policy, "--pid", "0", &thread]).output().map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot run chrt: {error}; install Debian's package util-linux"))
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("chrt {policy}: {}", String::from_utf8_lossy(&output.stderr).trim())))
 }
 
 /// Where servers that stand for several machines have their folders: in memory, unless `TMPDIR` says otherwise. Machines do
@@ -37,41 +68,26 @@ pub(crate) fn folders() -> PathBuf {
     env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from)
 }
 
-/// While it lives, its thread runs on some processors only, and so do the processes and threads that it starts.
-#[derive(Debug)]
-pub(crate) struct Pinned {
-    before: CpuSet,
-}
-
-impl Pinned {
-    /// Pins the calling thread, which is also to drop this.
-    pub(crate) fn to(cpus: &CpuSet) -> io::Result<Self> {
-        let before = sched_getaffinity(None)?;
-        sched_setaffinity(None, cpus)?;
-        Ok(Self { before })
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        // These were allowed before; if they are no more, the thread stays where it is.
-        let _ = sched_setaffinity(None, &self.before);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The policy of the calling thread, as `chrt` names it.
+    fn policy() -> String {
+        let output =
+            Command::new("chrt").args(["--pid", &gettid().as_raw_nonzero().to_string()]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
+    }
+
     #[test]
-    fn a_thread_and_what_it_starts_stay_where_they_are_pinned() {
-        let Ok(Machines { near, far }) = Machines::split() else { return };
-        assert!((0..CpuSet::MAX_CPU).all(|cpu| !(near.is_set(cpu) && far.is_set(cpu))));
-        let before = sched_getaffinity(None).unwrap();
-        let pinned = Pinned::to(&far).unwrap();
-        let started = std::thread::spawn(|| sched_getaffinity(None).unwrap());
-        assert_eq!(started.join().unwrap(), far);
-        drop(pinned);
-        assert_eq!(sched_getaffinity(None).unwrap(), before);
+    fn a_thread_and_what_it_starts_are_elsewhere_until_it_is_back() {
+        let Ok(elsewhere) = Elsewhere::find() else { return };
+        let (before, ordinary) = (sched_getaffinity(None).unwrap(), policy());
+        let away = elsewhere.enter().unwrap();
+        let (affinity, idle) =
+            std::thread::spawn(|| (sched_getaffinity(None).unwrap(), policy())).join().unwrap();
+        assert!(affinity == elsewhere.0 && idle.ends_with("SCHED_IDLE"), "{affinity:?} {idle}");
+        drop(away);
+        assert_eq!((sched_getaffinity(None).unwrap(), policy()), (before, ordinary));
     }
 }

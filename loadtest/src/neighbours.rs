@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::thread::CpuSet;
-
 use crate::compare::launch::{Ensemble, Limits, Side, VOTERS};
 use crate::env::{Env, reserve_descriptors};
 use crate::failure::Failure;
-use crate::machines::{Machines, Pinned};
+use crate::machines::Elsewhere;
 use crate::outcome::Latency;
 use crate::report::rounds::{Figure, Note, Rounds, Row, Sum};
 use crate::scenario::orders::{self, Orders, Taken};
@@ -47,7 +45,7 @@ pub(crate) struct Neighbours {
     /// How often each is measured, alone and beside the storm in turn.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// Keep scheduling's clients and its server on the last processor, all else on the others, and all folders in memory:
+    /// Keep scheduling's clients and its server on the last processor, where all else goes first, and all folders in memory:
     /// as near as one machine comes to several. The variable TMPDIR names another place for the folders.
     #[arg(long)]
     apart: bool,
@@ -96,23 +94,27 @@ struct Measured {
 pub(crate) fn run(env: &Env, args: &Neighbours) -> Result<String, Failure> {
     Ensemble::check(&args.palisade)?;
     reserve_descriptors(u64::from(args.clients) * 3 + 500)?;
-    let machines = args.apart.then(Machines::split).transpose()?;
-    let _pinned = machines.map(|machines| Pinned::to(&machines.near)).transpose()?;
-    let far = machines.map(|machines| machines.far);
+    let elsewhere = args.apart.then(Elsewhere::find).transpose()?;
     let mut rows = Vec::new();
     for variant in VARIANTS.into_iter().filter(|variant| !args.without_apache || variant.side != Side::Apache)
     {
-        let ensemble = Ensemble::tenants(env, variant.side, &args.palisade, variant.limits, far)
+        let ensemble = Ensemble::tenants(env, variant.side, &args.palisade, variant.limits, elsewhere)
             .map_err(Failure::before)?;
-        let rounds =
-            (0..args.rounds).map(|_| round(env, args, &ensemble, far)).collect::<Result<Vec<_>, _>>()?;
+        let rounds = (0..args.rounds)
+            .map(|_| round(env, args, &ensemble, elsewhere))
+            .collect::<Result<Vec<_>, _>>()?;
         rows.push(Row { name: variant.name, rounds });
     }
     args.json.as_ref().map(|file| REPORT.write_json(&rows, file)).transpose()?;
     Ok(REPORT.table(&rows))
 }
 
-fn round(env: &Env, args: &Neighbours, ensemble: &Ensemble, far: Option<CpuSet>) -> Result<Round, Failure> {
+fn round(
+    env: &Env,
+    args: &Neighbours,
+    ensemble: &Ensemble,
+    elsewhere: Option<Elsewhere>,
+) -> Result<Round, Failure> {
     let leader = ensemble.leader()?;
     let mut discovery = ensemble.site_at(VOTERS, &(0..VOTERS).collect::<Vec<_>>());
     discovery.root = "/discovery".into();
@@ -144,7 +146,7 @@ fn round(env: &Env, args: &Neighbours, ensemble: &Ensemble, far: Option<CpuSet>)
     scheduling.with_root(env, orders.clients + orders.leaders, || {
         thread::scope(|scope| {
             let storm = scope.spawn(|| {
-                let _pinned = far.as_ref().map(Pinned::to).transpose()?;
+                let _away = elsewhere.as_ref().map(Elsewhere::enter).transpose()?;
                 orders::run(env, &scheduling, &orders, &|| over.load(Ordering::Relaxed))
             });
             // Until it has become what it will be: limits begin when fine-grained use is recognised.

@@ -141,7 +141,7 @@ fn both_sides_are_compared() {
 }
 
 /// Of one address, the default: locks with parents of their own in a second, and at once.
-const LOCK_BUDGET: f64 = 100.0;
+const LOCK_BUDGET: f64 = 50.0;
 
 #[test]
 fn a_storm_of_locks_is_limited_and_strands_nothing() {

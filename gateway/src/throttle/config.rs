@@ -128,7 +128,7 @@ impl Default for Throttle {
             write_bytes: reported(64 << 20, 64 << 20, 32 << 20),
             locks: reported(20_000, 20_000, 5_000),
             short_locks: Limit { mode: Mode::Delay, tenant: 500, address: 250, session: 100, prefix: 250 },
-            lock_parents: Limit { mode: Mode::Delay, tenant: 200, address: 100, session: 50, prefix: 100 },
+            lock_parents: Limit { mode: Mode::Delay, tenant: 100, address: 50, session: 50, prefix: 50 },
             in_flight: Limit { mode: Mode::Delay, address: 2_000, session: 500, ..Limit::NONE },
             sessions: Limit { mode: Mode::Delay, tenant: 10_000, address: 10_000, ..Limit::NONE },
             // Half of all, so that no address takes all places; Apache's 60 is too few where containers share one.

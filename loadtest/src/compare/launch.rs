@@ -9,13 +9,12 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::thread::CpuSet;
 use tempfile::TempDir;
 
 use crate::compare::config::{self, Front, Ports};
 use crate::env::Env;
 use crate::failure::Failure;
-use crate::machines::{self, Pinned};
+use crate::machines::{self, Elsewhere};
 use crate::process::Process;
 use crate::site::Site;
 use crate::usage::Servers;
@@ -69,14 +68,14 @@ struct Server {
     arguments: Vec<OsString>,
     ports: Ports,
     /// Where it runs, if not where this process does.
-    cpus: Option<CpuSet>,
+    machine: Option<Elsewhere>,
     process: Option<Process>,
 }
 
 impl Server {
     /// Not started yet, and to run where this process does.
     const fn new(name: String, program: OsString, arguments: Vec<OsString>, ports: Ports) -> Self {
-        Self { name, program, arguments, ports, cpus: None, process: None }
+        Self { name, program, arguments, ports, machine: None, process: None }
     }
 }
 
@@ -102,9 +101,9 @@ impl Ensemble {
         side: Side,
         palisade: &Path,
         limits: Limits,
-        cpus_of_last: Option<CpuSet>,
+        last: Option<Elsewhere>,
     ) -> Result<Self, Failure> {
-        Self::with_fronts(env, side, palisade, &config::tenants(limits), cpus_of_last)
+        Self::with_fronts(env, side, palisade, &config::tenants(limits), last)
     }
 
     fn with_fronts(
@@ -112,10 +111,10 @@ impl Ensemble {
         side: Side,
         palisade: &Path,
         fronts: &[Front],
-        cpus_of_last: Option<CpuSet>,
+        last: Option<Elsewhere>,
     ) -> Result<Self, Failure> {
         env.progress.phase(&format!("starting {}", side.name()), 1);
-        let place = cpus_of_last.map_or_else(std::env::temp_dir, |_| machines::folders());
+        let place = last.map_or_else(std::env::temp_dir, |_| machines::folders());
         let folder = TempDir::with_prefix_in(format!("palisade-compare-{}-", side.name()), &place)
             .map_err(|error| Failure::Before(format!("a folder in {}: {error}", place.display())))?;
         let ports = free_ports(VOTERS + fronts.len())?;
@@ -123,8 +122,8 @@ impl Ensemble {
             Side::Apache => apache(folder.path(), &ports)?,
             Side::Palisade => palisade_servers(palisade, folder.path(), &ports, fronts)?,
         };
-        if let Some(last) = servers.last_mut() {
-            last.cpus = cpus_of_last;
+        if let Some(server) = servers.last_mut() {
+            server.machine = last;
         }
         let mut ensemble = Self { side, servers, _folder: folder };
         (0..ensemble.servers.len()).try_for_each(|n| ensemble.restart(n))?;
@@ -198,7 +197,7 @@ impl Ensemble {
     pub(super) fn restart(&mut self, n: usize) -> Result<(), Failure> {
         if let Some(server) = self.servers.get_mut(n) {
             let name = format!("{} {}", self.side.name(), server.name);
-            let _pinned = server.cpus.as_ref().map(Pinned::to).transpose()?;
+            let _away = server.machine.as_ref().map(Elsewhere::enter).transpose()?;
             server.process = Some(Process::spawn(name, &server.program, &server.arguments)?);
         }
         Ok(())

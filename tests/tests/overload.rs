@@ -21,6 +21,8 @@ const EPHEMERAL_SEQUENTIAL: i32 = 3;
 const MEMORY_SLACK: u64 = 96 << 20;
 /// The same of the leader's, which keeps some history in memory.
 const LEADER_SLACK: u64 = 192 << 20;
+/// Connections that are open at the same time, where their number is limited.
+const MOST_CONNECTIONS: usize = 50;
 /// Sockets on their way out, and files of the log that come and go.
 const DESCRIPTOR_SLACK: usize = 16;
 
@@ -74,6 +76,8 @@ impl Bench {
         let pid = self.gateway.process().pid();
         let memory = resident_memory(pid);
         assert!(memory <= self.memory + MEMORY_SLACK, "{memory} bytes, before {}", self.memory);
+        let open = open_descriptors(pid);
+        assert!(open <= self.descriptors + MOST_CONNECTIONS + DESCRIPTOR_SLACK, "{open} descriptors");
     }
 
     /// A counter, as Prometheus sees it.
@@ -157,10 +161,17 @@ fn assert_refused(answers: &Answers, with: ErrorCode) {
     assert!(passed > 0 && refused > 0 && answers.len() == 2, "{answers:?}");
 }
 
+/// Once it asks for no more than it may, whoever was refused is served again, on the same connection.
+fn assert_forgiven(client: &mut Client) {
+    wait_for("a write of who was refused before", || client.set("/abuse", b"less", -1).ok());
+}
+
 fn rates(bench: &mut Bench) {
     bench.limit(&[("throttle.writes.mode", "\"refuse\""), ("throttle.writes.session", "5")]);
-    assert_refused(&flood(&mut bench.client(), 2_000, 200, set), ErrorCode::OPERATION_TIMEOUT);
+    let mut client = bench.client();
+    assert_refused(&flood(&mut client, 2_000, 200, set), ErrorCode::OPERATION_TIMEOUT);
     bench.assert_told("writes", "\"/\"");
+    assert_forgiven(&mut client);
     bench.assert_unharmed();
 
     bench.limit(&[
@@ -168,9 +179,11 @@ fn rates(bench: &mut Bench) {
         ("throttle.write_bytes.mode", "\"refuse\""),
         ("throttle.write_bytes.session", "\"20KiB\""),
     ]);
-    let answers = flood_with(&mut bench.client(), 500, 50, &[7; 2_000], set);
+    let mut client = bench.client();
+    let answers = flood_with(&mut client, 500, 50, &[7; 2_000], set);
     assert_refused(&answers, ErrorCode::CONNECTION_LOSS);
     bench.assert_told("write_bytes", "\"/\"");
+    assert_forgiven(&mut client);
     bench.assert_unharmed();
 
     bench.limit(&[
@@ -193,6 +206,45 @@ fn rates(bench: &mut Bench) {
     assert_eq!(count(&answers, ErrorCode::OK), 250, "held back, not refused: {answers:?}");
     assert!(bench.metric("palisade_throttle_delayed") > 0);
     bench.assert_unharmed();
+}
+
+/// Modes that refuse nothing: what is beyond a limit is only told, or waits for its turn.
+fn what_is_let_pass(bench: &mut Bench) {
+    let lock = |_| (OpCode::Create, "/abuse/lock-".to_owned());
+    for mode in ["\"report\"", "\"delay\""] {
+        for (limit, value) in
+            [("writes", "40"), ("write_bytes", "\"20KiB\""), ("locks", "40"), ("in_flight", "5")]
+        {
+            let [key, most] = ["mode", "session"].map(|key| format!("throttle.{limit}.{key}"));
+            bench.limit(&[(&key, mode), (&most, value), ("throttle.max_delay", "\"20s\"")]);
+            let counter = format!("palisade_limit_{limit}");
+            let before = bench.metric(&counter);
+            let mut client = bench.client();
+            let answers = match limit {
+                "locks" => flood(&mut client, 100, 100, lock),
+                "in_flight" => flood(&mut client, 400, 400, set),
+                _ => flood_with(&mut client, 100, 100, &[7; 500], set),
+            };
+            assert_eq!(answers.keys().copied().collect::<Vec<_>>(), [ErrorCode::OK.0], "{limit} {mode}");
+            assert!(bench.metric(&counter) > before, "{limit} is not reached with {mode}");
+            bench.assert_unharmed();
+        }
+    }
+    for limit in ["watches.session", "znodes.tenant", "connections.address"] {
+        let (name, _) = limit.split_once('.').unwrap();
+        let [key, most] = [format!("throttle.{name}.mode"), format!("throttle.{limit}")];
+        bench.limit(&[(&key, "\"report\""), (&most, "1")]);
+        let counter = format!("palisade_limit_{name}");
+        let before = bench.metric(&counter);
+        let mut client = bench.client();
+        for n in 0..3 {
+            client.owner(&format!("/abuse/nothing-{n}")).unwrap();
+            let path = client.create(&format!("/abuse/something-{n}"), 0).unwrap();
+            client.delete(&path).unwrap();
+        }
+        assert!(bench.metric(&counter) > before, "{limit} is not reached");
+        bench.assert_unharmed();
+    }
 }
 
 /// Takes and gives back a lock for each order, until that is refused.
@@ -232,8 +284,10 @@ fn fine_grained_locks(bench: &mut Bench) {
 
 fn what_is_held(bench: &mut Bench) {
     bench.limit(&[("throttle.in_flight.mode", "\"refuse\""), ("throttle.in_flight.session", "10")]);
-    assert_refused(&flood(&mut bench.client(), 2_000, 400, set), ErrorCode::OPERATION_TIMEOUT);
+    let mut client = bench.client();
+    assert_refused(&flood(&mut client, 2_000, 400, set), ErrorCode::OPERATION_TIMEOUT);
     bench.assert_told("in_flight", "\"/\"");
+    assert_forgiven(&mut client);
     bench.assert_unharmed();
 
     bench.limit(&[("throttle.watches.mode", "\"refuse\""), ("throttle.watches.session", "50")]);
@@ -291,7 +345,7 @@ fn who_comes(bench: &mut Bench) {
     let pid = bench.gateway.process().pid();
     let held: Vec<_> = (0..1_000).filter_map(|_| TcpStream::connect(&address).ok()).collect();
     wait_for("most of them closed", || {
-        (open_descriptors(pid) <= bench.descriptors + 50 + DESCRIPTOR_SLACK).then_some(())
+        (open_descriptors(pid) <= bench.descriptors + MOST_CONNECTIONS + DESCRIPTOR_SLACK).then_some(())
     });
     bench.assert_told("connections", "");
     bench.assert_unharmed();
@@ -331,6 +385,7 @@ fn each_limit_in_turn_is_survived() {
     fine_grained_locks(&mut bench);
     what_is_held(&mut bench);
     who_comes(&mut bench);
+    what_is_let_pass(&mut bench);
     everything(&mut bench);
     assert!(!bench.gateway.reload(&[("throttle.znodes.mode", "\"delay\"")]), "which makes no sense");
     bench.assert_unharmed();

@@ -123,7 +123,7 @@ impl Default for Throttle {
             |tenant, address, session| Limit { mode: Mode::Report, tenant, address, session, ..Limit::NONE };
         Self {
             refusal: Refusal::default(),
-            max_delay: Duration::from_secs(2),
+            max_delay: Duration::from_secs(5),
             writes: reported(50_000, 50_000, 20_000),
             write_bytes: reported(64 << 20, 64 << 20, 32 << 20),
             locks: reported(20_000, 20_000, 5_000),

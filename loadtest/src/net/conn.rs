@@ -201,8 +201,20 @@ impl Conn {
         Ok(true)
     }
 
-    /// Reads once, into `buffer`, which all connections share, and hands every whole frame on.
-    pub(super) fn read(&mut self, buffer: &mut Vec<u8>, on: &mut Callback<'_>) -> Result<(), String> {
+    /// Reads all that is there, into `buffer`, which all connections share, and hands every whole frame on. Nothing tells
+    /// of it again, nor, if the connection `ends`, of its end.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        ends: bool,
+        on: &mut Callback<'_>,
+    ) -> Result<(), String> {
+        while self.read_once(buffer, on)?.is_some_and(|is_full| is_full || ends) {}
+        Ok(())
+    }
+
+    /// Whether all the room was taken, so that there may be more; `None` if there certainly is nothing more.
+    fn read_once(&mut self, buffer: &mut Vec<u8>, on: &mut Callback<'_>) -> Result<Option<bool>, String> {
         let held = self.partial.len();
         let room = held.max(256 << 10);
         if buffer.len() < held + room {
@@ -210,13 +222,13 @@ impl Conn {
         }
         let (start, free) = buffer.split_at_mut(held);
         start.copy_from_slice(&self.partial);
-        let Some(socket) = &mut self.socket else { return Ok(()) };
+        let Some(socket) = &mut self.socket else { return Ok(None) };
+        let room = free.len();
         let count = match socket.read(free) {
             Ok(0) => return Err("closed the connection".into()),
             Ok(count) => count,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                return Ok(());
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Some(true)),
             Err(error) => return Err(error.to_string()),
         };
         self.partial.clear();
@@ -225,12 +237,12 @@ impl Conn {
         while let Some((body, after)) = split(rest)? {
             self.accept(now, body, on)?;
             if self.socket.is_none() {
-                return Ok(());
+                return Ok(None);
             }
             rest = after;
         }
         self.partial.extend_from_slice(rest);
-        Ok(())
+        Ok(Some(count == room))
     }
 
     fn accept(&mut self, now: Instant, body: &[u8], on: &mut Callback<'_>) -> Result<(), String> {

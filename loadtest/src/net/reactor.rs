@@ -17,7 +17,7 @@ use crate::net::conn::{Callback, Conn, Incoming, Phase};
 
 /// Events taken from the operating system at once.
 const EVENTS: usize = 1024;
-/// What is heard of a connection that is not read when it ends.
+/// What tells that a connection ends.
 const GONE: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
 /// Longest wait, so that a signal is met soon.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -82,11 +82,11 @@ impl Reactor {
     pub(crate) fn dial(&mut self, id: usize) -> io::Result<()> {
         let conn = &mut self.conns[id];
         let connected = conn.dial()?;
-        let interest = if connected { EventFlags::IN } else { EventFlags::OUT };
         if let Some(socket) = &conn.socket {
-            epoll::add(&self.epoll, socket, EventData::new_u64(id as u64), interest)?;
+            epoll::add(&self.epoll, socket, EventData::new_u64(id as u64), EventFlags::OUT)?;
         }
         if connected {
+            Self::listen(&self.epoll, conn, false)?;
             conn.greet(Instant::now());
             self.flush(id)?;
         }
@@ -147,7 +147,10 @@ impl Reactor {
             Phase::Dialing => Self::connected(&self.epoll, conn),
             Phase::Open if conn.deaf && flags.intersects(GONE) => Err("closed the connection".into()),
             _ if flags == EventFlags::OUT => Self::sendable(&self.epoll, conn),
-            _ => conn.read(&mut self.buffer, on).and_then(|()| Self::sendable(&self.epoll, conn)),
+            _ => {
+                let ends = flags.intersects(GONE);
+                conn.read(&mut self.buffer, ends, on).and_then(|()| Self::sendable(&self.epoll, conn))
+            }
         };
         if let Err(reason) = outcome {
             conn.hang_up();
@@ -185,10 +188,15 @@ impl Reactor {
         Ok(())
     }
 
+    /// Asks to be told of what is there now, and then of each change: being told again and again of what was seen to would
+    /// cost nearly as much as reading it.
     fn listen(epoll: &OwnedFd, conn: &mut Conn, for_room: bool) -> io::Result<()> {
         conn.waits_for_room = for_room;
         let Some(socket) = &conn.socket else { return Ok(()) };
-        let mut interest = if conn.deaf && conn.is_open() { EventFlags::RDHUP } else { EventFlags::IN };
+        let mut interest = EventFlags::RDHUP | EventFlags::ET;
+        if !(conn.deaf && conn.is_open()) {
+            interest |= EventFlags::IN;
+        }
         if for_room {
             interest |= EventFlags::OUT;
         }

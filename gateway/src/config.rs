@@ -187,7 +187,8 @@ pub struct Limits {
     pub pipelined_requests: usize,
     /// Watches of one connection: more are refused with BADARGUMENTS. Of those that are registered again after a
     /// reconnect, one-shot ones beyond it fire, so that their clients ask again and are refused then; who registers more
-    /// persistent ones is closed. A persistent watch counts twice, here and in [`Self::total_watches`].
+    /// persistent ones is told of everything at and below what these have in common. A persistent watch that is not
+    /// recursive counts twice, here and in [`Self::total_watches`].
     pub watches: usize,
     /// Watches of all connections together: more are refused in the same way.
     pub total_watches: usize,

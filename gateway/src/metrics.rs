@@ -75,6 +75,8 @@ palisade_admin::metrics! {
         /// Watches that were to be set again after a reconnect and are beyond a limit: their clients were told that they
         /// fired.
         palisade_watches_refused: Counter,
+        /// The same of persistent ones: their clients are told of everything at and below what these have in common.
+        palisade_watches_covered: Counter,
         /// Events that persistent watches missed while their clients were away, and were told then.
         palisade_events_replayed: Counter,
         /// Clients whose persistent watches may have missed more than was remembered.

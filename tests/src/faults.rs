@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clients::{compiled_c, compiled_java};
 use crate::ensemble::Ensemble;
 use crate::folder::Folder;
+use crate::palisade::Gateway;
 use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::target::Target;
@@ -52,6 +53,21 @@ pub fn curator_tour(target: &mut Target) {
     let missed = if target.tells_what_was_missed() { "told" } else { "lost" };
     arguments.extend([proxy.address(), target.address(), missed.to_owned()].map(OsString::from));
     run(&folder, "java".as_ref(), &arguments, &proxy, target);
+}
+
+/// A Java client sets `count` persistent watches, and sets them again when the gateway was started with these settings.
+#[track_caller]
+pub fn beyond_limit(gateway: &mut Gateway, settings: &[(&str, &str)], count: usize) {
+    let folder = Folder::new();
+    let mut arguments = compiled_java("BeyondLimit", &["zookeeper", "slf4j-nop"], &folder);
+    arguments.extend([gateway.address(), count.to_string()].map(OsString::from));
+    serve(&folder, "java".as_ref(), &arguments, |request| match request {
+        "restart" => {
+            assert!(gateway.reload(settings), "the settings are wrong");
+            gateway.restart();
+        }
+        other => panic!("a client asks: please {other}"),
+    });
 }
 
 /// A gateway is cut off from its core under Java's clients.

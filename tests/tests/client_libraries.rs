@@ -5,6 +5,7 @@
 use palisade_tests::clients;
 use palisade_tests::ensemble::Ensemble;
 use palisade_tests::faults::{self, Library};
+use palisade_tests::palisade::Core;
 use palisade_tests::target::Target;
 
 #[test]
@@ -82,6 +83,15 @@ fn kazoo_watches_again_before_apache() {
 #[test]
 fn kazoo_watches_again_before_a_gateway() {
     rewatch_in_python(&mut Target::palisade());
+}
+
+/// Java sets more persistent watches again than its gateway may keep by now.
+#[test]
+fn java_misses_nothing_by_watches_beyond_the_limit() {
+    let mut core = Core::start();
+    let mut gateway = core.gateway(101, "gateway");
+    faults::beyond_limit(&mut gateway, &[("limits.watches", "20")], 60);
+    assert_eq!(gateway.counter("palisade_watches_covered"), 46);
 }
 
 /// The Java client splits its list of watches.

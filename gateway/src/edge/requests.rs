@@ -22,7 +22,7 @@ use crate::exec::{
     CatchUp, Inset, Local, Past, count_watches, reply_zxid, status, watched_path, write_header, write_reply,
 };
 use crate::operations::Run;
-use crate::session::upgrade_xid;
+use crate::session::{Refusal as Refused, upgrade_xid};
 use crate::tenancy::{Root, Unnamable, confine};
 use crate::throttle::Work;
 use crate::throttle::config::Refusal;
@@ -176,12 +176,12 @@ impl<'a> Answers<'a> {
         let hub = &self.edge.hub;
         let budget = self.edge.config.limits.outbox_bytes / 2;
         let past = Past { recent: hub.recent(), budget };
-        let begun = self.with_tree(ids, |local, _| CatchUp::begin(local, past, watches));
-        let Ok(mut left) = begun else {
-            self.client.close(CloseReason::TooManyWatches);
-            return;
-        };
+        let mut left = self.with_tree(ids, |local, _| CatchUp::begin(local, past, watches));
         hub.count_missed(&left.missed);
+        if left.covered > 0 {
+            hub.metrics().palisade_watches_covered.add(left.covered);
+            self.edge.refusals.note(Refused::CoveredWatches, self.client.peer(), self.session);
+        }
         self.client.catch_up(self.out, std::mem::take(&mut left.missed.events));
         while self.with_tree(ids, |local, out| left.step(local, WATCHES_AT_ONCE, out)) {
             self.publish();

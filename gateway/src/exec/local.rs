@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use bytes::{BufMut, BytesMut};
 use palisade_store::DataTree;
-use palisade_watch::{Slot, WatchIndex, WatchKind, WatchLimits};
+use palisade_watch::{PERSISTENT_COUNTS, Slot, WatchIndex, WatchKind, WatchLimits};
 use palisade_wire::multi::MultiHeader;
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::Request;
@@ -55,10 +55,7 @@ impl Local<'_> {
     pub(crate) fn answer(&self, xid: i32, request: Result<Request<'_>, DecodeError>, out: &mut BytesMut) {
         let zxid = self.tree.last_zxid();
         match request {
-            Ok(request)
-                if watched_path(&request).is_some()
-                    && self.watches.lock().has_room(self.slot, 1, self.limits).is_err() =>
-            {
+            Ok(request) if watched_path(&request).is_some() && !self.has_room(&request) => {
                 write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
             }
             Ok(request) => write_reply(out, xid, zxid, |b| self.execute(&request, b)),
@@ -68,6 +65,15 @@ impl Local<'_> {
             }),
             Err(_) => write_header(out, xid, zxid, ErrorCode::MARSHALLING_ERROR),
         }
+    }
+
+    /// Whether there is room for what the request watches.
+    fn has_room(&self, request: &Request<'_>) -> bool {
+        let more = match request {
+            Request::AddWatch { mode: 0, .. } => PERSISTENT_COUNTS,
+            _ => 1,
+        };
+        self.watches.lock().has_room(self.slot, more, self.limits).is_ok()
     }
 
     fn execute(&self, request: &Request<'_>, out: &mut BytesMut) -> Result<(), ErrorCode> {

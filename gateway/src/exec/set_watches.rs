@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use bytes::BytesMut;
 use palisade_store::{NodeRef, acl};
-use palisade_watch::{Event, Lasting, Missed, Recent, TooMany, WatchIndex};
+use palisade_watch::{Event, Lasting, Missed, PERSISTENT_COUNTS, Recent, WatchIndex};
 use palisade_wire::reply::{EventType, WatchEvent};
 use palisade_wire::request::SetWatches;
 use palisade_wire::{DecodeError, Perms, Reader, Zxid, frame};
@@ -70,11 +70,15 @@ fn event(out: &mut BytesMut, kind: EventType, path: &str) {
 ///
 /// No client looks at an error that answers this request (Java's drops it), so it would believe that it watches. A
 /// one-shot watch beyond a limit fires instead: its client reads again, as after any change, and is refused the new watch
-/// by an error that it does look at. A persistent watch cannot end like that.
+/// by an error that it does look at. A persistent watch cannot end like that, and its client would never ask again. Those
+/// beyond a limit are [covered](WatchIndex::cover): the client is told of all that happens at and below what they have in
+/// common, and passes over what it does not watch. So it misses nothing, for more traffic.
 pub(crate) struct CatchUp<'a> {
     since: Zxid,
     /// Watches that were too many, and fired.
     pub(crate) refused: u64,
+    /// Persistent watches that were too many, and are covered.
+    pub(crate) covered: u64,
     /// What persistent watches missed, to be told first.
     pub(crate) missed: Missed,
     left: Box<dyn Iterator<Item = (List, &'a str)> + 'a>,
@@ -82,23 +86,27 @@ pub(crate) struct CatchUp<'a> {
 
 impl<'a> CatchUp<'a> {
     /// Registers the persistent watches, and finds out what they missed.
-    ///
-    /// # Errors
-    /// They are more than there may be; nothing is done. The connection must end.
-    pub(crate) fn begin(
-        local: &Local<'_>,
-        past: Past<'_>,
-        watches: &'a SetWatches<'_>,
-    ) -> Result<Self, TooMany> {
+    pub(crate) fn begin(local: &Local<'_>, past: Past<'_>, watches: &'a SetWatches<'_>) -> Self {
         let SetWatches { relative_zxid, data, exist, child, persistent, recursive } = watches;
         let mut index = local.watches.lock();
-        index.has_room(local.slot, 2 * persistent.len() + recursive.len(), local.limits)?;
         let missed = missed(local, past, watches, &index);
+        let mut covered = 0;
+        let has_room = |index: &WatchIndex, more| index.has_room(local.slot, more, local.limits).is_ok();
         for path in persistent {
-            index.add_persistent(local.slot, path);
+            if has_room(&index, PERSISTENT_COUNTS) {
+                index.add_persistent(local.slot, path);
+            } else {
+                index.cover(local.slot, path, true);
+                covered += 1;
+            }
         }
         for path in recursive {
-            index.add_recursive(local.slot, path);
+            if has_room(&index, 1) {
+                index.add_recursive(local.slot, path);
+            } else {
+                index.cover(local.slot, path, false);
+                covered += 1;
+            }
         }
         let forgotten: &[_] = if missed.is_complete { &[] } else { persistent };
         let forgotten = forgotten.iter().map(|path| (List::Persistent, &**path));
@@ -106,7 +114,7 @@ impl<'a> CatchUp<'a> {
         let exist = exist.iter().map(|path| (List::Exist, &**path));
         let child = child.iter().map(|path| (List::Child, &**path));
         let left = Box::new(forgotten.chain(data).chain(exist).chain(child));
-        Ok(Self { since: *relative_zxid, refused: 0, missed, left })
+        Self { since: *relative_zxid, refused: 0, covered, missed, left }
     }
 
     /// Deals with up to `count` watches: appends an event for what changed, and registers the one-shot ones that it does
@@ -158,7 +166,7 @@ fn missed(local: &Local<'_>, past: Past<'_>, watches: &SetWatches<'_>, index: &W
     }
     let lasting = Lasting::new(persistent.iter().map(Deref::deref), recursive.iter().map(Deref::deref));
     let may_read = |list: &[_]| acl::check(list, Perms::READ, local.ids);
-    let has_others = index.count_of(local.slot) > 0;
+    let has_others = index.watches_any(local.slot);
     let known = |event: &Event| has_others && index.hears_lastingly(local.slot, event.kind(), event.path());
     lasting.missed(&recent, *relative_zxid, past.budget, may_read, known)
 }

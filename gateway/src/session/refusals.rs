@@ -24,6 +24,8 @@ pub(crate) enum Refusal {
     TooMany,
     /// It registers more watches again than there may be.
     Watches,
+    /// The same of persistent ones, which is why it hears of more than it asked for.
+    CoveredWatches,
     /// It leaves too many events unread.
     Slow,
 }
@@ -38,6 +40,10 @@ impl Refusal {
             Self::Watches => {
                 "it registers more watches again than limits.watches or limits.total_watches leave room for"
             }
+            Self::CoveredWatches => {
+                "it registers more persistent watches again than limits.watches or limits.total_watches leave room \
+                 for: it is told of everything at and below what the rest of them have in common"
+            }
             Self::Slow => {
                 "it leaves more events unread than limits.outbox_bytes or limits.total_outbox_bytes allow"
             }
@@ -47,7 +53,7 @@ impl Refusal {
 
 /// Counts refusals, and writes some of them down.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals([Mutex<Kind>; 6]);
+pub(crate) struct Refusals([Mutex<Kind>; 7]);
 
 #[derive(Debug, Default)]
 struct Kind {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use palisade_wire::ErrorCode;
 use palisade_wire::reply::EventType;
 
+use crate::covers::Covers;
 use crate::kinds::{Kinds, Slot, WatchKind};
 use crate::paths::{PathId, PathSet, Paths};
 use crate::watchers::{Groups, Watchers};
@@ -20,7 +21,10 @@ pub struct WatchSummary {
     pub watches: usize,
 }
 
-/// How many watches there may be. One that Apache would keep in both of its tables, a persistent one, counts twice.
+/// A persistent watch counts as so many: Apache keeps it in both of its tables.
+pub const PERSISTENT_COUNTS: usize = 2;
+
+/// How many watches there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchLimits {
     /// Of one connection.
@@ -69,6 +73,8 @@ pub struct WatchIndex {
     /// How many watches are on recursively watched paths, by the lengths of these paths: only ancestors of such a
     /// length need to be looked up.
     recursive: BTreeMap<usize, usize>,
+    /// Stands for lasting watches beyond a limit.
+    covers: Covers,
     summary: WatchSummary,
     child_watches: usize,
     version: u64,
@@ -99,6 +105,13 @@ impl WatchIndex {
     /// lists (since 3.9).
     pub fn add_recursive(&mut self, slot: Slot, path: &str) {
         self.add(slot, path, Kinds::RECURSIVE);
+    }
+
+    /// Has a connection that has too many lasting watches hear of everything at and below what `path` and the others that
+    /// are too many have in common; of changes of lists of children, too, `with_lists`. It counts as no watch.
+    pub fn cover(&mut self, slot: Slot, path: &str, with_lists: bool) {
+        self.version += 1;
+        self.covers.add(slot, path, with_lists);
     }
 
     fn add(&mut self, slot: Slot, path: &str, kinds: Kinds) {
@@ -190,7 +203,8 @@ impl WatchIndex {
     /// # Errors
     /// [`ErrorCode::NO_WATCHER`] if it has none.
     pub fn check(&self, slot: Slot, path: &str, kind: WatchKind) -> Result<(), ErrorCode> {
-        if self.kinds(slot, path).has_any(kind.kinds()) { Ok(()) } else { Err(ErrorCode::NO_WATCHER) }
+        let has = self.kinds(slot, path).has_any(kind.kinds()) || self.is_covered(slot, path, kind);
+        if has { Ok(()) } else { Err(ErrorCode::NO_WATCHER) }
     }
 
     /// Removes the watches of this kind that `slot` has on `path`.
@@ -198,17 +212,25 @@ impl WatchIndex {
     /// # Errors
     /// [`ErrorCode::NO_WATCHER`] if there was none.
     pub fn remove(&mut self, slot: Slot, path: &str, kind: WatchKind) -> Result<(), ErrorCode> {
-        let id = self.paths.find(path).ok_or(ErrorCode::NO_WATCHER)?;
-        let before = self.groups.kinds(self.paths.watchers(id), slot);
-        if !before.has_any(kind.kinds()) {
-            return Err(ErrorCode::NO_WATCHER);
+        if let Some(id) = self.paths.find(path) {
+            let before = self.groups.kinds(self.paths.watchers(id), slot);
+            if before.has_any(kind.kinds()) {
+                self.change(slot, id, before, before.without(kind.kinds()));
+                return Ok(());
+            }
         }
-        self.change(slot, id, before, before.without(kind.kinds()));
-        Ok(())
+        if self.is_covered(slot, path, kind) { Ok(()) } else { Err(ErrorCode::NO_WATCHER) }
+    }
+
+    /// Whether `slot` may have been covered for the sake of such a watch. What it stands for is not known, so the cover
+    /// stays if that is removed.
+    fn is_covered(&self, slot: Slot, path: &str, kind: WatchKind) -> bool {
+        kind.kinds().has_any(Kinds::LASTING) && self.covers.hears(slot, EventType::NodeDataChanged, path)
     }
 
     /// Removes all watches of a connection that ends.
     pub fn remove_slot(&mut self, slot: Slot) {
+        self.version += u64::from(self.covers.remove(slot));
         let Some(watched) = self.by_slot.get_mut(slot.index()) else { return };
         let paths = std::mem::take(&mut watched.paths);
         for id in paths.from(0) {
@@ -225,6 +247,7 @@ impl WatchIndex {
         if event != EventType::NodeChildrenChanged {
             self.fire_ancestors(path, fired);
         }
+        self.covers.hear(event, path, |slot| fired.push(Fired { slot, one_shot: false }));
         fired.sort_unstable();
         fired.dedup_by(|later, earlier| {
             let same = later.slot == earlier.slot;
@@ -276,7 +299,12 @@ impl WatchIndex {
             }
             fired.iter().any(|fired| fired.slot == slot)
         };
-        self.kinds(slot, path).has_any(lasting) || by_ancestor()
+        self.kinds(slot, path).has_any(lasting) || by_ancestor() || self.covers.hears(slot, event, path)
+    }
+
+    /// Whether `slot` watches anything.
+    pub fn watches_any(&self, slot: Slot) -> bool {
+        self.count_of(slot) > 0 || self.covers.contains(slot)
     }
 
     /// Whether `more` watches of this connection would be too many.
@@ -306,8 +334,8 @@ impl WatchIndex {
     }
 
     /// Whether nobody watches anything.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0 && self.covers.is_empty()
     }
 
     /// Every watched path of both tables, once.
@@ -315,13 +343,14 @@ impl WatchIndex {
         self.paths.from(0).map(|id| self.paths.path(id).to_owned()).collect()
     }
 
-    /// Every path that somebody watches recursively, once.
+    /// Every path below which somebody hears of everything.
     pub fn recursive_paths(&self) -> Vec<String> {
-        if self.recursive.is_empty() {
-            return Vec::new();
+        let mut listed: Vec<_> = self.covers.paths().map(str::to_owned).collect();
+        if !self.recursive.is_empty() {
+            let recursive = |id: &PathId| self.groups.any(self.paths.watchers(*id), Kinds::RECURSIVE);
+            listed.extend(self.paths.from(0).filter(recursive).map(|id| self.paths.path(id).to_owned()));
         }
-        let recursive = |id: &PathId| self.groups.any(self.paths.watchers(*id), Kinds::RECURSIVE);
-        self.paths.from(0).filter(recursive).map(|id| self.paths.path(id).to_owned()).collect()
+        listed
     }
 
     /// Paths of the data table with their watchers, from the path numbered `from` on, until about `limit` watches are

@@ -279,6 +279,33 @@ fn limits_are_told_apart() {
     assert_eq!(index.has_room(slot(2), 2, &limits), Err(TooMany::OfAll));
 }
 
+#[test]
+fn what_is_covered_is_heard_lastingly_and_counts_as_nothing() {
+    let mut index = WatchIndex::default();
+    index.add_data(slot(1), "/a/b");
+    for path in ["/a/b", "/a/c"] {
+        index.cover(slot(1), path, true);
+    }
+    assert_eq!((index.len(), index.recursive_paths()), (1, vec!["/a".to_owned()]));
+    let version = index.version();
+    let mut told = Vec::new();
+    for one_shot in [true, false] {
+        index.fire(EventType::NodeDataChanged, "/a/b", &mut told);
+        assert_eq!(told, [Fired { slot: slot(1), one_shot }]);
+    }
+    assert_eq!(fired(|f| index.fire(EventType::NodeChildrenChanged, "/a/c", f)), [1]);
+    assert_eq!(fired(|f| index.fire(EventType::NodeCreated, "/b", f)), []);
+    assert!(index.hears_lastingly(slot(1), EventType::NodeDeleted, "/a/c"));
+    for kind in [WatchKind::Persistent, WatchKind::Any] {
+        assert_eq!([index.check(slot(1), "/a/c", kind), index.remove(slot(1), "/a/c", kind)], [Ok(()); 2]);
+    }
+    assert_eq!(index.check(slot(1), "/a/c", WatchKind::Data), Err(ErrorCode::NO_WATCHER));
+    assert_eq!(index.check(slot(1), "/b", WatchKind::Persistent), Err(ErrorCode::NO_WATCHER));
+    index.remove_slot(slot(1));
+    assert!(index.is_empty() && index.version() > version);
+    assert_eq!(fired(|f| index.fire(EventType::NodeDataChanged, "/a/b", f)), []);
+}
+
 /// Paths that no znode can have are watched all the same, and fire nothing.
 #[test]
 fn odd_paths_are_kept_apart() {

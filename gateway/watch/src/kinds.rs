@@ -47,6 +47,8 @@ impl Kinds {
     pub(crate) const ALL: Self = Self(15);
     /// Those that one event uses up.
     pub(crate) const ONE_SHOT: Self = Self(3);
+    /// Those that stay.
+    pub(crate) const LASTING: Self = Self(4 | 8);
     /// Those that Apache keeps in `DataTree.dataWatches`.
     pub(crate) const DATA_TABLE: Self = Self(1 | 4 | 8);
     /// Those that Apache keeps in `DataTree.childWatches`.

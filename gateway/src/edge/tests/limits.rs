@@ -1,4 +1,4 @@
-use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeDataChanged, NodeDeleted};
+use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
 use palisade_wire::request::{Request, SetWatches, xid};
 use palisade_wire::{ErrorCode, OpCode, Zxid};
 use tokio::io::AsyncWriteExt;
@@ -231,11 +231,45 @@ async fn watches_beyond_the_limit_are_refused() {
     session.ok(OpCode::GetChildren, &get_children("/", false)).await;
     bench.core.write(OpCode::Create, &create("/a", 0));
     assert_eq!(session.event().await.2, "/a");
+    let persistent = Request::AddWatch { path: "/".into(), mode: 0 };
+    assert_eq!(session.err(OpCode::AddWatch, &persistent).await, ErrorCode::BAD_ARGUMENTS, "it is two");
     session.ok(OpCode::GetChildren, &get_children("/", true)).await;
-    let recursive = ["/c", "/d", "/e"].map(Into::into).to_vec();
-    let again = SetWatches { recursive, ..set_watches(bench.core.zxid()) };
-    session.send(OpCode::SetWatches2, &Request::SetWatches(again)).await;
-    assert!(session.is_closed().await);
+}
+
+/// Its client would neither look at an error nor ask again.
+#[tokio::test]
+async fn persistent_watches_beyond_the_limit_that_are_set_again_miss_nothing() {
+    let mut config = config();
+    config.limits.watches = 3;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    for path in ["/a", "/a/b", "/d"] {
+        bench.core.write(OpCode::Create, &create(path, 0));
+    }
+    let mut session = bench.session().await;
+    let paths = |paths: &[&'static str]| paths.iter().map(|path| (*path).into()).collect::<Vec<_>>();
+    let (persistent, recursive) = (paths(&["/d", "/a/b"]), paths(&["/a/c", "/a/e"]));
+    let again = SetWatches { persistent, recursive, ..set_watches(bench.core.zxid()) };
+    session.ok(OpCode::SetWatches2, &Request::SetWatches(again)).await;
+    let metrics = bench.edge.edge.hub.metrics();
+    assert_eq!((metrics.palisade_watches_covered.get(), metrics.palisade_watches_refused.get()), (2, 0));
+    assert_eq!(session.err(OpCode::Exists, &exists("/", true)).await, ErrorCode::BAD_ARGUMENTS);
+    for (path, told) in [
+        ("/d/x", vec![(NodeChildrenChanged, "/d")]),
+        ("/x", vec![]),
+        ("/a/b/x", vec![(NodeCreated, "/a/b/x"), (NodeChildrenChanged, "/a/b")]),
+        ("/a/c", vec![(NodeCreated, "/a/c")]),
+        ("/a/e", vec![(NodeCreated, "/a/e")]),
+        ("/a/e/x", vec![(NodeCreated, "/a/e/x")]),
+    ] {
+        bench.core.write(OpCode::Create, &create(path, 0));
+        for (kind, path) in told {
+            let (_, heard, at) = session.event().await;
+            assert_eq!((heard, &*at), (kind, path));
+        }
+    }
+    bench.core.write(OpCode::SetData, &set_data("/d", b"x"));
+    assert_eq!(session.event().await.1, NodeDataChanged);
 }
 
 /// The client learns of it when it asks again: errors of the request itself are ignored.

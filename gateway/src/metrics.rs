@@ -70,6 +70,8 @@ palisade_admin::metrics! {
         palisade_sessions_held: Gauge,
         /// How long the eldest of a client's events was held back, ms.
         palisade_event_hold: Timing,
+        /// The longest of these times, ms.
+        palisade_event_longest_hold: Longest,
         /// Held events that gave way to newer ones of the same path.
         palisade_events_merged: Counter,
         /// Watches that were to be set again after a reconnect and are beyond a limit: their clients were told that they

@@ -136,7 +136,9 @@ impl Hub {
         if released.events > 0 {
             let metrics = self.metrics();
             metrics.palisade_events_released.add(released.events as u64);
-            metrics.palisade_event_hold.record(self.notifications.since(released.since));
+            let hold = self.notifications.since(released.since);
+            metrics.palisade_event_hold.record(hold);
+            metrics.palisade_event_longest_hold.record(hold);
             if released.early {
                 self.notifications.told_early();
             }

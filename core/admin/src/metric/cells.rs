@@ -251,9 +251,42 @@ impl Cell for Timing {
     }
 }
 
+/// The longest of some times: kept in microseconds, told in milliseconds. Prometheus is told no maximum of a [`Timing`].
+#[derive(Debug, Default)]
+pub struct Longest(AtomicU64);
+
+impl Longest {
+    /// Notes one.
+    pub fn record(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        if micros > self.0.load(Relaxed) {
+            self.0.fetch_max(micros, Relaxed);
+        }
+    }
+}
+
+impl Cell for Longest {
+    fn value(&self) -> Value {
+        Value::Ratio(self.0.load(Relaxed) as f64 / 1000.0)
+    }
+
+    fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_time_stays_until_it_is_reset() {
+        let longest = Longest::default();
+        [3_000, 7_500, 20].iter().for_each(|micros| longest.record(Duration::from_micros(*micros)));
+        assert_eq!(longest.value(), Value::Ratio(7.5));
+        longest.reset();
+        assert_eq!(longest.value(), Value::Ratio(0.0));
+    }
 
     #[test]
     fn every_value_is_within_its_bucket() {

@@ -12,7 +12,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use cells::{Cell, Counter, Gauge, Sizes, Summary, Timing};
+pub use cells::{Cell, Counter, Gauge, Longest, Sizes, Summary, Timing};
 
 /// A number at the moment of asking.
 #[derive(Clone, Debug, PartialEq)]

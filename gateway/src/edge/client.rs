@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use palisade_watch::{Budget, Released, Slot};
+use palisade_watch::{Budget, Slot};
 use palisade_wire::connect::ConnectResponse;
 use palisade_wire::{Id, SessionId, frame};
 use parking_lot::{Mutex, MutexGuard};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::bell::Bell;
@@ -46,7 +48,12 @@ pub(crate) trait Sink: fmt::Debug + Send + Sync {
 impl Sink for OwnedWriteHalf {
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
-            [slice] => Self::try_write(self, slice),
+            // Without a look at what the runtime knows of the socket, which is far away in memory. It has to know if the
+            // socket takes nothing.
+            [slice] => match send(self.as_ref(), slice, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(Errno::AGAIN) => Self::try_write(self, slice),
+                sent => Ok(sent?),
+            },
             slices => self.try_write_vectored(slices),
         }
     }
@@ -120,24 +127,30 @@ impl Client {
         !self.in_line.swap(true, Ordering::AcqRel)
     }
 
-    /// Writes as much as the client takes, for the connection's task, which is told of what it must see to.
-    pub(super) fn flush_for_task(&self) -> Released {
+    /// Nobody will write to the client but the connection's task.
+    pub(super) fn leave_line(&self) {
+        self.in_line.store(false, Ordering::Release);
+        self.wake.ring();
+    }
+
+    /// Writes as much as the client takes, for the connection's task, which is told of what it must see to. What was written
+    /// is yet to be counted.
+    pub(super) fn flush_for_task(&self) -> Flushed {
         self.in_line.store(false, Ordering::Release);
         let mut guard = self.lock();
         let state = &mut *guard;
-        let Flushed { bytes, events, released } = state.flush(usize::MAX).unwrap_or_else(|_| {
+        let flushed = state.flush(usize::MAX).unwrap_or_else(|_| {
             state.outbox.end(End::Now(CloseReason::Gone));
             Flushed::default()
         });
-        state.written |= bytes > 0;
+        state.written |= flushed.bytes > 0;
         let unfinished = state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none();
         drop(guard);
-        self.server_stats.written(bytes, events);
-        self.count_events(released.shared);
+        self.count_events(flushed.released.shared);
         if unfinished {
             self.wake.ring();
         }
-        released
+        flushed
     }
 
     /// Whether somebody else than the connection's task wrote to the client since this was last asked.

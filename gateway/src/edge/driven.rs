@@ -206,7 +206,7 @@ impl Gateway {
             self.edge.hub.expire_local();
         }
         self.edge.hub.notifications().release(&self.edge.hub);
-        while self.edge.hub.notifications().write_some(&self.edge.hub) {}
+        while self.edge.hub.notifications().unwritten.write_some(&self.edge.hub) {}
         if let Some(rounds) = &mut self.rounds {
             self.first.extend(rounds.begin(&self.queue));
         }

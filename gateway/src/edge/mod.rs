@@ -36,6 +36,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod watching;
+mod writers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
-//! How events reach the sockets of very many clients: in waves, and written by workers instead of each client's task.
+//! How events reach the sockets of very many clients: in waves, and written by [writers](super::writers) instead of each
+//! client's task.
 
-use std::collections::VecDeque;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,12 +17,11 @@ use tokio_util::task::TaskTracker;
 use super::client::Client;
 use super::delivery::Delivery;
 use super::hub::Hub;
+use super::writers::{BATCH, Unwritten, Writers};
 use crate::metrics::Metrics;
 
 /// Up to so many clients are written to by their own tasks.
 pub(super) const DIRECT: usize = 32;
-/// Clients that a worker writes to before others get a chance.
-const BATCH: usize = 32;
 
 /// Events on their way to very many clients.
 #[derive(Debug)]
@@ -33,9 +31,7 @@ pub(crate) struct Notifications {
     /// Tells the pacing task that somebody waits, or that the operator changed his mind.
     paced: Notify,
     /// Clients to write to.
-    unwritten: Mutex<VecDeque<Arc<Client>>>,
-    /// Tells a worker that there are some.
-    written_to: Notify,
+    pub(super) unwritten: Unwritten,
     /// Sessions that were told before their wave, and not yet charged for.
     early: AtomicU64,
     /// What very many hear again and again. Whoever locks it has locked the watch index.
@@ -49,8 +45,7 @@ impl Notifications {
             started: Instant::now(),
             pacer: Mutex::new(Pacer::new(pacing)),
             paced: Notify::new(),
-            unwritten: Mutex::default(),
-            written_to: Notify::new(),
+            unwritten: Unwritten::default(),
             early: AtomicU64::new(0),
             herds: Mutex::default(),
             metrics,
@@ -100,8 +95,7 @@ impl Notifications {
         let mut clients = clients.peekable();
         while clients.peek().is_some() {
             batch.extend(clients.by_ref().take(BATCH).filter(|client| client.get_in_line()).cloned());
-            self.unwritten.lock().extend(batch.drain(..));
-            self.written_to.notify_one();
+            self.unwritten.add(&mut batch);
         }
     }
 
@@ -112,32 +106,6 @@ impl Notifications {
         {
             client.forget_wave();
         }
-    }
-
-    /// Writes to clients, as one of several workers.
-    async fn write(&self, hub: &Hub) {
-        loop {
-            if self.write_some(hub) {
-                tokio::task::yield_now().await;
-            } else {
-                self.written_to.notified().await;
-            }
-        }
-    }
-
-    /// Writes to some of the clients that wait for it; whether there were any.
-    pub(super) fn write_some(&self, hub: &Hub) -> bool {
-        let batch: Vec<_> = {
-            let mut unwritten = self.unwritten.lock();
-            let count = unwritten.len().min(BATCH);
-            unwritten.drain(..count).collect()
-        };
-        if batch.is_empty() {
-            return false;
-        }
-        self.written_to.notify_one();
-        batch.iter().for_each(|client| hub.count_released(client.flush_for_task()));
-        true
     }
 
     /// Lets the waves go.
@@ -185,13 +153,12 @@ impl Notifications {
     }
 }
 
-/// Starts the tasks that deliver events, until `stop`.
+/// Starts what delivers events, until `stop`.
 pub(super) fn start(hub: &Arc<Hub>, stop: &CancellationToken, tasks: &TaskTracker) {
-    let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    for _ in 0..workers {
-        let (hub, stop) = (Arc::clone(hub), stop.clone());
-        tasks.spawn(async move { stop.run_until_cancelled(hub.notifications().write(&hub)).await });
-    }
+    let writers = Writers::start(hub);
     let (hub, stop) = (Arc::clone(hub), stop.clone());
-    tasks.spawn(async move { stop.run_until_cancelled(hub.notifications().pace(&hub)).await });
+    tasks.spawn(async move {
+        let _writers = writers;
+        stop.run_until_cancelled(hub.notifications().pace(&hub)).await;
+    });
 }

@@ -22,6 +22,7 @@ mod missed;
 mod outbox;
 mod pacer;
 mod paths;
+mod pieces;
 mod recent;
 mod watchers;
 

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::budget::Budget;
 use crate::event::Event;
 use crate::herd::{Share, Told};
+use crate::pieces::{Piece, Pieces};
 
 /// How a connection ends, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,17 +47,8 @@ pub struct Released {
 
 /// Buffers that grew beyond this are given back once they are empty.
 const KEEP: usize = 16 << 10;
-/// Places in the queue that are kept when it is empty.
-const KEEP_PIECES: usize = 16;
-
-#[derive(Debug)]
-enum Piece {
-    Event(Arc<Event>),
-    /// So many bytes of `Outbox::replies`.
-    Replies(usize),
-    /// Part of a reply that others are sent as well.
-    Shared(Box<Bytes>),
-}
+/// Places for held events that are kept when there are none.
+const KEEP_HELD: usize = 16;
 
 #[derive(Debug)]
 enum Held {
@@ -74,7 +66,7 @@ enum Held {
 /// that would hide it from a client that must register its watches again.
 #[derive(Debug)]
 pub struct Outbox<R> {
-    pieces: VecDeque<Piece>,
+    pieces: Pieces,
     replies: BytesMut,
     /// How many bytes of the first piece are written.
     written: usize,
@@ -100,7 +92,7 @@ impl<R: Copy> Outbox<R> {
     /// An empty one, whose events `budget` limits: beyond, the connection ends as `slow`, since an event is missing.
     pub fn new(budget: Arc<Budget>, slow: R) -> Self {
         Self {
-            pieces: VecDeque::new(),
+            pieces: Pieces::default(),
             replies: BytesMut::new(),
             written: 0,
             unsent: 0,
@@ -181,13 +173,13 @@ impl<R: Copy> Outbox<R> {
     }
 
     fn pay_back(&mut self, bytes: usize) {
+        self.budget.give_back(self.events, bytes);
         self.events -= bytes;
-        self.budget.give_back(bytes);
     }
 
     fn queue(&mut self, event: Arc<Event>) {
         self.unsent += event.frame().len();
-        self.pieces.push_back(Piece::Event(event));
+        self.pieces.push(Piece::Event(event));
     }
 
     /// Lets what is held go before the next bytes are written; whether there is anything, and it was not so already.
@@ -222,7 +214,7 @@ impl<R: Copy> Outbox<R> {
                 self.queue(event);
             }
         }
-        if self.held.capacity() > KEEP_PIECES {
+        if self.held.capacity() > KEEP_HELD {
             self.held = VecDeque::new();
         }
         true
@@ -269,7 +261,7 @@ impl<R: Copy> Outbox<R> {
     pub fn append_shared(&mut self, part: Bytes) {
         if !matches!(self.end, Some(End::Now(_))) && !part.is_empty() {
             self.unsent += part.len();
-            self.pieces.push_back(Piece::Shared(Box::new(part)));
+            self.pieces.push(Piece::Shared(Box::new(part)));
         }
     }
 
@@ -279,9 +271,9 @@ impl<R: Copy> Outbox<R> {
             return;
         }
         self.unsent += len;
-        match self.pieces.back_mut() {
+        match self.pieces.last() {
             Some(Piece::Replies(before)) => *before += len,
-            _ if len > 0 => self.pieces.push_back(Piece::Replies(len)),
+            _ if len > 0 => self.pieces.push(Piece::Replies(len)),
             _ => {}
         }
     }
@@ -319,7 +311,7 @@ impl<R: Copy> Outbox<R> {
     pub fn sent(&mut self, mut n: usize) {
         self.unsent -= n;
         while n > 0 {
-            let done = match self.pieces.front_mut() {
+            let done = match self.pieces.first() {
                 None => return,
                 Some(Piece::Replies(len)) => {
                     let part = n.min(*len);
@@ -342,14 +334,14 @@ impl<R: Copy> Outbox<R> {
                     let done = self.written == bytes;
                     if done {
                         self.written = 0;
+                        self.budget.give_back(self.events, bytes);
                         self.events -= bytes;
-                        self.budget.give_back(bytes);
                     }
                     done
                 }
             };
             if done {
-                self.pieces.pop_front();
+                self.pieces.drop_first();
             }
         }
         if self.pieces.is_empty() {
@@ -362,9 +354,7 @@ impl<R: Copy> Outbox<R> {
         if self.replies.is_empty() && self.replies.capacity() > keep {
             self.replies = BytesMut::new();
         }
-        if self.pieces.is_empty() && self.pieces.capacity() > KEEP_PIECES {
-            self.pieces = VecDeque::new();
-        }
+        self.pieces.give_back();
     }
 
     /// Ends the connection. The first reason stays, but nothing is more urgent than now. What is held leaves before an
@@ -378,7 +368,7 @@ impl<R: Copy> Outbox<R> {
             }
             (None | Some(End::AfterFlush(_)), End::Now(_)) => {
                 self.end = Some(end);
-                self.pieces = VecDeque::new();
+                self.pieces = Pieces::default();
                 self.held = VecDeque::new();
                 (self.held_since, self.due) = (None, false);
                 self.replies = BytesMut::new();
@@ -397,7 +387,7 @@ impl<R: Copy> Outbox<R> {
 
 impl<R> Drop for Outbox<R> {
     fn drop(&mut self) {
-        self.budget.give_back(self.events);
+        self.budget.give_back(self.events, self.events);
     }
 }
 

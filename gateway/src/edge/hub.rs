@@ -21,6 +21,7 @@ use super::client::{Client, makes_ephemerals};
 use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
 use super::outbox::{CloseReason, End};
+use super::requests::{WATCHES_AT_ONCE, aside};
 use super::stats::ServerStats;
 use crate::config::{self, Config};
 use crate::exec::status;
@@ -227,11 +228,19 @@ impl Hub {
         }
         drop(sessions);
         // Nobody but the connection itself adds watches, so none can follow.
-        self.watches.lock().remove_slot(client.slot());
+        self.remove_watches(client.slot());
         let mut clients = self.clients.write();
         if let Some(place) = clients.slots.get_mut(client.slot().index()) {
             *place = None;
             clients.free.push(client.slot());
+        }
+    }
+
+    /// In steps, between which others get at the index.
+    fn remove_watches(&self, slot: Slot) {
+        let some = || self.watches.lock().remove_some(slot, WATCHES_AT_ONCE);
+        if some() {
+            aside(|| while some() {});
         }
     }
 

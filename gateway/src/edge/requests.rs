@@ -37,7 +37,9 @@ const READ_AHEAD: usize = 1 << 20;
 /// Replies of this size are given to the outbox before the next read, and the applier gets a chance.
 const CHUNK: usize = 64 << 10;
 /// Watches that are set again before the replica may change.
-const WATCHES_AT_ONCE: usize = 1_000;
+pub(super) const WATCHES_AT_ONCE: usize = 1_000;
+/// Persistent watches that are set again before the replica may change: what they missed is told for all of these together.
+const LASTING_AT_ONCE: usize = 10_000;
 /// So many watches may be named in any case by a request that sets them again.
 const SET_AGAIN: usize = 1 << 20;
 /// For more than these, other clients' tasks are moved to another thread.
@@ -176,13 +178,20 @@ impl<'a> Answers<'a> {
         let hub = &self.edge.hub;
         let budget = self.edge.config.limits.outbox_bytes / 2;
         let past = Past { recent: hub.recent(), budget };
-        let mut left = self.with_tree(ids, |local, _| CatchUp::begin(local, past, watches));
-        hub.count_missed(&left.missed);
+        let mut left = CatchUp::new(watches);
+        loop {
+            let missed = self.with_tree(ids, |local, _| left.register(local, past, LASTING_AT_ONCE));
+            hub.count_missed(&missed);
+            self.client.catch_up(self.out, missed.events);
+            if !left.has_more_to_register() {
+                break;
+            }
+            self.publish();
+        }
         if left.covered > 0 {
             hub.metrics().palisade_watches_covered.add(left.covered);
             self.edge.refusals.note(Refused::CoveredWatches, self.client.peer(), self.session);
         }
-        self.client.catch_up(self.out, std::mem::take(&mut left.missed.events));
         while self.with_tree(ids, |local, out| left.step(local, WATCHES_AT_ONCE, out)) {
             self.publish();
         }

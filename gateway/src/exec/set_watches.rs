@@ -1,5 +1,6 @@
 //! Watches that a client registers again after it was away (Apache `DataTree.setWatches`).
 
+use std::borrow::Cow;
 use std::ops::Deref;
 
 use bytes::BytesMut;
@@ -61,7 +62,8 @@ fn event(out: &mut BytesMut, kind: EventType, path: &str) {
 /// [`Recent`] has every event of the tree after some zxid, and those after the last zxid that the client saw in a reply
 /// are told again, in their order, with their zxids, before anything else. It is the same at every gateway of the
 /// tenant. What the client heard after its last reply is told twice, as events do not raise the zxid that it presents.
-/// Clients that read what they are told of, such as Curator's caches, hardly ever notice.
+/// Clients that read what they are told of, such as Curator's caches, hardly ever notice. Very many watches are registered
+/// some at a time, each time as by a request of their own.
 ///
 /// If the client was away for longer than is remembered, a persistent watch is told of what the znode itself shows, as
 /// one-shot watches are; recursive ones miss, as in Apache's, what happened before.
@@ -79,25 +81,54 @@ pub(crate) struct CatchUp<'a> {
     pub(crate) refused: u64,
     /// Persistent watches that were too many, and are covered.
     pub(crate) covered: u64,
-    /// What persistent watches missed, to be told first.
-    pub(crate) missed: Missed,
+    watches: &'a SetWatches<'a>,
+    /// How many of the persistent watches, and of the recursive ones behind them, are registered.
+    registered: usize,
+    /// Whether they have certainly been told of all that they missed.
+    is_complete: bool,
     left: Box<dyn Iterator<Item = (List, &'a str)> + 'a>,
 }
 
 impl<'a> CatchUp<'a> {
-    /// Registers the persistent watches, and finds out what they missed.
-    pub(crate) fn begin(local: &Local<'_>, past: Past<'_>, watches: &'a SetWatches<'_>) -> Self {
-        let SetWatches { relative_zxid, data, exist, child, persistent, recursive } = watches;
+    /// With everything still to do.
+    pub(crate) fn new(watches: &'a SetWatches<'_>) -> Self {
+        let SetWatches { relative_zxid, data, exist, child, .. } = watches;
+        let data = data.iter().map(|path| (List::Data, &**path));
+        let exist = exist.iter().map(|path| (List::Exist, &**path));
+        let child = child.iter().map(|path| (List::Child, &**path));
+        let left = Box::new(data.chain(exist).chain(child));
+        Self {
+            since: *relative_zxid,
+            refused: 0,
+            covered: 0,
+            watches,
+            registered: 0,
+            is_complete: true,
+            left,
+        }
+    }
+
+    /// Whether [`Self::register`] is not done yet.
+    pub(crate) const fn has_more_to_register(&self) -> bool {
+        self.registered < self.watches.persistent.len() + self.watches.recursive.len()
+    }
+
+    /// Registers up to `count` persistent watches, and returns what they missed, to be told at once.
+    pub(crate) fn register(&mut self, local: &Local<'_>, past: Past<'_>, count: usize) -> Missed {
+        let SetWatches { persistent, recursive, .. } = self.watches;
+        let begun = self.registered.saturating_sub(persistent.len());
+        let persistent = part(persistent, self.registered, count);
+        let recursive = part(recursive, begun, count - persistent.len());
+        self.registered += persistent.len() + recursive.len();
         let mut index = local.watches.lock();
-        let missed = missed(local, past, watches, &index);
-        let mut covered = 0;
+        let missed = missed(local, past, (self.since, persistent, recursive), &index);
         let has_room = |index: &WatchIndex, more| index.has_room(local.slot, more, local.limits).is_ok();
         for path in persistent {
             if has_room(&index, PERSISTENT_COUNTS) {
                 index.add_persistent(local.slot, path);
             } else {
                 index.cover(local.slot, path, true);
-                covered += 1;
+                self.covered += 1;
             }
         }
         for path in recursive {
@@ -105,16 +136,16 @@ impl<'a> CatchUp<'a> {
                 index.add_recursive(local.slot, path);
             } else {
                 index.cover(local.slot, path, false);
-                covered += 1;
+                self.covered += 1;
             }
         }
-        let forgotten: &[_] = if missed.is_complete { &[] } else { persistent };
-        let forgotten = forgotten.iter().map(|path| (List::Persistent, &**path));
-        let data = data.iter().map(|path| (List::Data, &**path));
-        let exist = exist.iter().map(|path| (List::Exist, &**path));
-        let child = child.iter().map(|path| (List::Child, &**path));
-        let left = Box::new(forgotten.chain(data).chain(exist).chain(child));
-        Self { since: *relative_zxid, refused: 0, covered, missed, left }
+        self.is_complete &= missed.is_complete;
+        if !self.is_complete && !self.has_more_to_register() {
+            let forgotten = self.watches.persistent.iter().map(|path| (List::Persistent, &**path));
+            let left = std::mem::replace(&mut self.left, Box::new(std::iter::empty()));
+            self.left = Box::new(forgotten.chain(left));
+        }
+        missed
     }
 
     /// Deals with up to `count` watches: appends an event for what changed, and registers the one-shot ones that it does
@@ -156,10 +187,20 @@ impl<'a> CatchUp<'a> {
     }
 }
 
+/// Up to `count` of a list from the one numbered `from` on.
+fn part<T>(list: &[T], from: usize, count: usize) -> &[T] {
+    let (_, rest) = list.split_at(from.min(list.len()));
+    rest.split_at(count.min(rest.len())).0
+}
+
 /// What persistent watches missed, except what those of the same connection hear that are there already: a client may
 /// set its watches again with several requests.
-fn missed(local: &Local<'_>, past: Past<'_>, watches: &SetWatches<'_>, index: &WatchIndex) -> Missed {
-    let SetWatches { relative_zxid, persistent, recursive, .. } = watches;
+fn missed(
+    local: &Local<'_>,
+    past: Past<'_>,
+    (since, persistent, recursive): (Zxid, &[Cow<'_, str>], &[Cow<'_, str>]),
+    index: &WatchIndex,
+) -> Missed {
     let recent = past.recent.lock();
     if (persistent.is_empty() && recursive.is_empty()) || !recent.is_on() {
         return Missed { events: Vec::new(), is_complete: true };
@@ -168,7 +209,7 @@ fn missed(local: &Local<'_>, past: Past<'_>, watches: &SetWatches<'_>, index: &W
     let may_read = |list: &[_]| acl::check(list, Perms::READ, local.ids);
     let has_others = index.watches_any(local.slot);
     let known = |event: &Event| has_others && index.hears_lastingly(local.slot, event.kind(), event.path());
-    lasting.missed(&recent, *relative_zxid, past.budget, may_read, known)
+    lasting.missed(&recent, since, past.budget, may_read, known)
 }
 
 /// What a znode shows of its changes after `since`. One that is not there may have been.

@@ -230,13 +230,19 @@ impl WatchIndex {
 
     /// Removes all watches of a connection that ends.
     pub fn remove_slot(&mut self, slot: Slot) {
+        while self.remove_some(slot, usize::MAX) {}
+    }
+
+    /// Removes up to `count` watched paths of a connection that ends, and says whether any may be left.
+    pub fn remove_some(&mut self, slot: Slot, count: usize) -> bool {
         self.version += u64::from(self.covers.remove(slot));
-        let Some(watched) = self.by_slot.get_mut(slot.index()) else { return };
-        let paths = std::mem::take(&mut watched.paths);
-        for id in paths.from(0) {
+        let Some(watched) = self.by_slot.get(slot.index()) else { return false };
+        let some: Vec<PathId> = watched.paths.from(0).take(count).collect();
+        for &id in &some {
             let before = self.groups.kinds(self.paths.watchers(id), slot);
             self.change(slot, id, before, Kinds::NONE);
         }
+        some.len() == count
     }
 
     /// Who hears of this event, each once, in the order of their slots; one-shot watches of the path are used up.

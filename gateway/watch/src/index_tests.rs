@@ -11,6 +11,17 @@ fn fired(fire: impl FnOnce(&mut Vec<Fired>)) -> Vec<usize> {
 }
 
 #[test]
+fn a_connections_watches_go_in_steps() {
+    let mut index = WatchIndex::default();
+    for i in 0..10 {
+        (0..2).for_each(|who| index.add_persistent(slot(who), &format!("/{i}")));
+    }
+    let steps: Vec<_> = (0..4).map(|_| (index.remove_some(slot(0), 4), index.count_of(slot(0)))).collect();
+    assert_eq!(steps, [(true, 12), (true, 4), (false, 0), (false, 0)]);
+    assert_eq!(index.count_of(slot(1)), 20);
+}
+
+#[test]
 fn one_shot_watches_fire_once() {
     let mut index = WatchIndex::default();
     index.add_data(slot(1), "/a");

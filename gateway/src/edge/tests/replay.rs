@@ -90,6 +90,33 @@ async fn several_requests_of_one_connection_tell_each_event_once() {
     assert_eq!(events, expected.map(|(zxid, kind, path)| (zxid, kind, path.to_owned())));
 }
 
+/// They are registered in steps, each of which is like a request of its own.
+#[tokio::test]
+async fn very_many_persistent_watches_are_all_set_again_and_told() {
+    let bench = bench_with(config()).await;
+    let since = bench.core.zxid();
+    change(&bench.core);
+    let mut session = bench.session().await;
+    let others: Vec<String> = (0..12_000).map(|i| format!("/{i}")).collect();
+    let mut many = watches(since, &["/r"], &["/none", "/other"]);
+    many.persistent.extend(others.iter().map(|path| path.as_str().into()));
+    many.persistent.push("/p".into());
+    let (events, zxid) = set_again(&mut session, many).await;
+    let first = [3, 4, 5].map(|after| (after, NodeChildrenChanged, "/r"));
+    let then = [NodeDataChanged, NodeChildrenChanged].map(|kind| (NOT_TOLD, kind, "/p".to_owned()));
+    assert_eq!(events, [told(&first, since), then.to_vec()].concat());
+    assert_eq!(zxid, bench.core.zxid());
+    for path in ["/p", "/r", "/other"] {
+        bench.core.write(OpCode::SetData, &set_data(path, b"y"));
+        assert_eq!(session.event().await, (bench.core.zxid(), NodeDataChanged, path.to_owned()));
+    }
+    let watches = bench.edge.edge.hub.watches();
+    assert_eq!(watches.lock().len(), 2 * 12_002 + 2);
+    drop(session);
+    bench.disconnected().await;
+    assert!(watches.lock().is_empty());
+}
+
 /// The reply to a part of the list must not make the client believe that it was told of the other parts.
 #[tokio::test]
 async fn the_answer_to_a_part_of_a_long_list_tells_no_zxid_that_hides_the_rest() {

@@ -74,10 +74,10 @@ palisade_admin::metrics! {
         palisade_event_longest_hold: Longest,
         /// Held events that gave way to newer ones of the same path.
         palisade_events_merged: Counter,
-        /// Watches that were to be set again after a reconnect and are beyond a limit: their clients were told that they
-        /// fired.
+        /// Watches beyond a limit: new ones were refused, and of those that were to be set again after a reconnect, clients
+        /// were told that they fired.
         palisade_watches_refused: Counter,
-        /// The same of persistent ones: their clients are told of everything at and below what these have in common.
+        /// Persistent ones of the latter: their clients are told of everything at and below what these have in common.
         palisade_watches_covered: Counter,
         /// Events that persistent watches missed while their clients were away, and were told then.
         palisade_events_replayed: Counter,

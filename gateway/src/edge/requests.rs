@@ -207,10 +207,14 @@ impl<'a> Answers<'a> {
         let (root, status) = (hub.root(), &self.edge.status);
         let (watches, slot) = (hub.watches(), self.client.slot());
         let limits = &config.limits.watch_limits();
-        let (session, inset) = (self.session, Cell::default());
+        let (session, inset, refused) = (self.session, &Cell::default(), &Cell::default());
         let frame = self.out.len();
-        let local = Local { tree, root, status, watches, limits, large, inset: &inset, slot, session, ids };
+        let local = Local { tree, root, status, watches, limits, large, inset, refused, slot, session, ids };
         let done = f(&local, self.out);
+        if refused.get() {
+            hub.metrics().palisade_watches_refused.inc();
+            self.edge.refusals.note(Refused::Watches, self.client.peer(), session);
+        }
         if let Some(inset) = inset.take() {
             let told = tree.last_zxid();
             self.insert(frame, inset, told);

@@ -36,6 +36,8 @@ pub(crate) struct Local<'a> {
     pub large: &'a LargeData,
     /// Where large data is left that belongs into the frame.
     pub inset: &'a Cell<Option<Inset>>,
+    /// Whether a watch was refused, as there is no room for it.
+    pub refused: &'a Cell<bool>,
     /// The connection.
     pub slot: Slot,
     /// Its session.
@@ -56,6 +58,7 @@ impl Local<'_> {
         let zxid = self.tree.last_zxid();
         match request {
             Ok(request) if watched_path(&request).is_some() && !self.has_room(&request) => {
+                self.refused.set(true);
                 write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
             }
             Ok(request) => write_reply(out, xid, zxid, |b| self.execute(&request, b)),

@@ -16,6 +16,7 @@ struct Fixture {
     watches: Mutex<WatchIndex>,
     large: LargeData,
     inset: Cell<Option<Inset>>,
+    refused: Cell<bool>,
     ids: Vec<Id>,
 }
 
@@ -45,8 +46,8 @@ fn fixture() -> Fixture {
     }
     let ids = vec![Id::new("ip", "10.0.0.1"), Id::new("digest", "me:hash")];
     let status = Status::new("discovery", 101, || Some(std::time::Duration::from_millis(12)));
-    let (large, inset) = (LargeData::default(), Cell::default());
-    Fixture { tree, root: Root::new("/"), status, watches: Mutex::default(), large, inset, ids }
+    let (large, inset, refused) = (LargeData::default(), Cell::default(), Cell::default());
+    Fixture { tree, root: Root::new("/"), status, watches: Mutex::default(), large, inset, refused, ids }
 }
 
 impl Fixture {
@@ -60,6 +61,7 @@ impl Fixture {
             limits: &WatchLimits { connection: 1_000, total: 1_000 },
             large: &self.large,
             inset: &self.inset,
+            refused: &self.refused,
             slot,
             session: ME,
             ids: &self.ids,

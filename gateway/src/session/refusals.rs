@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
     Ahead,
     /// There are as many local sessions as there may be.
     TooMany,
-    /// It registers more watches again than there may be.
+    /// It sets more watches than there may be.
     Watches,
     /// The same of persistent ones, which is why it hears of more than it asked for.
     CoveredWatches,
@@ -38,7 +38,7 @@ impl Refusal {
             Self::Ahead => "it has seen transactions that this replica has not",
             Self::TooMany => "sessions.max_local is reached",
             Self::Watches => {
-                "it registers more watches again than limits.watches or limits.total_watches leave room for"
+                "it sets more watches than limits.watches or limits.total_watches leave room for"
             }
             Self::CoveredWatches => {
                 "it registers more persistent watches again than limits.watches or limits.total_watches leave room \

@@ -233,6 +233,7 @@ async fn watches_beyond_the_limit_are_refused() {
     assert_eq!(session.event().await.2, "/a");
     let persistent = Request::AddWatch { path: "/".into(), mode: 0 };
     assert_eq!(session.err(OpCode::AddWatch, &persistent).await, ErrorCode::BAD_ARGUMENTS, "it is two");
+    assert_eq!(bench.edge.edge.hub.metrics().palisade_watches_refused.get(), 2);
     session.ok(OpCode::GetChildren, &get_children("/", true)).await;
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpStream;
 
 use palisade_tests::apache::{ApacheEnsemble, ApacheServer};
@@ -254,14 +254,18 @@ fn shared_names_move_as_apache_s_do() {
         }
         last.is_empty().then_some(())
     });
-    let acks = |port: u16| -> Vec<String> {
-        let numbers = numbers_of(port).into_keys();
-        numbers.filter(|name| name.starts_with("cnt_") && name.ends_with("_ack_latency")).collect()
-    };
-    let [theirs, ours] = servers.map(|Servers([_, leader, _])| acks(leader));
-    assert!(ours.iter().all(|name| theirs.contains(name)) && ours.len() > 2, "{ours:?}\n{theirs:?}");
+    let [theirs, ours] = servers.map(|Servers([_, leader, _])| acknowledgements(leader));
+    assert_eq!(ours, theirs);
     assert_operations(&ensembles.gateway);
     assert_types(&ensembles);
+}
+
+/// The names of what a leader tells of acknowledgements, with `#` for a voter: which of the voters it has heard of in time
+/// for a quorum is a matter of who was quicker.
+fn acknowledgements(port: u16) -> BTreeSet<String> {
+    let names = numbers_of(port).into_keys();
+    let told = names.filter(|name| name.starts_with("cnt_") && name.ends_with("_ack_latency"));
+    told.map(|name| name.replace(|digit: char| digit.is_ascii_digit(), "#")).collect()
 }
 
 /// [`orders`], by type. Apache counts these since 3.10: writes that fail do not count, except for multis.
@@ -313,17 +317,15 @@ fn assert_types(ensembles: &Ensembles) {
 #[test]
 fn what_is_refused_or_never_begins_is_counted() {
     let mut core = Core::start();
-    let settings = [
-        ("limits.handshake_timeout", "\"200ms\""),
-        ("throttle.writes.mode", "\"refuse\""),
-        ("throttle.writes.session", "1"),
-    ];
-    let gateway = core.gateway_with(101, "metrics", &settings);
-    let silent = TcpStream::connect(gateway.address()).unwrap();
+    // Each by itself: on a busy machine an honest client may be late, too.
+    let hasty = core.gateway_with(101, "hasty", &[("limits.handshake_timeout", "\"200ms\"")]);
+    let silent = TcpStream::connect(hasty.address()).unwrap();
     wait_for("a connection that ended without a session", || {
-        (gateway.counter("sessionless_connections_expired") == 1).then_some(())
+        (hasty.counter("sessionless_connections_expired") == 1).then_some(())
     });
     drop(silent);
+    let settings = [("throttle.writes.mode", "\"refuse\""), ("throttle.writes.session", "1")];
+    let gateway = core.gateway_with(102, "metrics", &settings);
     let mut client = RawClient::connect(&gateway.address());
     let refused = (0..50).filter(|n| create(&mut client, &format!("/{n}")) != ErrorCode::OK).count();
     assert!(refused > 0, "none of 50 writes is beyond 1 a second");

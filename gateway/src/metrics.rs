@@ -1,10 +1,6 @@
 //! What a gateway counts. One line more is all that a new number needs: it then shows in `mntr`, the AdminServer's
 //! `monitor` and Prometheus' `/metrics` by itself.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use palisade_admin::metric::Timing;
-
 use crate::replica::disk::Opened;
 
 palisade_admin::metrics! {
@@ -133,14 +129,5 @@ impl Metrics {
         self.startup_txns_loaded.record(opened.replayed);
         self.startup_txns_load_time.record(opened.replay_time);
         self.dbinittime.record(opened.load_time + opened.replay_time);
-    }
-}
-
-/// Notes the age of a transaction that the leader made then, ms since 1970. A clock that is behind the leader's says
-/// nothing.
-pub(crate) fn note_age(timing: &Timing, made_ms: i64) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    if let Some(age) = now.checked_sub(Duration::from_millis(u64::try_from(made_ms).unwrap_or(0))) {
-        timing.record(age);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use palisade_wire::Zxid;
 
@@ -102,6 +102,11 @@ pub fn descriptors() -> [u64; 2] {
     [open, max]
 }
 
+/// Time since 1970, by the machine's clock.
+pub fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Ticks of processor time in a second: what Linux tells programs, whatever its own clock does.
 const TICKS: f64 = 100.0;
 
@@ -189,7 +194,7 @@ mod tests {
             Some(Value::Ratio(value) | Value::Total(value)) => *value,
             other => panic!("{name}: {other:?}"),
         };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        let now = wall_clock().as_secs_f64();
         let age = now - number("process_start_time_seconds");
         assert!((-2.0..100_000.0).contains(&age), "{age}");
         assert!(number("process_virtual_memory_bytes") >= number("process_resident_memory_bytes"));

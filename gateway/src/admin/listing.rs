@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use palisade_admin::json::Batches;
 use palisade_admin::source::{Connection, GlobalSessions, Sessions};
+use palisade_admin::system::wall_clock;
 use palisade_admin::tree::{self, BATCH, HasTree};
 use palisade_store::DataTree;
 use palisade_watch::Slot;
 use palisade_wire::{OpCode, SessionId};
 
-use super::{millis, wall_clock};
+use super::millis;
 use crate::edge::{Client, Edge};
 
 impl HasTree for Edge {

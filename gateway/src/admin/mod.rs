@@ -5,7 +5,7 @@ pub mod reload;
 mod top;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use palisade_admin::json::{Batches, Json};
 use palisade_admin::metric::{Sample, Value};
@@ -254,11 +254,6 @@ fn operations(mut each: Vec<Sample>) -> Vec<Sample> {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Time since 1970.
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What stands before the port.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use palisade_admin::metric::{Cell as _, Counter};
+use palisade_admin::system::wall_clock;
 use palisade_wire::{OpCode, Zxid};
 use parking_lot::Mutex;
 
@@ -196,7 +197,7 @@ pub(crate) struct Last {
 
 impl Default for Last {
     fn default() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = wall_clock().as_millis();
         Self {
             established_ms: u64::try_from(now).unwrap_or(u64::MAX),
             op: None,

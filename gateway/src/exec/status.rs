@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use palisade_admin::system::wall_clock;
 use palisade_store::DataTree;
 use palisade_wire::request::Request;
 use palisade_wire::{Acl, ErrorCode, Id, Perms, Sid, Stat, Writer, Zxid};
@@ -61,8 +62,7 @@ pub(crate) struct Status {
 }
 
 fn wall_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(wall_clock().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Status {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use palisade_admin::system::wall_clock;
 use palisade_store::{DataTree, Timestamp};
 use palisade_wire::quorum::{self, LearnerInfo, PROTOCOL_VERSION, PacketType, QuorumPacket};
 use palisade_wire::txn::TxnRecord;
@@ -27,7 +28,7 @@ use crate::link::queue::Queue;
 use crate::link::requests::{Requests, Resolved};
 use crate::link::touches::Rounds;
 use crate::link::up::Link;
-use crate::metrics::{Metrics, note_age};
+use crate::metrics::Metrics;
 use crate::replica::Replica;
 use crate::replica::disk::{Disk, Done};
 use crate::replica::proof::Proof;
@@ -200,7 +201,8 @@ impl Follower {
             Some(PacketType::Proposal | PacketType::Inform) => {
                 let record = decode_txn(packet.zxid, &packet.data.clone().unwrap_or_default())?;
                 if link.serving {
-                    note_age(&self.metrics.commit_propagation_latency, record.header.time);
+                    let timing = &self.metrics.commit_propagation_latency;
+                    timing.record_age(record.header.time, wall_clock());
                 }
                 link.decoded = Some(record);
             }

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use palisade_admin::system::wall_clock;
 use palisade_store::{Change, DataTree, TxnOutcome};
 use palisade_wire::Zxid;
 use palisade_wire::txn::{Txn, TxnHeader, TxnRecord};
@@ -194,7 +194,7 @@ impl Batch<'_> {
     pub(crate) fn set_config(&mut self, text: &[u8]) {
         let known = self.tree.node(CONFIG).is_none_or(|node| node.data().unwrap_or_default() == text);
         if text.len() > 1 && !known {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = wall_clock();
             self.tree.set_config(
                 text,
                 config_version(text),

@@ -5,8 +5,9 @@
 //! container that has one of its own. The older of the two answers counts, and one that goes back says nothing.
 
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use palisade_admin::system::wall_clock;
 use palisade_wire::Zxid;
 
 /// A moment.
@@ -26,7 +27,7 @@ impl Moment {
             let start = read("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
             Some((Duration::try_from_secs_f64(seconds).ok()?, start))
         };
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = wall_clock();
         Self { wall, uptime: uptime() }
     }
 

@@ -1,8 +1,8 @@
 //! Session ids that are issued once.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use palisade_admin::system::wall_clock;
 use palisade_store::session::first_id;
 use palisade_wire::{SessionId, Sid};
 
@@ -31,7 +31,7 @@ impl SessionIds {
         reserved: Option<&[u8]>,
         known: impl Iterator<Item = SessionId>,
     ) -> (Self, Vec<u8>) {
-        let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let millis = wall_clock().as_millis();
         let now = u64::try_from(millis).unwrap_or(u64::MAX);
         let start = Self::start(id, now, reserved, known);
         (Self::starting_at(id, start), (start + RESERVE_MS).to_string().into_bytes())

@@ -230,6 +230,15 @@ impl Timing {
         self.0.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// Notes the age at `now`, since 1970, of what was made `made_ms` after 1970 by the clock of another machine. What seems
+    /// to come from the future is not noted: one of the clocks is wrong.
+    pub fn record_age(&self, made_ms: i64, now: Duration) {
+        let made = Duration::from_millis(u64::try_from(made_ms).unwrap_or(0));
+        if let Some(age) = now.checked_sub(made) {
+            self.record(age);
+        }
+    }
+
     /// Notes `count` that took no time worth measuring.
     pub fn record_instant(&self, count: u64) {
         self.0.record_many(0, count);

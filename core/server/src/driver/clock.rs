@@ -1,7 +1,8 @@
 //! The only clock.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use palisade_admin::system::wall_clock;
 use palisade_store::Timestamp;
 use tokio::time::Instant;
 
@@ -32,6 +33,6 @@ impl Clock {
 
     /// Milliseconds since 1970, as they stand in transactions.
     pub(crate) fn wall_ms(&self) -> i64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+        wall_clock().as_millis() as i64
     }
 }

@@ -8,7 +8,7 @@ use palisade_store::prepare::PrepareConfig;
 use palisade_store::session::LeaderSessions;
 use palisade_store::{DataTree, PrepareRequest, Preparer, Timestamp};
 use palisade_wire::quorum::ForwardedRequest;
-use palisade_wire::txn::{Txn, TxnRecord};
+use palisade_wire::txn::{Txn, TxnHeader, TxnRecord};
 use palisade_wire::{OpCode, Reader, SessionId, Sid, Zxid};
 use palisade_zab::LinkId;
 
@@ -208,17 +208,10 @@ impl Leading {
         Some(proposed.record)
     }
 
-    /// When the transaction that is proposed as `zxid` was made, ms since 1970.
-    pub(super) fn made(&self, zxid: Zxid) -> Option<i64> {
-        let at = self.proposed.binary_search_by_key(&zxid, |proposed| proposed.record.header.zxid).ok()?;
-        Some(self.proposed[at].record.header.time)
-    }
-
-    /// The same of those behind `from` and up to `to`.
-    pub(super) fn made_between(&self, from: Zxid, to: Zxid) -> impl Iterator<Item = i64> {
-        let first = self.proposed.partition_point(|proposed| proposed.record.header.zxid <= from);
-        let headers = self.proposed.range(first..).map(|proposed| &proposed.record.header);
-        headers.take_while(move |header| header.zxid <= to).map(|header| header.time)
+    /// The headers of what is proposed, from `from` on.
+    pub(super) fn headers_from(&self, from: Zxid) -> impl Iterator<Item = &TxnHeader> {
+        let first = self.proposed.partition_point(|proposed| proposed.record.header.zxid < from);
+        self.proposed.range(first..).map(|proposed| &proposed.record.header)
     }
 
     /// Syncs that wait for what was proposed before them.

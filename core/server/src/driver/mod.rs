@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_admin::system::wall_clock;
 use palisade_disk::DiskError;
 use palisade_store::{DataTree, Timestamp};
 use palisade_wire::quorum::{PacketType, QuorumPacket};
@@ -329,13 +330,13 @@ impl Driver {
 
     fn on_leader_packets(&mut self, link: LinkId, packets: Vec<Received>) -> Result<(), Fatal> {
         self.shared.metrics.packets_received.add(packets.len() as u64);
-        let (now, now_ms) = (self.clock.now(), self.clock.wall_ms());
+        let (now, wall) = (self.clock.now(), wall_clock());
         for Received { packet, txn } in packets {
             if self.links.leader.as_ref().is_none_or(|leader| leader.link != link) {
                 return Ok(());
             }
             self.note_ping(&packet);
-            self.note_received(&packet, txn.as_ref(), now_ms);
+            self.note_received(&packet, txn.as_ref(), wall);
             if let Some(record) = txn {
                 self.links.read.push(record);
             }
@@ -367,11 +368,11 @@ impl Driver {
             }
             LearnerEvent::Packets { link, packets, admission } => {
                 self.shared.metrics.packets_received.add(packets.len() as u64);
-                let (now, now_ms) = (self.clock.now(), self.clock.wall_ms());
+                let (now, wall) = (self.clock.now(), wall_clock());
                 // A follower's requests must not hold back the acknowledgements behind them: those are what commits them.
                 self.links.admission = self.links.learners.is_observer(link).then_some(admission);
                 for packet in packets {
-                    self.note_ack(link, &packet, now_ms);
+                    self.note_ack(link, &packet, wall);
                     self.step(now, Input::LearnerPacket { link, packet })?;
                 }
                 self.links.admission = None;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use palisade_wire::Zxid;
-use palisade_wire::txn::TxnRecord;
+use palisade_wire::txn::{TxnHeader, TxnRecord};
 
 /// Records kept, at most; later ones are read again from their payloads.
 const MAX: usize = 8192;
@@ -29,17 +29,10 @@ impl ReadAhead {
         self.records.pop_front_if(|record| record.header.zxid == zxid)
     }
 
-    /// When the transaction `zxid` was made, ms since 1970, if it was kept.
-    pub(super) fn made(&self, zxid: Zxid) -> Option<i64> {
-        let at = self.records.binary_search_by_key(&zxid, |record| record.header.zxid).ok()?;
-        Some(self.records[at].header.time)
-    }
-
-    /// The same of those behind `from` and up to `to`.
-    pub(super) fn made_between(&self, from: Zxid, to: Zxid) -> impl Iterator<Item = i64> {
-        let first = self.records.partition_point(|record| record.header.zxid <= from);
-        let headers = self.records.range(first..).map(|record| &record.header);
-        headers.take_while(move |header| header.zxid <= to).map(|header| header.time)
+    /// The headers of what was kept, from `from` on.
+    pub(super) fn headers_from(&self, from: Zxid) -> impl Iterator<Item = &TxnHeader> {
+        let first = self.records.partition_point(|record| record.header.zxid < from);
+        self.records.range(first..).map(|record| &record.header)
     }
 
     /// Forgets all: another leader may propose something else under the same zxids.
@@ -50,7 +43,7 @@ impl ReadAhead {
 
 #[cfg(test)]
 mod tests {
-    use palisade_wire::txn::{Txn, TxnHeader};
+    use palisade_wire::txn::Txn;
 
     use super::*;
 
@@ -65,9 +58,8 @@ mod tests {
         for counter in [3, 4, 6] {
             ahead.push(record(counter));
         }
-        assert_eq!([2, 3, 6].map(|counter| ahead.made(Zxid::new(1, counter))), [None, Some(3), Some(6)]);
-        assert!(ahead.made_between(Zxid::new(1, 3), Zxid::new(1, 6)).eq([4, 6]));
-        assert!(ahead.made_between(Zxid::new(1, 6), Zxid::new(1, 3)).eq([]));
+        let made_from = |counter| ahead.headers_from(Zxid::new(1, counter)).map(|header| header.time);
+        assert!(made_from(2).eq([3, 4, 6]) && made_from(4).eq([4, 6]) && made_from(7).eq([]));
         assert_eq!(ahead.take(Zxid::new(1, 2)), None);
         assert_eq!(ahead.take(Zxid::new(1, 4)), Some(record(4)));
         assert_eq!(ahead.take(Zxid::new(1, 4)), None);

@@ -61,8 +61,8 @@ fn bring(
 fn held(limits: &Throttle, gate: &mut Gate, parent: &str) -> bool {
     let passes = check(gate, &Work::Lock { parent: parent.into() }) == Verdict::Pass;
     if passes {
-        limits.acquired(parent, true);
-        limits.released(parent, Duration::from_millis(1), true);
+        limits.acquired(parent, || true);
+        limits.released(parent, Duration::from_millis(1), || true);
     }
     passes
 }

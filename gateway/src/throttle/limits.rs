@@ -326,15 +326,17 @@ impl Throttle {
 
     /// A session acquired a lock below `parent`, if that is one: it made a numbered ephemeral there. Whether it is a client
     /// of this gateway.
-    pub(crate) fn acquired(&self, parent: &str, is_here: bool) {
-        if self.locks.lock().acquired(parent, std::time::Instant::now()) && is_here {
+    pub(crate) fn acquired(&self, parent: &str, is_here: impl FnOnce() -> bool) {
+        let is_lock = self.locks.lock().acquired(parent, std::time::Instant::now());
+        if is_lock && is_here() {
             self.metrics.palisade_lock_acquisitions.inc();
         }
     }
 
     /// What a session made there is gone, after that time, and because of a client of this gateway if `is_here`.
-    pub(crate) fn released(&self, parent: &str, lived: Duration, is_here: bool) {
-        if self.locks.lock().released(parent, lived, std::time::Instant::now()) && is_here {
+    pub(crate) fn released(&self, parent: &str, lived: Duration, is_here: impl FnOnce() -> bool) {
+        let is_short = self.locks.lock().released(parent, lived, std::time::Instant::now());
+        if is_short && is_here() {
             self.metrics.palisade_lock_short_holds.inc();
         }
     }

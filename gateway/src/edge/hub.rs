@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use palisade_admin::system::wall_clock;
 use palisade_store::{Change, DataTree, TxnOutcome, acl};
 use palisade_watch::{Budget, Event, Fired, Missed as MissedEvents, Recent, Released, Slot, WatchIndex};
 use palisade_wire::reply::EventType;
@@ -17,20 +18,22 @@ use palisade_wire::{Acl, Id, Perms, SessionId, Zxid};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
+use super::aside::aside;
 use super::client::{Client, makes_ephemerals};
 use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
 use super::outbox::{CloseReason, End};
-use super::requests::{WATCHES_AT_ONCE, aside};
 use super::stats::ServerStats;
 use crate::config::{self, Config};
 use crate::exec::status;
-use crate::metrics::{Metrics, note_age};
+use crate::metrics::Metrics;
 use crate::replica::ReplicaObserver;
 use crate::session::{Cxids, LocalSessions, upgrade_xid};
 use crate::tenancy::Root;
 use crate::throttle::Throttle;
 
+/// Watches that are dealt with before others get at the index.
+pub(super) const WATCHES_AT_ONCE: usize = 1_000;
 /// The shortest interval at which local sessions are looked at.
 const MIN_TICK: Duration = Duration::from_millis(10);
 
@@ -400,7 +403,7 @@ impl ReplicaObserver for Hub {
         }
         let metrics = self.metrics();
         metrics.learner_commit_received_count.inc();
-        note_age(&metrics.propagation_latency, header.time);
+        metrics.propagation_latency.record_age(header.time, wall_clock());
     }
 
     fn replaced(&self, old: &DataTree, new: &DataTree, rewound: bool) {

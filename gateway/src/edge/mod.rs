@@ -12,6 +12,7 @@
 //! lock, before the write's own answer. Reads hold the read lock from the first look at the tree until their answers
 //! are queued. Hence what stands in the outbox never goes back in time.
 
+mod aside;
 mod bell;
 mod buffers;
 mod claim;
@@ -52,9 +53,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use aside::aside;
 pub(crate) use client::Client;
 pub(crate) use hub::Hub;
-pub(crate) use requests::aside;
 
 use self::listener::Admission;
 use self::outbox::CloseReason;

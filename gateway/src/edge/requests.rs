@@ -1,49 +1,29 @@
 //! From frames to requests: what is answered here and now, what waits for its turn, and what the core must do.
 
-use std::cell::Cell;
+mod answers;
+mod frames;
+
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use palisade_store::DataTree;
-use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
-use palisade_wire::{DecodeError, ErrorCode, Id, OpCode, Reader, SessionId, Writer, Zxid, frame};
-use parking_lot::RwLockReadGuard;
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::block_in_place;
+use palisade_wire::request::{Request, RequestHeader};
+use palisade_wire::{ErrorCode, Id, OpCode, Reader, Writer, Zxid};
 use tokio::time::Instant;
 
+use self::answers::Answers;
+use self::frames::{next_frame, split_body};
 use super::Edge;
-use super::client::{Client, HIGH_WATER};
+use super::client::HIGH_WATER;
 use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
 use crate::config::Limits;
-use crate::exec::{
-    CatchUp, Inset, Local, Past, count_watches, reply_zxid, status, watched_path, write_header, write_reply,
-};
-use crate::operations::Run;
-use crate::session::{Refusal as Refused, upgrade_xid};
+use crate::exec::{status, write_header, write_reply};
+use crate::session::upgrade_xid;
 use crate::tenancy::{Root, Unnamable, confine};
 use crate::throttle::Work;
-use crate::throttle::config::Refusal;
 use crate::top::Tally;
 
-/// Xid and type.
-const HEADER: usize = 8;
-/// Larger bodies are not copied out of the read buffer: they keep it alive instead.
-const COPY_UP_TO: usize = 4 << 10;
-/// Room that is made on the word of a length alone.
-const READ_AHEAD: usize = 1 << 20;
-/// Replies of this size are given to the outbox before the next read, and the applier gets a chance.
-const CHUNK: usize = 64 << 10;
-/// Watches that are set again before the replica may change.
-pub(super) const WATCHES_AT_ONCE: usize = 1_000;
-/// Persistent watches that are set again before the replica may change: what they missed is told for all of these together.
-const LASTING_AT_ONCE: usize = 10_000;
-/// So many watches may be named in any case by a request that sets them again.
-const SET_AGAIN: usize = 1 << 20;
-/// For more than these, other clients' tasks are moved to another thread.
-const ASIDE: usize = 10_000;
 /// Identities that one connection may collect: all of them travel with each of its writes.
 const MAX_IDS: usize = 64;
 /// Bytes of a credential; the name in it becomes part of the identity.
@@ -87,171 +67,6 @@ fn plan(op: i32, body: &[u8], root: &Root) -> Plan {
             Err(_) => Plan::Local(op),
         },
         op => Plan::Local(op),
-    }
-}
-
-/// Answers from the replica, which is locked from the first until they are in the outbox.
-struct Answers<'a> {
-    edge: &'a Edge,
-    client: &'a Client,
-    session: SessionId,
-    tree: Option<RwLockReadGuard<'a, DataTree>>,
-    out: &'a mut BytesMut,
-    count: u64,
-    last: (OpCode, i32, Zxid),
-    now: Instant,
-    /// Those of one type that were carried out last.
-    run: Run,
-    /// Whether there was room for another request, and nothing was queued since.
-    has_room: bool,
-}
-
-impl<'a> Answers<'a> {
-    fn new(
-        edge: &'a Edge,
-        (client, session): (&'a Client, SessionId),
-        out: &'a mut BytesMut,
-        now: Instant,
-    ) -> Self {
-        let last = (OpCode::Ping, -1, Zxid(-1));
-        let run = Run::default();
-        Self { edge, client, session, tree: None, out, count: 0, last, now, run, has_room: false }
-    }
-
-    fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
-        let registers = matches!(op, OpCode::SetWatches | OpCode::SetWatches2);
-        let watches = if registers { count_watches(body) } else { 0 };
-        if watches > self.edge.config.limits.watches.max(SET_AGAIN) {
-            return self.client.close(CloseReason::TooManyWatches);
-        }
-        // A write comes here to be told that it does not decode.
-        let mut is_carried_out = !op.is_write();
-        match Request::decode(op, body) {
-            Ok(Request::SetWatches(decoded)) if watches > ASIDE => {
-                aside(|| self.set_watches(xid, &decoded, ids));
-            }
-            Ok(Request::SetWatches(decoded)) => self.set_watches(xid, &decoded, ids),
-            request => {
-                self.edge.hub.notifications().reread(self.client);
-                match self.refuses(&request) {
-                    Some(refusal) => {
-                        is_carried_out = false;
-                        self.refuse(xid, refusal);
-                    }
-                    None => self.with_tree(ids, |local, out| local.answer(xid, request, out)),
-                }
-            }
-        }
-        self.count += 1;
-        if is_carried_out {
-            self.run.add(op, &self.edge.hub.stats().operations);
-        }
-        self.last = (op, xid, self.tree.as_ref().map_or(Zxid(-1), |tree| tree.last_zxid()));
-        if self.out.len() >= CHUNK {
-            self.publish();
-        }
-    }
-
-    /// Whether a limit refuses the watch that the request asks for, if it does.
-    fn refuses(&self, request: &Result<Request<'_>, DecodeError>) -> Option<Refusal> {
-        self.edge.refuses_watch(self.client, watched_path(request.as_ref().ok()?)?)
-    }
-
-    fn refuse(&mut self, xid: i32, refusal: Refusal) {
-        self.edge.hub.metrics().throttled_ops.inc();
-        let zxid = self.zxid();
-        match refusal.code() {
-            Some(code) => write_header(self.out, xid, zxid, code),
-            None => self.client.close(CloseReason::Refused),
-        }
-    }
-
-    /// The state that is told.
-    fn zxid(&self) -> Zxid {
-        self.tree.as_ref().map_or_else(|| self.edge.replica.last_zxid(), |tree| tree.last_zxid())
-    }
-
-    /// In steps, between which the replica may change, so that nobody waits for a client that has very many.
-    fn set_watches(&mut self, xid: i32, watches: &SetWatches<'_>, ids: &[Id]) {
-        // It may fill the outbox, and it may end the connection.
-        self.has_room = false;
-        let hub = &self.edge.hub;
-        let budget = self.edge.config.limits.outbox_bytes / 2;
-        let past = Past { recent: hub.recent(), budget };
-        let mut left = CatchUp::new(watches);
-        loop {
-            let missed = self.with_tree(ids, |local, _| left.register(local, past, LASTING_AT_ONCE));
-            hub.count_missed(&missed);
-            self.client.catch_up(self.out, missed.events);
-            if !left.has_more_to_register() {
-                break;
-            }
-            self.publish();
-        }
-        if left.covered > 0 {
-            hub.metrics().palisade_watches_covered.add(left.covered);
-            self.edge.refusals.note(Refused::CoveredWatches, self.client.peer(), self.session);
-        }
-        while self.with_tree(ids, |local, out| left.step(local, WATCHES_AT_ONCE, out)) {
-            self.publish();
-        }
-        hub.metrics().palisade_watches_refused.add(left.refused);
-        self.with_tree(ids, |local, out| {
-            write_header(out, xid, reply_zxid(past, watches, local.tree.last_zxid()), ErrorCode::OK);
-        });
-    }
-
-    fn with_tree<R>(&mut self, ids: &[Id], f: impl FnOnce(&Local<'_>, &mut BytesMut) -> R) -> R {
-        let Edge { hub, replica, config, large, .. } = self.edge;
-        let tree = self.tree.get_or_insert_with(|| replica.read());
-        let (root, status) = (hub.root(), &self.edge.status);
-        let (watches, slot) = (hub.watches(), self.client.slot());
-        let limits = &config.limits.watch_limits();
-        let (session, inset, refused) = (self.session, &Cell::default(), &Cell::default());
-        let frame = self.out.len();
-        let local = Local { tree, root, status, watches, limits, large, inset, refused, slot, session, ids };
-        let done = f(&local, self.out);
-        if refused.get() {
-            hub.metrics().palisade_watches_refused.inc();
-            self.edge.refusals.note(Refused::Watches, self.client.peer(), session);
-        }
-        if let Some(inset) = inset.take() {
-            let told = tree.last_zxid();
-            self.insert(frame, inset, told);
-        }
-        done
-    }
-
-    /// Sends what was written so far, with large data in its place in the frame that begins there.
-    fn insert(&mut self, frame: usize, Inset { at, data }: Inset, told: Zxid) {
-        let behind = self.out.split_off(at);
-        frame::lengthen(&mut self.out[frame..], data.len());
-        self.client.lock().append_around(self.out, data, &behind, told);
-        self.has_room = false;
-    }
-
-    fn ping(&mut self) {
-        let zxid = self.zxid();
-        write_header(self.out, xid::PING, zxid, ErrorCode::OK);
-        self.count += 1;
-        self.run.add(OpCode::Ping, &self.edge.hub.stats().operations);
-        self.last = (OpCode::Ping, xid::PING, zxid);
-    }
-
-    /// Moves the answers to the outbox, and only then lets the replica change.
-    fn publish(&mut self) {
-        if !self.out.is_empty() {
-            self.client.lock().append(self.out, self.last.2);
-            self.has_room = false;
-        }
-        self.tree = None;
-        if self.count > 0 {
-            let stats = self.edge.hub.stats();
-            stats.answered_at_once(self.count);
-            self.run.end(&stats.operations);
-            self.client.stats.answered_at_once(self.count, self.last, self.now.into_std());
-            self.count = 0;
-        }
     }
 }
 
@@ -443,57 +258,12 @@ impl Intake<'_> {
     }
 }
 
-/// Does what takes long, without keeping other tasks from running.
-pub(crate) fn aside<R>(work: impl FnOnce() -> R) -> R {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => block_in_place(work),
-        _ => work(),
-    }
-}
-
 /// The path with which most requests begin.
 fn first_path(body: &[u8]) -> Option<&str> {
     let (len, rest) = body.split_first_chunk::<4>()?;
     let len = usize::try_from(i32::from_be_bytes(*len)).ok()?;
     let path = rest.get(..len).filter(|path| path.first() == Some(&b'/'))?;
     std::str::from_utf8(path).ok()
-}
-
-/// Takes the frame off the inbox and keeps the body behind its header.
-fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
-    let start = 4 + HEADER;
-    if len <= COPY_UP_TO {
-        let body = Bytes::copy_from_slice(&inbox[start..4 + len]);
-        inbox.advance(4 + len);
-        return body;
-    }
-    let mut frame = inbox.split_to(4 + len).freeze();
-    frame.split_off(start)
-}
-
-/// The length of the body of the frame at the head of the inbox, if all of it is there.
-fn next_frame(inbox: &mut BytesMut, limits: &Limits) -> Result<Option<usize>, CloseReason> {
-    let Some(len) = frame::peek_len(inbox) else { return Ok(None) };
-    let max = limits.max_frame.max(limits.max_set_watches);
-    let len =
-        usize::try_from(len).ok().filter(|len| (HEADER..=max).contains(len)).ok_or(CloseReason::Malformed)?;
-    if len > limits.max_frame {
-        let Some(op) = peek_op(inbox) else { return Ok(None) };
-        let registers = matches!(OpCode::from_i32(op), Some(OpCode::SetWatches | OpCode::SetWatches2));
-        if !registers || len > limits.max_set_watches {
-            return Err(CloseReason::Malformed);
-        }
-    }
-    if inbox.len() < 4 + len {
-        inbox.reserve((4 + len - inbox.len()).min(READ_AHEAD));
-        return Ok(None);
-    }
-    Ok(Some(len))
-}
-
-/// The type of the request at the head of the inbox.
-fn peek_op(inbox: &[u8]) -> Option<i32> {
-    inbox.get(8..)?.first_chunk().map(|op| i32::from_be_bytes(*op))
 }
 
 impl Connection {
@@ -592,32 +362,5 @@ mod tests {
         for op in [0, -1, 10, 13, 20, -10, 99, 108, i32::MAX] {
             assert_eq!(plan(op, &[0; 64], &whole), Plan::Unknown, "{op}");
         }
-    }
-
-    #[test]
-    fn frames_are_cut_exactly() {
-        for len in [HEADER, HEADER + 1, COPY_UP_TO, COPY_UP_TO + 1] {
-            let mut inbox = BytesMut::new();
-            frame::write(&mut inbox, |b| b.extend((0..len).map(|i| i as u8)));
-            let expected = inbox[4 + HEADER..].to_vec();
-            inbox.extend_from_slice(b"rest");
-            let limits = Limits { max_frame: len, ..Limits::default() };
-            assert_eq!(next_frame(&mut inbox, &limits), Ok(Some(len)));
-            assert_eq!(split_body(&mut inbox, len), expected);
-            assert_eq!(inbox, "rest");
-        }
-    }
-
-    #[test]
-    fn frames_without_a_header_and_too_long_ones_are_malformed() {
-        let limits = Limits { max_frame: 100, max_set_watches: 200, ..Limits::default() };
-        for len in [-1, 0, 7, 201, i32::MAX] {
-            let mut inbox = BytesMut::from(&i32::to_be_bytes(len)[..]);
-            assert_eq!(next_frame(&mut inbox, &limits), Err(CloseReason::Malformed), "{len}");
-        }
-        let mut other = BytesMut::from(&[101, 1, 5].map(i32::to_be_bytes).concat()[..]);
-        assert_eq!(next_frame(&mut other, &limits), Err(CloseReason::Malformed));
-        let mut set_watches = BytesMut::from(&[200, 1, 101].map(i32::to_be_bytes).concat()[..]);
-        assert_eq!(next_frame(&mut set_watches, &limits), Ok(None));
     }
 }

@@ -1,0 +1,83 @@
+//! Frames in the bytes that a client has sent.
+
+use bytes::{Buf, Bytes, BytesMut};
+use palisade_wire::{OpCode, frame};
+
+use crate::config::Limits;
+use crate::edge::outbox::CloseReason;
+
+/// Xid and type.
+const HEADER: usize = 8;
+/// Larger bodies are not copied out of the read buffer: they keep it alive instead.
+const COPY_UP_TO: usize = 4 << 10;
+/// Room that is made on the word of a length alone.
+const READ_AHEAD: usize = 1 << 20;
+
+/// Takes the frame off the inbox and keeps the body behind its header.
+pub(super) fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
+    let start = 4 + HEADER;
+    if len <= COPY_UP_TO {
+        let body = Bytes::copy_from_slice(&inbox[start..4 + len]);
+        inbox.advance(4 + len);
+        return body;
+    }
+    let mut frame = inbox.split_to(4 + len).freeze();
+    frame.split_off(start)
+}
+
+/// The length of the body of the frame at the head of the inbox, if all of it is there.
+pub(super) fn next_frame(inbox: &mut BytesMut, limits: &Limits) -> Result<Option<usize>, CloseReason> {
+    let Some(len) = frame::peek_len(inbox) else { return Ok(None) };
+    let max = limits.max_frame.max(limits.max_set_watches);
+    let len =
+        usize::try_from(len).ok().filter(|len| (HEADER..=max).contains(len)).ok_or(CloseReason::Malformed)?;
+    if len > limits.max_frame {
+        let Some(op) = peek_op(inbox) else { return Ok(None) };
+        let registers = matches!(OpCode::from_i32(op), Some(OpCode::SetWatches | OpCode::SetWatches2));
+        if !registers || len > limits.max_set_watches {
+            return Err(CloseReason::Malformed);
+        }
+    }
+    if inbox.len() < 4 + len {
+        inbox.reserve((4 + len - inbox.len()).min(READ_AHEAD));
+        return Ok(None);
+    }
+    Ok(Some(len))
+}
+
+/// The type of the request at the head of the inbox.
+fn peek_op(inbox: &[u8]) -> Option<i32> {
+    inbox.get(8..)?.first_chunk().map(|op| i32::from_be_bytes(*op))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_cut_exactly() {
+        for len in [HEADER, HEADER + 1, COPY_UP_TO, COPY_UP_TO + 1] {
+            let mut inbox = BytesMut::new();
+            frame::write(&mut inbox, |b| b.extend((0..len).map(|i| i as u8)));
+            let expected = inbox[4 + HEADER..].to_vec();
+            inbox.extend_from_slice(b"rest");
+            let limits = Limits { max_frame: len, ..Limits::default() };
+            assert_eq!(next_frame(&mut inbox, &limits), Ok(Some(len)));
+            assert_eq!(split_body(&mut inbox, len), expected);
+            assert_eq!(inbox, "rest");
+        }
+    }
+
+    #[test]
+    fn frames_without_a_header_and_too_long_ones_are_malformed() {
+        let limits = Limits { max_frame: 100, max_set_watches: 200, ..Limits::default() };
+        for len in [-1, 0, 7, 201, i32::MAX] {
+            let mut inbox = BytesMut::from(&i32::to_be_bytes(len)[..]);
+            assert_eq!(next_frame(&mut inbox, &limits), Err(CloseReason::Malformed), "{len}");
+        }
+        let mut other = BytesMut::from(&[101, 1, 5].map(i32::to_be_bytes).concat()[..]);
+        assert_eq!(next_frame(&mut other, &limits), Err(CloseReason::Malformed));
+        let mut set_watches = BytesMut::from(&[200, 1, 101].map(i32::to_be_bytes).concat()[..]);
+        assert_eq!(next_frame(&mut set_watches, &limits), Ok(None));
+    }
+}

@@ -13,7 +13,7 @@ use tracing::debug;
 use crate::admin::reload::Reloads;
 use crate::config::{Config, ConfigMistake};
 use crate::core_link::CoreLink;
-use crate::edge;
+use crate::edge::{self, Remembered};
 use crate::link::{self, LinkTask};
 use crate::replica::ReplicaObserver;
 use crate::replica::disk::{self, Opened};
@@ -72,8 +72,8 @@ impl Gateway {
         }
         // Ports first: a second process on the same port must not touch the first one's files.
         let listeners = bind(&config, listeners).await?;
-        let (opened, ids) = open(&config).await?;
-        let hub = edge::Hub::new(&config);
+        let (opened, ids, remembered) = open(&config).await?;
+        let hub = edge::Hub::with_past(&config, remembered);
         let stop = CancellationToken::new();
         let observer = (Arc::clone(&hub) as Arc<dyn ReplicaObserver>, Arc::clone(&hub.stats().metrics));
         let (replica, core, link) = link::start(&config, opened, observer, stop.clone())?;
@@ -110,12 +110,13 @@ async fn listen(key: &'static str, address: &str) -> Result<TcpListener, StartEr
     })
 }
 
-async fn open(config: &Config) -> Result<(Opened, SessionIds), StartError> {
+async fn open(config: &Config) -> Result<(Opened, SessionIds, Remembered), StartError> {
     let (id, storage, max_record) = (config.id, config.storage.clone(), link::max_packet(config));
+    let mut remembered = Remembered::new(config);
     let opening = tokio::task::spawn_blocking(move || {
-        let opened = disk::open(&storage, max_record)?;
+        let opened = disk::open(&storage, max_record, &mut remembered)?;
         let ids = opened.reserve_ids(id)?;
-        Ok::<_, DiskError>((opened, ids))
+        Ok::<_, DiskError>((opened, ids, remembered))
     });
     Ok(opening.await.map_err(|_| GatewayError::Panicked)??)
 }

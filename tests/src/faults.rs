@@ -1,5 +1,5 @@
 //! Client programs that ask for faults, by lines on their standard output: `please cut` their connections,
-//! `please restore` them, `please restart` the server. They are told `done` on their standard input.
+//! `please restore` them, `please kill` or `please restart` the server. They are told `done` on their standard input.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::target::Target;
 use crate::tools;
-use crate::wait::wait_at_most;
+use crate::wait::{wait_at_most, wait_for};
 
 /// How long a program may take between two requests.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -66,6 +66,27 @@ pub fn beyond_limit(gateway: &mut Gateway, settings: &[(&str, &str)], count: usi
             assert!(gateway.reload(settings), "the settings are wrong");
             gateway.restart();
         }
+        other => panic!("a client asks: please {other}"),
+    });
+}
+
+/// A Java client watches at a gateway that is killed again and again, and hears of every change that is made at another.
+#[track_caller]
+pub fn missed(gateway: &mut Gateway, other: &Gateway, (count, rounds): (usize, usize)) {
+    let (folder, proxy) = (Folder::new(), Proxy::start(&gateway.address()));
+    let mut arguments = compiled_java("Missed", &["zookeeper", "slf4j-nop"], &folder);
+    let [count, rounds] = [count, rounds].map(|number| number.to_string());
+    arguments.extend([proxy.address(), other.address(), count, rounds].map(OsString::from));
+    serve(&folder, "java".as_ref(), &arguments, |request| match request {
+        "cut" => proxy.cut(),
+        "kill" => {
+            wait_for("a gateway that is told what the other one is", || {
+                (gateway.zxid()? == other.zxid()?).then_some(())
+            });
+            gateway.kill();
+        }
+        "restart" => gateway.restart(),
+        "restore" => proxy.restore(),
         other => panic!("a client asks: please {other}"),
     });
 }

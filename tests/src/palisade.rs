@@ -255,10 +255,15 @@ impl Gateway {
         last.is_some_and(|line| line.contains("taken over"))
     }
 
+    /// kill -9, if it runs.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
     /// Starts the gateway again, killing it first when it runs, and waits until it serves.
     #[track_caller]
     pub fn restart(&mut self) {
-        self.process = None;
+        self.kill();
         let arguments = ["gateway".into(), "--config".into(), self.config.clone().into_os_string()];
         self.process = Some(Process::spawn("gateway", &self.folder, tools::palisade(), arguments));
         self.wait_until_serving();
@@ -291,6 +296,12 @@ impl Gateway {
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let value = line.and_then(|value| value.parse::<f64>().ok());
         value.unwrap_or_else(|| panic!("{name} is not in {page}")) as u64
+    }
+
+    /// The last transaction that its clients see; none while it does not serve.
+    pub fn zxid(&self) -> Option<String> {
+        let answer = four_letter::ask(self.client_port, "srvr").ok()?;
+        answer.lines().find_map(|line| line.strip_prefix("Zxid: ")).map(str::to_owned)
     }
 
     /// Ports: client, admin.

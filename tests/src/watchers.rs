@@ -62,7 +62,23 @@ pub struct Tally {
 /// Somebody was told wrongly, or not at all.
 #[track_caller]
 pub fn run(addresses: &[String], size: Size, seed: u64) -> Tally {
-    let mut writer = Writer::connect(&addresses[0], seed);
+    run_while(&addresses[0], addresses, size, seed, |_| ())
+}
+
+/// The same with a writer that has a server of its own. Before each change, numbered from 0, something may be done to the
+/// watchers' servers, which must all be there in the end.
+///
+/// # Panics
+/// Somebody was told wrongly, or not at all.
+#[track_caller]
+pub fn run_while(
+    to_writer: &str,
+    addresses: &[String],
+    size: Size,
+    seed: u64,
+    mut meanwhile: impl FnMut(usize),
+) -> Tally {
+    let mut writer = Writer::connect(to_writer, seed);
     writer.create(ROOT);
     let ended = AtomicBool::new(false);
     let (history, watchers) = thread::scope(|scope| {
@@ -74,7 +90,8 @@ pub fn run(addresses: &[String], size: Size, seed: u64) -> Tally {
                 scope.spawn(move || watch(addresses, seed + 1 + part as u64, count, ended))
             })
             .collect();
-        for _ in 0..size.changes {
+        for change in 0..size.changes {
+            meanwhile(change);
             writer.change();
             thread::sleep(BEAT);
         }
@@ -204,14 +221,11 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Connects, and sets the watches again behind the first frame, as clients do.
+    /// Connects, and sets the watches again behind the first frame, as clients do. Without a server, nothing happens.
     fn connect(&mut self, address: &str) {
-        let mut stream = TcpStream::connect(address).expect("the gateway listens");
+        let Ok(mut stream) = TcpStream::connect(address) else { return };
         stream.set_nodelay(true).expect("a socket option of every TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option of every TCP socket");
-        if self.session != 0 {
-            self.seen.push(Seen::Connected);
-        }
         let mut out = BytesMut::new();
         let hello = ConnectRequest {
             protocol_version: 0,
@@ -238,8 +252,13 @@ impl Watcher {
             encode(&mut out, xid::SET_WATCHES, OpCode::SetWatches2, &Request::SetWatches(watches));
             self.asked.push_back(None);
         }
-        stream.write_all(&out).expect("the gateway reads");
-        let response = first_frame(&mut stream, &mut self.input);
+        let written = stream.write_all(&out).is_ok();
+        let Some(response) = first_frame(&mut stream, &mut self.input).filter(|_| written) else {
+            return self.disconnect();
+        };
+        if self.session != 0 {
+            self.seen.push(Seen::Connected);
+        }
         let response = ConnectResponse::decode(&response).expect("a handshake's answer");
         assert!(response.session != 0, "session {:#x} is refused", self.session);
         assert!(self.session == 0 || self.session == response.session, "it stays the same session");
@@ -388,15 +407,14 @@ fn encode(out: &mut BytesMut, xid: i32, op: OpCode, request: &Request<'_>) {
     });
 }
 
-/// Reads until a frame is whole.
-fn first_frame(stream: &mut TcpStream, input: &mut BytesMut) -> bytes::Bytes {
+/// Reads until a frame is whole; none if the server ends.
+fn first_frame(stream: &mut TcpStream, input: &mut BytesMut) -> Option<bytes::Bytes> {
     let mut chunk = [0; 4096];
     loop {
         if let Some(frame) = frame::split(input, MAX_FRAME).expect("frames are whole") {
-            return frame;
+            return Some(frame);
         }
-        let taken = stream.read(&mut chunk).expect("an answer");
-        assert!(taken > 0, "the gateway closes no connection");
+        let taken = stream.read(&mut chunk).ok().filter(|taken| *taken > 0)?;
         input.extend_from_slice(&chunk[..taken]);
     }
 }

@@ -95,6 +95,16 @@ fn java_misses_nothing_by_watches_beyond_the_limit() {
     assert_eq!(gateway.counter("palisade_watches_covered"), 50);
 }
 
+/// What happened before the gateway was killed is in its log, some of it in front of its newest snapshot.
+#[test]
+fn java_hears_of_everything_from_a_gateway_that_is_killed() {
+    let mut core = Core::start();
+    let other = core.gateway(101, "other");
+    let mut gateway = core.gateway_with(102, "gateway", &[("storage.snap_count", "50")]);
+    faults::missed(&mut gateway, &other, (10, 3));
+    assert_eq!(gateway.counter("palisade_replays_incomplete"), 0);
+}
+
 /// The Java client splits its list of watches.
 #[track_caller]
 fn rewatch_in_java(target: &mut Target) {

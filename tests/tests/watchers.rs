@@ -48,6 +48,35 @@ fn nobody_is_told_wrongly_or_not_at_all() {
     }
 }
 
+/// Sessions whose only gateway is killed miss nothing either: its log tells it what happened before, whether or not it has
+/// just taken a snapshot.
+#[test]
+fn nobody_misses_anything_by_a_gateway_that_is_killed() {
+    let mut core = Core::start();
+    let writer = core.gateway(101, "writer");
+    let mut gateway = core.gateway_with(102, "watched", &[("storage.snap_count", "100")]);
+    let size = Size { watchers: from_environment("KILLED_WATCHERS", 400), changes: 360 };
+    let (mut replayed, mut incomplete) = (0, 0);
+    let mut count = |gateway: &Gateway| {
+        replayed += gateway.counter("palisade_events_replayed");
+        incomplete += gateway.counter("palisade_replays_incomplete");
+    };
+    let tally =
+        watchers::run_while(&writer.address(), &[gateway.address()], size, 0, |change| match change % 60 {
+            20 => {
+                count(&gateway);
+                gateway.kill();
+            }
+            35 => gateway.restart(),
+            _ => {}
+        });
+    count(&gateway);
+    println!("{tally:?}, {replayed} replayed");
+    assert!(tally.reconnects > 6 * size.watchers, "{tally:?}");
+    assert!(replayed > 0);
+    assert_eq!(incomplete, 0);
+}
+
 /// A thousand changes a second, which are merged while they are held.
 #[test]
 fn a_burst_is_merged_and_takes_no_memory() {

@@ -30,5 +30,5 @@ pub use dir::{DataDir, read_my_id};
 pub use epochs::{EpochFiles, Epochs};
 pub use error::{DiskError, Result};
 pub use log::{LogOptions, LogReader, LogRecord, LogTail, TxnLog};
-pub use restore::{RestoreOptions, Restored};
+pub use restore::{History, More, RestoreOptions, Restored, Untold};
 pub use snapshot::{Compression, SnapshotDigest, SnapshotFile, SnapshotInfo, Snapshots};

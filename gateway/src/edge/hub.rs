@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use palisade_admin::system::wall_clock;
-use palisade_store::{Change, DataTree, TxnOutcome, acl};
+use palisade_store::{Change, DataTree, TxnOutcome};
 use palisade_watch::{Budget, Event, Fired, Missed as MissedEvents, Recent, Released, Slot, WatchIndex};
 use palisade_wire::reply::EventType;
 use palisade_wire::txn::{Txn, TxnHeader};
-use palisade_wire::{Acl, Id, Perms, SessionId, Zxid};
+use palisade_wire::{Acl, Id, SessionId, Zxid};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
@@ -23,6 +23,7 @@ use super::client::{Client, makes_ephemerals};
 use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
 use super::outbox::{CloseReason, End};
+use super::remembered::{Remembered, guarded, heard};
 use super::stats::ServerStats;
 use crate::config::{self, Config};
 use crate::exec::status;
@@ -66,6 +67,11 @@ struct Clients {
 impl Hub {
     /// Without connections and watches.
     pub(crate) fn new(config: &Config) -> Arc<Self> {
+        Self::with_past(config, Remembered::new(config))
+    }
+
+    /// The same, of a gateway that remembers what happened before.
+    pub(crate) fn with_past(config: &Config, remembered: Remembered) -> Arc<Self> {
         let stats = Arc::<ServerStats>::default();
         Arc::new(Self {
             watches: Mutex::default(),
@@ -82,7 +88,7 @@ impl Hub {
             budget: Arc::new(Budget::new(config.limits.outbox_bytes, config.limits.total_outbox_bytes)),
             throttle: Throttle::new(config.throttle.clone(), Arc::clone(&stats.metrics)),
             notifications: Notifications::new(config.notifications.pacing, Arc::clone(&stats.metrics)),
-            recent: Mutex::new(Recent::new(config.notifications.replay_limit())),
+            recent: Mutex::new(remembered.into_recent()),
             stats,
         })
     }
@@ -349,34 +355,19 @@ impl Hub {
     }
 }
 
-/// The list that must let a client read; `None` if everybody may.
-fn guarded(acl: &[Acl]) -> Option<&[Acl]> {
-    Some(acl).filter(|acl| !acl::check(acl, Perms::READ, &[]))
-}
-
 impl ReplicaObserver for Hub {
     fn began(&self, zxid: Zxid) {
-        self.recent.lock().begin(zxid);
+        self.recent.lock().go_on(zxid);
     }
 
     fn changed(&self, header: &TxnHeader, change: &Change<'_>) {
-        let zxid = header.zxid;
+        if let Some((kind, path, acl)) = heard(change) {
+            self.fire(header.zxid, kind, path, acl);
+        }
         match *change {
-            Change::Created { path, acl, is_ephemeral } => {
-                self.fire(zxid, EventType::NodeCreated, path, acl);
-                if is_ephemeral {
-                    self.ephemeral_made(header.session, path);
-                }
-            }
-            Change::Deleted { path, acl, ephemeral_since } => {
-                self.fire(zxid, EventType::NodeDeleted, path, acl);
-                if let Some(since) = ephemeral_since {
-                    self.ephemeral_gone(header.session, path, header.time.saturating_sub(since));
-                }
-            }
-            Change::DataChanged { path, acl } => self.fire(zxid, EventType::NodeDataChanged, path, acl),
-            Change::ChildrenChanged { path, acl } => {
-                self.fire(zxid, EventType::NodeChildrenChanged, path, acl);
+            Change::Created { path, is_ephemeral: true, .. } => self.ephemeral_made(header.session, path),
+            Change::Deleted { path, ephemeral_since: Some(since), .. } => {
+                self.ephemeral_gone(header.session, path, header.time.saturating_sub(since));
             }
             Change::SessionCreated { session, .. } => {
                 self.local.remove(session);
@@ -385,6 +376,10 @@ impl ReplicaObserver for Hub {
                 }
             }
             Change::SessionClosed { session } => self.session_closed(session),
+            Change::Created { .. }
+            | Change::Deleted { .. }
+            | Change::DataChanged { .. }
+            | Change::ChildrenChanged { .. } => {}
         }
     }
 

@@ -32,6 +32,7 @@ mod notify;
 mod outbox;
 mod pace;
 mod pipeline;
+mod remembered;
 mod requests;
 mod stats;
 #[cfg(test)]
@@ -56,6 +57,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use aside::aside;
 pub(crate) use client::Client;
 pub(crate) use hub::Hub;
+pub(crate) use remembered::Remembered;
 
 use self::listener::Admission;
 use self::outbox::CloseReason;

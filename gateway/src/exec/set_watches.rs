@@ -63,7 +63,8 @@ fn event(out: &mut BytesMut, kind: EventType, path: &str) {
 /// are told again, in their order, with their zxids, before anything else. It is the same at every gateway of the
 /// tenant. What the client heard after its last reply is told twice, as events do not raise the zxid that it presents.
 /// Clients that read what they are told of, such as Curator's caches, hardly ever notice. Very many watches are registered
-/// some at a time, each time as by a request of their own.
+/// some at a time, each time as by a request of their own. A gateway that starts takes what happened before
+/// from its log.
 ///
 /// If the client was away for longer than is remembered, a persistent watch is told of what the znode itself shows, as
 /// one-shot watches are; recursive ones miss, as in Apache's, what happened before.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use palisade_disk::Untold;
 use palisade_wire::quorum::{self, ForwardedRequest, PacketType, QuorumPacket};
 use palisade_wire::request::Request;
 use palisade_wire::txn::{CreateTxn, Txn, TxnRecord};
@@ -153,7 +154,7 @@ impl Gateway {
     fn start(config: &Config) -> Self {
         let edge = Edge::new();
         let stop = CancellationToken::new();
-        let opened = disk::open(&config.storage, max_packet(config)).unwrap();
+        let opened = disk::open(&config.storage, max_packet(config), &mut Untold).unwrap();
         let (replica, core, task) =
             start(config, opened, (Arc::clone(&edge) as _, Arc::default()), stop.clone()).unwrap();
         Self { edge, replica, core, task, stop }
@@ -594,7 +595,7 @@ async fn snapshots_are_taken_while_transactions_go_on() {
     gateway.edge.until("0x10000005f Create").await;
     let digest = gateway.replica.read().digest();
     gateway.stop().await;
-    let opened = disk::open(&config.storage, max_packet(&config)).unwrap();
+    let opened = disk::open(&config.storage, max_packet(&config), &mut Untold).unwrap();
     assert_eq!(opened.tree.digest(), digest);
     assert!(opened.replayed < 95, "no snapshot was taken");
 }

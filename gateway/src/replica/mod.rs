@@ -30,7 +30,8 @@ const CONFIG: &str = "/zookeeper/config";
 /// All methods are called by the link's task *under the replica's write lock*: no reader sees the change before the
 /// observer does. They must be quick, must not block, and must not touch the replica.
 pub trait ReplicaObserver: Send + Sync + 'static {
-    /// Whatever happens after this transaction will be told. Called once, before anything else, and without the lock.
+    /// Whatever happens after this transaction will be told; what happened up to it may have been told of the log. Called
+    /// once, before anything else, and without the lock.
     fn began(&self, _zxid: Zxid) {}
 
     /// One effect of the transaction `header`, in Apache's order of effects. Called before

@@ -42,6 +42,11 @@ impl Recent {
         self.limit > 0
     }
 
+    /// Bytes that may be remembered.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// From now on it is so many bytes.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
@@ -71,11 +76,24 @@ impl Recent {
         }
     }
 
-    /// What was remembered leads nowhere, as the tree is another one now; all events after `zxid` will be told.
-    pub fn begin(&mut self, zxid: Zxid) {
+    /// What was remembered leads nowhere, as the tree is another one now.
+    pub fn forget(&mut self) {
         self.events.clear();
         self.bytes = 0;
+        self.complete_after = None;
+    }
+
+    /// The same, and all events after `zxid` will be told.
+    pub fn begin(&mut self, zxid: Zxid) {
+        self.forget();
         self.complete_after = Some(zxid).filter(|_| self.is_on());
+    }
+
+    /// All events after `zxid` will be told; what was remembered, if anything, leads there.
+    pub fn go_on(&mut self, zxid: Zxid) {
+        if self.complete_after.is_none() {
+            self.begin(zxid);
+        }
     }
 
     /// Whether no event after `zxid` is forgotten.
@@ -122,6 +140,12 @@ mod tests {
         assert_eq!([since(&recent, 8), since(&recent, 9)], [(vec![], false), (vec![], true)]);
         recent.push(&event(12), None);
         assert_eq!(since(&recent, 9), (vec![12], true));
+        recent.go_on(Zxid(12));
+        assert_eq!(since(&recent, 9), (vec![12], true));
+        recent.forget();
+        assert_eq!(since(&recent, 12), (vec![], false));
+        recent.go_on(Zxid(12));
+        assert_eq!([since(&recent, 11), since(&recent, 12)], [(vec![], false), (vec![], true)]);
         recent.set_limit(0);
         assert_eq!(since(&recent, 12), (vec![], false), "switched off");
     }

@@ -18,7 +18,12 @@ final class Please {
         ask("restore");
     }
 
-    /** Kills the server and starts it again. */
+    /** Kills the server. */
+    static void kill() throws IOException {
+        ask("kill");
+    }
+
+    /** Kills the server, if it runs, and starts it again. */
     static void restart() throws IOException {
         ask("restart");
     }

@@ -13,8 +13,11 @@ use crate::log::{LogReader, LogRecord, LogTail};
 use crate::names;
 use crate::snapshot::{SnapshotDigest, SnapshotInfo, Snapshots};
 
+mod history;
 #[cfg(test)]
 mod tests;
+
+pub use history::{History, More, Untold};
 
 /// How a directory is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub struct Restored {
     pub recent: Vec<(Zxid, Bytes)>,
     /// The snapshot that was loaded.
     pub snapshot_zxid: Zxid,
-    /// Transactions replayed on top of it: a large number says that a snapshot is due.
+    /// Transactions replayed behind the newest snapshot: a large number says that another one is due.
     pub replayed: u64,
     /// How long it took to load the snapshot.
     pub load_time: Duration,
@@ -79,20 +82,36 @@ impl DataDir {
     /// [`DiskError::NoSnapshot`], [`DiskError::NoLoadableSnapshot`], [`DiskError::Corrupt`], [`DiskError::Epochs`],
     /// [`DiskError::Io`].
     pub fn restore(&self, options: &RestoreOptions) -> Result<Restored> {
+        self.restore_and_tell(options, &mut Untold)
+    }
+
+    /// The same, and `history` is told what the transactions change that are replayed; it may have more of them replayed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::restore`].
+    pub fn restore_and_tell(&self, options: &RestoreOptions, history: &mut dyn History) -> Result<Restored> {
         let mut candidates = Candidates::new(self.snapshots(), options)?;
         let newest = candidates.newest();
+        if let Some(base) = self.base_before_newest(&candidates, history.more()) {
+            match self.replay(base, newest, options, history) {
+                Ok(Replayed { restored, is_exact: true }) => return Ok(restored),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("begins with the newest snapshot: {error}"),
+            }
+        }
         let base = match candidates.next()? {
             Some(base) => base,
             None => self.begin_empty(options)?,
         };
-        let Replayed { restored, is_exact } = self.replay(base, newest, options)?;
+        let Replayed { restored, is_exact } = self.replay(base, newest, options, history)?;
         if is_exact {
             return Ok(restored);
         }
         // The snapshot holds parts of transactions that the log has not: they were applied before they were durable
         // here, and need not be in the history that goes on. An older snapshot yields the tree without them.
         while let Ok(Some(base)) = candidates.next() {
-            match self.replay(base, newest, options) {
+            match self.replay(base, newest, options, history) {
                 Ok(older) if older.is_exact => return Ok(older.restored),
                 Ok(_) => {}
                 Err(error) => {
@@ -107,14 +126,21 @@ impl DataDir {
     }
 
     /// Applies the log. It must lead to every snapshot there is.
-    fn replay(&self, base: Base, newest: Zxid, options: &RestoreOptions) -> Result<Replayed> {
+    fn replay(
+        &self,
+        base: Base,
+        newest: Zxid,
+        options: &RestoreOptions,
+        history: &mut dyn History,
+    ) -> Result<Replayed> {
         let started = Instant::now();
         let (snapshot_zxid, load_time) = (base.tree.last_zxid(), base.load_time);
         let mut replay = Replay::new(base, options);
+        history.begins(snapshot_zxid, replay.exact_from);
         let mut log = LogReader::new(self, snapshot_zxid, options.max_record)?;
         while let Some(record) = log.next().transpose()? {
             let decoded = TxnRecord::decode(&record.payload).map_err(|e| log.corrupt(e.to_string()))?;
-            replay.apply(record, &decoded);
+            replay.apply(record, &decoded, history);
         }
         let tail = log.into_tail();
         let last_zxid = tail.last_zxid();
@@ -140,7 +166,8 @@ impl DataDir {
 
     /// An empty tree, if it is certain that there never was another.
     fn begin_empty(&self, options: &RestoreOptions) -> Result<Base> {
-        let base = Base { tree: DataTree::new(), digest: None, load_time: Duration::ZERO };
+        let (tree, load_time) = (DataTree::new(), Duration::ZERO);
+        let base = Base { tree, digest: None, count_from: Zxid::ZERO, load_time };
         if let Some(log) = names::logs(self.log_path())?.into_iter().next() {
             let mut records = LogReader::new(self, Zxid(log.zxid.0 - 1), options.max_record)?;
             if records.next().transpose()?.is_some() {
@@ -180,7 +207,21 @@ impl DataDir {
 struct Base {
     tree: DataTree,
     digest: Option<SnapshotDigest>,
+    /// Transactions count as replayed behind this one.
+    count_from: Zxid,
     load_time: Duration,
+}
+
+impl Base {
+    fn load(snapshots: &Snapshots, snapshot: &SnapshotInfo, options: &RestoreOptions) -> Result<Self> {
+        if !snapshot.whole {
+            let what = "it was not written to its end";
+            return Err(DiskError::corrupt(&snapshot.path, snapshot.bytes, what));
+        }
+        let started = Instant::now();
+        let (tree, digest) = snapshots.load(snapshot, options.max_record)?;
+        Ok(Self { count_from: tree.last_zxid(), tree, digest, load_time: started.elapsed() })
+    }
 }
 
 /// Snapshots that can be loaded, newest first.
@@ -209,14 +250,8 @@ impl<'a> Candidates<'a> {
     fn next(&mut self) -> Result<Option<Base>> {
         while let Some(snapshot) = self.found.get(self.tried) {
             self.tried += 1;
-            let started = Instant::now();
-            let loaded = if snapshot.whole {
-                self.snapshots.load(snapshot, self.options.max_record)
-            } else {
-                Err(DiskError::corrupt(&snapshot.path, snapshot.bytes, "it was not written to its end"))
-            };
-            match loaded {
-                Ok((tree, digest)) => return Ok(Some(Base { tree, digest, load_time: started.elapsed() })),
+            match Base::load(&self.snapshots, snapshot, self.options) {
+                Ok(base) => return Ok(Some(base)),
                 Err(error) => {
                     tracing::warn!(path = %snapshot.path.display(), "trying an older snapshot: {error}");
                     self.first_error.get_or_insert(error);
@@ -245,6 +280,7 @@ struct Replay {
     recent_bytes: usize,
     ended_sessions: Vec<(SessionId, Zxid)>,
     options: RestoreOptions,
+    count_from: Zxid,
     count: u64,
 }
 
@@ -260,21 +296,23 @@ impl Replay {
             recent_bytes: 0,
             ended_sessions: Vec::new(),
             options: *options,
+            count_from: base.count_from,
             count: 0,
         };
         replay.verify(at, digest.filter(|digest| digest.zxid == at).map(|digest| digest.digest));
         replay
     }
 
-    fn apply(&mut self, record: LogRecord, decoded: &TxnRecord) {
+    fn apply(&mut self, record: LogRecord, decoded: &TxnRecord, history: &mut dyn History) {
         let ended = &mut self.ended_sessions;
         self.tree.apply(&decoded.header, &decoded.txn, &mut |change| {
+            history.changed(&decoded.header, &change);
             if let Change::SessionClosed { session } = change {
                 ended.push((session, record.zxid));
             }
         });
         self.verify(record.zxid, decoded.digest);
-        self.count += 1;
+        self.count += u64::from(record.zxid > self.count_from);
         self.recent_bytes += record.payload.len();
         self.recent.push_back((record.zxid, record.payload));
         while self.recent.len() > self.options.recent_count || self.recent_bytes > self.options.recent_bytes {

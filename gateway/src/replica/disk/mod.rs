@@ -10,8 +10,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use palisade_disk::{DataDir, DiskError, Epochs, LogOptions, RestoreOptions, TxnLog};
-use palisade_store::DataTree;
+use palisade_disk::{DataDir, DiskError, Epochs, History, LogOptions, More, RestoreOptions, TxnLog};
+use palisade_store::{Change, DataTree};
+use palisade_wire::txn::TxnHeader;
 use palisade_wire::{Sid, Zxid};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -68,12 +69,18 @@ pub(crate) struct Opened {
     files: Files,
 }
 
-/// Opens and restores. Blocks. `max_record` bounds one transaction and one znode, bytes.
-pub(crate) fn open(storage: &config::Storage, max_record: usize) -> Result<Opened, DiskError> {
+/// Opens and restores, and tells `history` what the log tells of. Blocks. `max_record` bounds one transaction and one
+/// znode, bytes.
+pub(crate) fn open(
+    storage: &config::Storage,
+    max_record: usize,
+    history: &mut dyn History,
+) -> Result<Opened, DiskError> {
     let dir = DataDir::open(&storage.data_dir, &storage.data_dir, None)?;
     let restore =
         RestoreOptions { max_record, recent_count: 0, recent_bytes: 0, trust_empty_snapshot: false };
-    let restored = dir.restore(&restore)?;
+    let whole = Wholeness::decode(dir.read_note(WHOLE)?.as_deref());
+    let restored = dir.restore_and_tell(&restore, &mut Noted { whole, history })?;
     if let Some(zxid) = restored.digest_mismatch {
         error!(%zxid, "after this transaction, the restored replica's digest differs from the recorded one");
     }
@@ -82,7 +89,6 @@ pub(crate) fn open(storage: &config::Storage, max_record: usize) -> Result<Opene
     let file = dir.read_note(CLOSED_SESSIONS)?;
     let closed = ClosedSessions::restore(file.as_deref(), restored.snapshot_zxid, restored.ended_sessions);
     let age = Proof::age_of(restored.tree.last_zxid(), dir.read_note(PROOF)?.as_deref());
-    let whole = Wholeness::decode(dir.read_note(WHOLE)?.as_deref());
     let is_whole = whole.allows(restored.tree.last_zxid());
     if !is_whole {
         warn!("the disk holds parts of transactions: nothing is shown before a leader has sent the rest");
@@ -141,6 +147,30 @@ impl Wholeness {
     /// Whether a tree with everything up to `last` is whole.
     fn allows(self, last: Zxid) -> bool {
         matches!(self, Self::From(from) if from <= last)
+    }
+}
+
+/// Makes up for what a snapshot from a leader, or the empty one, does not tell of itself.
+struct Noted<'a> {
+    whole: Wholeness,
+    history: &'a mut dyn History,
+}
+
+impl History for Noted<'_> {
+    fn more(&self) -> More {
+        self.history.more()
+    }
+
+    fn begins(&mut self, base: Zxid, exact_from: Option<Zxid>) {
+        let noted = match self.whole {
+            Wholeness::From(zxid) if zxid >= base => Some(zxid),
+            Wholeness::From(_) | Wholeness::Unknown => None,
+        };
+        self.history.begins(base, exact_from.or(noted));
+    }
+
+    fn changed(&mut self, header: &TxnHeader, change: &Change<'_>) {
+        self.history.changed(header, change);
     }
 }
 

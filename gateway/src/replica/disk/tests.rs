@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use palisade_disk::Untold;
 use palisade_wire::Acl;
 use palisade_wire::txn::{CreateTxn, Txn, TxnRecord};
 
@@ -13,7 +14,7 @@ fn storage(dir: &Path) -> config::Storage {
 }
 
 fn start(dir: &Path) -> (Disk, Replica) {
-    let (tree, _, log) = open(&storage(dir), MAX_RECORD).unwrap().split();
+    let (tree, _, log) = open(&storage(dir), MAX_RECORD, &mut Untold).unwrap().split();
     let replica = Replica::new(tree, Edge::new());
     (Disk::start(log, replica.clone(), Arc::default()).unwrap(), replica)
 }
@@ -53,7 +54,7 @@ async fn what_was_appended_is_found_again_whatever_the_snapshot_did_meanwhile() 
     flushed(&mut disk, Zxid::new(1, 2_000)).await;
     assert!(!disk.is_backlogged());
     disk.stop();
-    let opened = open(&storage(dir.path()), MAX_RECORD).unwrap();
+    let opened = open(&storage(dir.path()), MAX_RECORD, &mut Untold).unwrap();
     assert_eq!(opened.tree, *replica.read());
     assert_eq!(opened.epochs.accepted, 1);
 }
@@ -72,7 +73,7 @@ async fn a_finished_snapshot_replaces_what_is_older() {
         }
     }
     disk.stop();
-    let opened = open(&storage(dir.path()), MAX_RECORD).unwrap();
+    let opened = open(&storage(dir.path()), MAX_RECORD, &mut Untold).unwrap();
     assert_eq!(opened.tree, *replica.read());
     assert_eq!(opened.replayed, 0);
     let files = std::fs::read_dir(dir.path().join("version-2")).unwrap();
@@ -103,7 +104,7 @@ async fn a_tree_from_the_leader_takes_the_place_of_everything() {
     disk.append(next.header.zxid, next.encode()).unwrap();
     tree.apply(&next.header, &next.txn, &mut |_| {});
     disk.stop();
-    assert_eq!(open(&storage(dir.path()), MAX_RECORD).unwrap().tree, tree);
+    assert_eq!(open(&storage(dir.path()), MAX_RECORD, &mut Untold).unwrap().tree, tree);
 }
 
 #[tokio::test]
@@ -128,7 +129,7 @@ async fn the_log_is_cut_and_goes_on_from_there() {
     disk.truncate(Zxid::new(9, 1)).unwrap();
     while !matches!(disk.done().await.unwrap(), Done::NotTruncated(_)) {}
     disk.stop();
-    assert_eq!(open(&storage(dir.path()), MAX_RECORD).unwrap().tree, *tree);
+    assert_eq!(open(&storage(dir.path()), MAX_RECORD, &mut Untold).unwrap().tree, *tree);
 }
 
 #[tokio::test]
@@ -153,7 +154,8 @@ struct Failing {
 impl Failing {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (tree, _, (mut files, log)) = open(&storage(dir.path()), MAX_RECORD).unwrap().split();
+        let (tree, _, (mut files, log)) =
+            open(&storage(dir.path()), MAX_RECORD, &mut Untold).unwrap().split();
         files.rest = Duration::ZERO;
         let replica = Replica::new(tree, Edge::new());
         let disk = Disk::start((files, log), replica.clone(), Arc::default()).unwrap();
@@ -185,7 +187,7 @@ impl Failing {
 
     fn stop(self) -> Opened {
         self.disk.stop();
-        open(&storage(self.dir.path()), MAX_RECORD).unwrap()
+        open(&storage(self.dir.path()), MAX_RECORD, &mut Untold).unwrap()
     }
 }
 
@@ -248,7 +250,7 @@ async fn a_tree_from_the_leader_brings_the_disk_back() {
 #[tokio::test]
 async fn a_tree_of_a_leader_is_whole_after_a_restart_only_if_all_of_it_had_come() {
     let dir = tempfile::tempdir().unwrap();
-    let is_whole = || open(&storage(dir.path()), MAX_RECORD).unwrap().is_whole;
+    let is_whole = || open(&storage(dir.path()), MAX_RECORD, &mut Untold).unwrap().is_whole;
     let (mut disk, replica) = start(dir.path());
     disk.write_accepted_epoch(1).unwrap();
     write(&mut disk, &replica, 1);
@@ -272,10 +274,69 @@ async fn a_tree_of_a_leader_is_whole_after_a_restart_only_if_all_of_it_had_come(
     assert!(is_whole());
 }
 
+/// Keeps from where on what the log tells of is exact, and which transactions that were.
+#[derive(Default)]
+struct Told(Option<Zxid>, Vec<u32>);
+
+impl History for Told {
+    fn more(&self) -> More {
+        More { enough: u64::MAX, limit: u64::MAX }
+    }
+
+    fn begins(&mut self, _: Zxid, exact_from: Option<Zxid>) {
+        *self = Self(exact_from, Vec::new());
+    }
+
+    fn changed(&mut self, header: &TxnHeader, _: &Change<'_>) {
+        self.1.push(header.zxid.counter());
+        self.1.dedup();
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_exactly_what_came_after_a_tree_that_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = || {
+        let mut told = Told::default();
+        open(&storage(dir.path()), MAX_RECORD, &mut told).unwrap();
+        told
+    };
+    let (mut disk, replica) = start(dir.path());
+    disk.write_accepted_epoch(1).unwrap();
+    (1..=3).for_each(|n| write(&mut disk, &replica, n));
+    disk.stop();
+    let Told(from, zxids) = told();
+    assert_eq!((from, &zxids[..]), (Some(Zxid::ZERO), &[1, 2, 3][..]), "nobody sent it a tree");
+
+    let (mut disk, replica) = start(dir.path());
+    disk.install(Box::new(replica.read().clone())).unwrap();
+    while !matches!(disk.done().await.unwrap(), Done::Installed(_)) {}
+    write(&mut disk, &replica, 4);
+    write(&mut disk, &replica, 5);
+    disk.stop();
+    assert_eq!(told().0, None, "parts of what followed may have been in the tree that the leader sent");
+    let (mut disk, _) = start(dir.path());
+    disk.whole(Zxid::new(1, 4)).unwrap();
+    disk.stop();
+    let Told(from, zxids) = told();
+    assert_eq!((from, zxids.last()), (Some(Zxid::new(1, 4)), Some(&5)));
+
+    // A snapshot of its own, just before the end, hides nothing of what came before it.
+    let (mut disk, replica) = start(dir.path());
+    for n in 6..=9 {
+        write(&mut disk, &replica, n);
+        flushed(&mut disk, Zxid::new(1, n)).await;
+    }
+    disk.snapshot().unwrap();
+    disk.stop();
+    let Told(from, zxids) = told();
+    assert_eq!((from, zxids.last()), (Some(Zxid::new(1, 4)), Some(&9)));
+}
+
 #[test]
 fn a_voters_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("myid"), "3\n").unwrap();
-    let error = open(&storage(dir.path()), MAX_RECORD).unwrap_err();
+    let error = open(&storage(dir.path()), MAX_RECORD, &mut Untold).unwrap_err();
     assert!(error.to_string().contains("gateway"), "{error}");
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use palisade_admin::tree::BATCH;
+use palisade_watch::WatchKind;
 use rustc_hash::FxHashMap;
 
 use super::Edge;
@@ -11,10 +12,13 @@ use crate::throttle::config::Refusal;
 use crate::throttle::{Asking, WatchCounts};
 
 impl Edge {
-    /// Whether a limit refuses this client a watch of this path.
-    pub(super) fn refuses_watch(&self, client: &Client, path: &str) -> Option<Refusal> {
+    /// Whether a limit refuses this client a watch of this path. None does if the client has it already.
+    pub(super) fn refuses_watch(&self, client: &Client, path: &str, kind: WatchKind) -> Option<Refusal> {
         let (own, all) = {
             let watches = self.hub.watches().lock();
+            if watches.adds(client.slot(), path, kind) == 0 {
+                return None;
+            }
             (watches.count_of(client.slot()), watches.len())
         };
         let (address, session) = (client.peer().ip().to_canonical(), client.session());

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use bytes::{BufMut, BytesMut};
 use palisade_store::DataTree;
-use palisade_watch::{PERSISTENT_COUNTS, Slot, WatchIndex, WatchKind, WatchLimits};
+use palisade_watch::{Slot, WatchIndex, WatchKind, WatchLimits};
 use palisade_wire::multi::MultiHeader;
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::Request;
@@ -57,7 +57,7 @@ impl Local<'_> {
     pub(crate) fn answer(&self, xid: i32, request: Result<Request<'_>, DecodeError>, out: &mut BytesMut) {
         let zxid = self.tree.last_zxid();
         match request {
-            Ok(request) if watched_path(&request).is_some() && !self.has_room(&request) => {
+            Ok(request) if !self.has_room(&request) => {
                 self.refused.set(true);
                 write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
             }
@@ -70,13 +70,11 @@ impl Local<'_> {
         }
     }
 
-    /// Whether there is room for what the request watches.
+    /// Whether there is room for what the request watches, if anything.
     fn has_room(&self, request: &Request<'_>) -> bool {
-        let more = match request {
-            Request::AddWatch { mode: 0, .. } => PERSISTENT_COUNTS,
-            _ => 1,
-        };
-        self.watches.lock().has_room(self.slot, more, self.limits).is_ok()
+        watched(request).is_none_or(|(path, kind)| {
+            self.watches.lock().has_room(self.slot, path, kind, self.limits).is_ok()
+        })
     }
 
     fn execute(&self, request: &Request<'_>, out: &mut BytesMut) -> Result<(), ErrorCode> {
@@ -124,13 +122,15 @@ impl Local<'_> {
     }
 }
 
-/// What the request asks to watch, if anything.
-pub(crate) fn watched_path<'a>(request: &'a Request<'_>) -> Option<&'a str> {
+/// What the request asks to watch, if anything, and how.
+pub(crate) fn watched<'a>(request: &'a Request<'_>) -> Option<(&'a str, WatchKind)> {
     match request {
-        Request::Exists(p) | Request::GetData(p) | Request::GetChildren(p) | Request::GetChildren2(p) => {
-            p.watch.then_some(&p.path)
+        Request::Exists(p) | Request::GetData(p) => p.watch.then_some((&p.path, WatchKind::Data)),
+        Request::GetChildren(p) | Request::GetChildren2(p) => {
+            p.watch.then_some((&p.path, WatchKind::Children))
         }
-        Request::AddWatch { path, .. } => Some(path),
+        Request::AddWatch { path, mode: 0 } => Some((path, WatchKind::Persistent)),
+        Request::AddWatch { path, mode: 1 } => Some((path, WatchKind::Recursive)),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod status;
 
 pub(crate) use auth::{Authenticator, remote_id};
 pub(crate) use large::{Inset, LargeData};
-pub(crate) use local::{Local, watched_path};
+pub(crate) use local::{Local, watched};
 pub(crate) use outcome::write_outcome;
 pub(crate) use set_watches::{CatchUp, Past, count as count_watches, reply_zxid};
 

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use bytes::BytesMut;
 use palisade_store::{NodeRef, acl};
-use palisade_watch::{Event, Lasting, Missed, PERSISTENT_COUNTS, Recent, WatchIndex};
+use palisade_watch::{Event, Lasting, Missed, Recent, WatchIndex, WatchKind};
 use palisade_wire::reply::{EventType, WatchEvent};
 use palisade_wire::request::SetWatches;
 use palisade_wire::{DecodeError, Perms, Reader, Zxid, frame};
@@ -30,6 +30,14 @@ enum List {
 }
 
 impl List {
+    const fn kind(self) -> WatchKind {
+        match self {
+            Self::Persistent => WatchKind::Persistent,
+            Self::Data | Self::Exist => WatchKind::Data,
+            Self::Child => WatchKind::Children,
+        }
+    }
+
     /// An event that uses such a watch up, whether or not the znode is there.
     const fn fired_by(self) -> EventType {
         match self {
@@ -123,9 +131,11 @@ impl<'a> CatchUp<'a> {
         self.registered += persistent.len() + recursive.len();
         let mut index = local.watches.lock();
         let missed = missed(local, past, (self.since, persistent, recursive), &index);
-        let has_room = |index: &WatchIndex, more| index.has_room(local.slot, more, local.limits).is_ok();
+        let has_room = |index: &WatchIndex, path: &str, kind| {
+            index.has_room(local.slot, path, kind, local.limits).is_ok()
+        };
         for path in persistent {
-            if has_room(&index, PERSISTENT_COUNTS) {
+            if has_room(&index, path, WatchKind::Persistent) {
                 index.add_persistent(local.slot, path);
             } else {
                 index.cover(local.slot, path, true);
@@ -133,7 +143,7 @@ impl<'a> CatchUp<'a> {
             }
         }
         for path in recursive {
-            if has_room(&index, 1) {
+            if has_room(&index, path, WatchKind::Recursive) {
                 index.add_recursive(local.slot, path);
             } else {
                 index.cover(local.slot, path, false);
@@ -165,7 +175,6 @@ impl<'a> CatchUp<'a> {
                 continue;
             }
             let node = local.tree.node(&local.root.enter(path));
-            let has_room = index.has_room(local.slot, 1, local.limits).is_ok();
             match (list, node) {
                 (List::Persistent, node) => visible(node, self.since, path, out),
                 (List::Data | List::Child, None) => event(out, EventType::NodeDeleted, path),
@@ -176,7 +185,7 @@ impl<'a> CatchUp<'a> {
                     event(out, EventType::NodeChildrenChanged, path);
                 }
                 (List::Exist, Some(_)) => event(out, EventType::NodeCreated, path),
-                _ if !has_room => {
+                _ if index.has_room(local.slot, path, list.kind(), local.limits).is_err() => {
                     self.refused += 1;
                     event(out, list.fired_by(), path);
                 }

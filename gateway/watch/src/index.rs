@@ -21,8 +21,8 @@ pub struct WatchSummary {
     pub watches: usize,
 }
 
-/// A persistent watch counts as so many: Apache keeps it in both of its tables.
-pub const PERSISTENT_COUNTS: usize = 2;
+/// What a watch counts at most: Apache keeps a persistent one in both of its tables.
+const MOST: usize = 2;
 
 /// How many watches there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,15 +313,32 @@ impl WatchIndex {
         self.count_of(slot) > 0 || self.covers.contains(slot)
     }
 
-    /// Whether `more` watches of this connection would be too many.
+    /// How many watches one of this kind adds to those that are counted; none if the connection has it already.
+    pub fn adds(&self, slot: Slot, path: &str, kind: WatchKind) -> usize {
+        let before = self.kinds(slot, path);
+        before.and(kind.kinds()).tables() - before.tables()
+    }
+
+    /// Whether a watch of this kind would be too many. One that the connection has already is not.
     ///
     /// # Errors
-    /// Says which limit they would exceed.
-    pub fn has_room(&self, slot: Slot, more: usize, limits: &WatchLimits) -> Result<(), TooMany> {
-        if self.count_of(slot).saturating_add(more) > limits.connection {
-            return Err(TooMany::OfConnection);
-        }
-        if self.len().saturating_add(more) > limits.total { Err(TooMany::OfAll) } else { Ok(()) }
+    /// Says which limit it would exceed.
+    pub fn has_room(
+        &self,
+        slot: Slot,
+        path: &str,
+        kind: WatchKind,
+        limits: &WatchLimits,
+    ) -> Result<(), TooMany> {
+        let room = |more: usize| match (self.count_of(slot), self.len()) {
+            (own, _) if own.saturating_add(more) > limits.connection => Err(TooMany::OfConnection),
+            (_, all) if all.saturating_add(more) > limits.total => Err(TooMany::OfAll),
+            _ => Ok(()),
+        };
+        room(MOST).or_else(|_| match self.adds(slot, path, kind) {
+            0 => Ok(()),
+            more => room(more),
+        })
     }
 
     /// Watches of one connection in both tables.

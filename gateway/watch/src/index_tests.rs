@@ -282,12 +282,25 @@ fn it_tells_whether_a_watch_was_used_up() {
 
 #[test]
 fn limits_are_told_apart() {
+    use WatchKind::{Children, Data, Persistent, Recursive};
     let mut index = WatchIndex::default();
     let limits = WatchLimits { connection: 2, total: 3 };
+    let room =
+        |index: &WatchIndex, number, path, kind| index.has_room(slot(number), path, kind, &limits).err();
+    assert_eq!(room(&index, 1, "/a", Persistent), None);
     index.add_persistent(slot(1), "/a");
-    assert_eq!(index.has_room(slot(1), 1, &limits), Err(TooMany::OfConnection));
-    assert_eq!(index.has_room(slot(2), 1, &limits), Ok(()));
-    assert_eq!(index.has_room(slot(2), 2, &limits), Err(TooMany::OfAll));
+    for kind in [Data, Children, Persistent, Recursive] {
+        let (own, all) = (Some(TooMany::OfConnection), Some(TooMany::OfAll));
+        let is_two = kind == Persistent;
+        assert_eq!(room(&index, 1, "/b", kind), own);
+        assert_eq!(room(&index, 2, "/b", kind), all.filter(|_| is_two));
+        assert_eq!(room(&index, 1, "/a", kind), None, "it adds nothing");
+    }
+    index.add_data(slot(2), "/b");
+    assert_eq!(room(&index, 2, "/b", Recursive), None);
+    assert_eq!(room(&index, 2, "/b", Children), Some(TooMany::OfAll));
+    // However few there may be now.
+    assert_eq!(index.has_room(slot(2), "/b", Data, &WatchLimits { connection: 0, total: 0 }), Ok(()));
 }
 
 #[test]

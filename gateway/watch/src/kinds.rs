@@ -83,6 +83,11 @@ impl Kinds {
         Self(self.0 & !other.0)
     }
 
+    /// In how many of Apache's tables they are.
+    pub(crate) const fn tables(self) -> usize {
+        self.has_any(Self::DATA_TABLE) as usize + self.has_any(Self::CHILD_TABLE) as usize
+    }
+
     /// The kinds that are set, each by itself.
     pub(crate) const SINGLE: [Self; 4] = [Self::DATA, Self::CHILD, Self::PERSISTENT, Self::RECURSIVE];
 }

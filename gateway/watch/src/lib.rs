@@ -29,7 +29,7 @@ mod watchers;
 pub use budget::Budget;
 pub use event::Event;
 pub use herd::{Added, Changes, Hearers, Herds, Share, Told};
-pub use index::{Fired, PERSISTENT_COUNTS, TooMany, WatchIndex, WatchLimits, WatchSummary};
+pub use index::{Fired, TooMany, WatchIndex, WatchLimits, WatchSummary};
 pub use kinds::{Slot, WatchKind};
 pub use missed::{Lasting, Missed};
 pub use outbox::{End, Holding, Outbox, Released};

@@ -14,7 +14,7 @@ use crate::edge::aside::aside;
 use crate::edge::client::Client;
 use crate::edge::hub::WATCHES_AT_ONCE;
 use crate::edge::outbox::CloseReason;
-use crate::exec::{CatchUp, Inset, Local, Past, count_watches, reply_zxid, watched_path, write_header};
+use crate::exec::{CatchUp, Inset, Local, Past, count_watches, reply_zxid, watched, write_header};
 use crate::operations::Run;
 use crate::session::Refusal as Refused;
 use crate::throttle::config::Refusal;
@@ -92,7 +92,8 @@ impl<'a> Answers<'a> {
 
     /// Whether a limit refuses the watch that the request asks for, if it does.
     fn refuses(&self, request: &Result<Request<'_>, DecodeError>) -> Option<Refusal> {
-        self.edge.refuses_watch(self.client, watched_path(request.as_ref().ok()?)?)
+        let (path, kind) = watched(request.as_ref().ok()?)?;
+        self.edge.refuses_watch(self.client, path, kind)
     }
 
     fn refuse(&mut self, xid: i32, refusal: Refusal) {

@@ -101,7 +101,8 @@ async fn a_tenant_may_have_refused_requests_close_the_connection() {
     assert!(writer.is_closed().await);
     let mut watcher = bench.session().await;
     watcher.ok(OpCode::Exists, &exists("/", true)).await;
-    watcher.send(OpCode::Exists, &exists("/", true)).await;
+    watcher.ok(OpCode::Exists, &exists("/", true)).await;
+    watcher.send(OpCode::Exists, &exists("/a", true)).await;
     assert!(watcher.is_closed().await);
 }
 
@@ -235,6 +236,53 @@ async fn watches_beyond_the_limit_are_refused() {
     assert_eq!(session.err(OpCode::AddWatch, &persistent).await, ErrorCode::BAD_ARGUMENTS, "it is two");
     assert_eq!(bench.edge.edge.hub.metrics().palisade_watches_refused.get(), 2);
     session.ok(OpCode::GetChildren, &get_children("/", true)).await;
+}
+
+/// Of either limit.
+#[tokio::test]
+async fn whoever_has_a_watch_may_set_it_again_at_the_limit() {
+    let mut few = config();
+    few.limits.watches = 5;
+    let mut throttled = config();
+    throttled.throttle.watches = Limit { mode: Mode::Refuse, session: 5, ..Limit::NONE };
+    for (config, refused) in [(few, ErrorCode::BAD_ARGUMENTS), (throttled, ErrorCode::OPERATION_TIMEOUT)] {
+        let bench = Bench::with(config).await;
+        bench.core.answer_all();
+        let mut session = bench.session().await;
+        let add = |path: &'static str, mode| Request::AddWatch { path: path.into(), mode };
+        for _ in 0..3 {
+            session.ok(OpCode::GetData, &get_data("/", true)).await;
+            session.ok(OpCode::Exists, &exists("/", true)).await;
+            session.ok(OpCode::GetChildren, &get_children("/", true)).await;
+            session.ok(OpCode::AddWatch, &add("/p", 0)).await;
+            session.ok(OpCode::AddWatch, &add("/r", 1)).await;
+            // What the client has on this path counts for them, too.
+            session.ok(OpCode::AddWatch, &add("/p", 1)).await;
+            let watches = bench.edge.edge.hub.watches().lock().len();
+            assert_eq!(watches, 5);
+        }
+        assert_eq!(session.err(OpCode::GetChildren, &get_children("/r", true)).await, refused);
+        assert_eq!(session.err(OpCode::AddWatch, &add("/", 0)).await, ErrorCode::OK, "both are there");
+        for request in [get_data("/a", true), exists("/a", true)] {
+            assert_eq!(session.err(OpCode::Exists, &request).await, refused);
+        }
+        for mode in [0, 1] {
+            assert_eq!(session.err(OpCode::AddWatch, &add("/a", mode)).await, refused);
+        }
+        // So is what is set again with all others.
+        let again = SetWatches {
+            data: vec!["/".into()],
+            child: vec!["/".into()],
+            persistent: vec!["/p".into()],
+            recursive: vec!["/r".into()],
+            ..set_watches(bench.core.zxid())
+        };
+        session.ok(OpCode::SetWatches2, &Request::SetWatches(again)).await;
+        let metrics = bench.edge.edge.hub.metrics();
+        assert_eq!(metrics.palisade_watches_covered.get(), 0);
+        bench.core.write(OpCode::Create, &create("/r", 0));
+        assert_eq!(session.event().await.2, "/r", "none of them fired");
+    }
 }
 
 /// Its client would neither look at an error nor ask again.

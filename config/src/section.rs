@@ -262,20 +262,21 @@ impl<'a> Section<'a> {
     }
 
     fn place(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Place {
-        Place {
-            origin: self.origin(value.span().start),
-            key: key_of(&self.field(key)),
-            given: self.shown(value),
-        }
+        let (field, given) = (self.field(key), self.shown(value));
+        let is_header = value.get_ref().is_table() && given.is_none();
+        let key = if is_header { format!("[{field}]") } else { key_of(&field) };
+        Place { origin: self.origin(value.span().start), key, given }
     }
 
     fn origin(&self, offset: usize) -> Origin {
         self.report.origin(Some(line_of(self.text, offset)))
     }
 
-    /// The value as it stands in the file, unless it covers several lines.
+    /// The value as it stands in the file, unless it covers several lines, or is a section of lines of its own: what
+    /// stands for that is its name.
     fn shown(&self, value: &Spanned<DeValue<'_>>) -> Option<String> {
-        self.text.get(value.span()).filter(|text| !text.contains('\n')).map(str::to_owned)
+        let is_header = |text: &str| value.get_ref().is_table() && !text.starts_with('{');
+        self.text.get(value.span()).filter(|text| !text.contains('\n') && !is_header(text)).map(str::to_owned)
     }
 }
 

@@ -277,6 +277,24 @@ fn toml_tells_all_mistakes_at_once() {
 }
 
 #[test]
+fn what_is_wrong_with_a_section_as_a_whole_names_it_once() {
+    let folder = Folder::new();
+    let rest = "id = 1\n[tenant]\nname = \"x\"\n[core]\nvoters = [\"a:1\"]\n[storage]\ndata_dir = \"/x\"\n";
+    for (limit, start) in [
+        ("[throttle.znodes]\nmode = \"delay\"\n", "gateway.toml:8: [throttle.znodes]: mode = "),
+        (
+            "[throttle]\nznodes = { mode = \"delay\" }\n",
+            "gateway.toml:9: [throttle] znodes = { mode = \"delay\" }: mode = ",
+        ),
+    ] {
+        let path = folder.write("gateway.toml", &format!("{rest}{limit}"));
+        let messages = folder.messages(&gateway(&path).unwrap_err());
+        assert_eq!(messages.len(), 1, "{messages:#?}");
+        assert!(messages[0].starts_with(start), "{messages:#?}");
+    }
+}
+
+#[test]
 fn what_is_not_toml_is_reported_with_its_line() {
     let folder = Folder::new();
     for (bytes, start) in [

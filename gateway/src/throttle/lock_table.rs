@@ -82,6 +82,7 @@ impl LockTable {
         if self.parents.get(parent).is_none() {
             self.expect(parent, now);
         }
+        self.prefixes.count(parent, now, |uses| &mut uses.let_in);
         let known = self.parents.get_mut(parent);
         if known.is_some_and(|known| !std::mem::replace(&mut known.is_proven, true)) {
             self.prefixes.count(parent, now, |uses| &mut uses.new_parents);

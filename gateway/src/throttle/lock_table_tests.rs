@@ -115,6 +115,42 @@ fn a_lock_that_is_held_for_long_is_none_of_the_short_ones_beside_it() {
 }
 
 #[test]
+fn a_few_busy_locks_say_nothing_of_what_else_their_application_has() {
+    let (mut table, now) = (LockTable::default(), Instant::now());
+    for n in 0..500 {
+        for parent in ["/app/locks/nightly", "/app/rw/table", "/app/leases/pool", "/app/election/leader"] {
+            hold(&mut table, parent, AT_ONCE, now);
+        }
+        hold(&mut table, &format!("/app/jobs/job-{}", n % 10), AT_ONCE, now);
+    }
+    for innocent in ["/app/services/a", "/app/shards/7/election"] {
+        assert_eq!(table.short_at(innocent, now), None, "{innocent}");
+        assert_eq!(table.parents_made_at(innocent, now), None, "{innocent}");
+    }
+}
+
+#[test]
+fn members_that_stay_are_told_from_the_short_locks_around_them() {
+    let (mut table, now) = (LockTable::default(), Instant::now());
+    for n in 0..1_000 {
+        hold(&mut table, &format!("/app/job-{}/lock", n % 100), AT_ONCE, now);
+    }
+    assert_eq!(table.short_at("/app/services/0", now), Some("/app"), "as nothing is known of them");
+    let limited = (0..5_000).filter(|n| {
+        let parent = format!("/app/services/{}", n % 200);
+        let is_limited = table.short_at(&parent, now).or(table.fine_grained_at(&parent, now)).is_some();
+        table.let_in(&parent, now);
+        table.acquired(&parent, now);
+        is_limited
+    });
+    assert!(limited.count() <= 20);
+    for n in 0..60 {
+        hold(&mut table, &format!("/app/services/{n}"), AT_ONCE, now + seconds(120));
+    }
+    assert_eq!(table.short_at("/app/services/0", now + seconds(120)), Some("/app/services"));
+}
+
+#[test]
 fn refusals_are_told() {
     let (mut table, now) = (LockTable::default(), Instant::now());
     hold(&mut table, "/orders/1", AT_ONCE, now);

@@ -1,8 +1,9 @@
 //! The paths below which there are many locks, and what these are like.
 //!
 //! The parents of fine-grained locks differ in one name, which is not always the last but one: `/orders/17`,
-//! `/orders/17/leases`, `/locks/a7/f3/17`. So what happens is counted a few levels up, but no further than where it is
-//! recognised: what is above that has other locks, too.
+//! `/orders/17/leases`, `/locks/a7/f3/17`. So what happens is counted a few levels up, but only a little of it below each
+//! name: what is above a few busy locks has other things below it, too. And where much was acquired and little of it
+//! released soon, that is known, whatever is around it.
 
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -19,6 +20,13 @@ const FINE_GRAINED: f64 = 50.0;
 const NEW_PARENTS: f64 = 0.5;
 /// If so much of what is made has no locks below it yet, it is made for something else.
 const UNPROVEN: f64 = 50.0;
+/// So much of what happens below a path is counted further up, too: it takes many such paths to say something of what is
+/// above them all.
+const SHARE: f64 = 10.0;
+/// Where this much was acquired of late,
+const JUDGED: f64 = 10.0;
+/// and no more than this part of it was released soon, locks are held. (Some clients ask twice for what they acquire once.)
+const SELDOM: f64 = 0.25;
 /// Further up, it takes so many times more, so that what is nearer is recognised first.
 const FARTHER: [f64; LEVELS] = [1.0, 2.0, 4.0, 8.0];
 /// Levels that are looked at. The whole tree is nobody's prefix, but of locks right below it.
@@ -44,6 +52,8 @@ struct Prefix {
 pub(super) struct Uses {
     /// What was made that is a parent or taken for one.
     pub(super) made: Recent,
+    /// Acquisitions that were let in.
+    pub(super) let_in: Recent,
     /// Parents that were not in use before.
     pub(super) new_parents: Recent,
     /// Holds that ended soon.
@@ -85,18 +95,28 @@ impl Uses {
             && (wanted == Trait::Short || new_parents >= enough * NEW_PARENTS)
             && (wanted != Trait::MadeForLocks || self.made.value(now) - new_parents < UNPROVEN)
     }
+
+    /// Whether it is known that locks are held here, and not for a short time.
+    fn are_held(&self, now: Instant) -> bool {
+        let let_in = self.let_in.value(now);
+        let_in >= JUDGED && self.short_holds.value(now) <= let_in * SELDOM
+    }
 }
 
 impl Prefix {
     const fn new(now: Instant) -> Self {
         let none = Recent::none(now);
-        let uses = Uses { made: none, new_parents: none, short_holds: none };
+        let uses = Uses { made: none, let_in: none, new_parents: none, short_holds: none };
         Self { acquired: none, refused: none, levels: [uses; LEVELS] }
     }
 
     fn has(&self, wanted: Trait, level: usize, now: Instant) -> bool {
         let at = self.levels.iter().zip(FARTHER).nth(level);
         at.is_some_and(|(uses, farther)| uses.have(wanted, FINE_GRAINED * farther, now))
+    }
+
+    fn are_held(&self, level: usize, now: Instant) -> bool {
+        self.levels.get(level).is_some_and(|uses| uses.are_held(now))
     }
 
     fn is_fine_grained(&self, now: Instant) -> bool {
@@ -118,22 +138,24 @@ impl Default for Prefixes {
 }
 
 impl Prefixes {
-    /// The nearest path above `parent` below which locks are such, if any.
+    /// The nearest path above `parent` below which locks are such, if any, and none of a nearer one is known to be held.
     pub(super) fn nearest<'a>(&self, parent: &'a str, wanted: Trait, now: Instant) -> Option<&'a str> {
-        let has = |(level, path): &(usize, &str)| {
-            self.0.peek(*path).is_some_and(|prefix| prefix.has(wanted, *level, now))
-        };
-        levels(parent).find(has).map(|(_, path)| path)
+        let judged = levels(parent).find_map(|(level, path)| {
+            let prefix = self.0.peek(path)?;
+            let has = prefix.has(wanted, level, now);
+            (has || prefix.are_held(level, now)).then_some((path, has))
+        });
+        judged.filter(|(_, has)| *has).map(|(path, _)| path)
     }
 
     /// Something happened at `parent`.
     pub(super) fn count(&mut self, parent: &str, now: Instant, what: fn(&mut Uses) -> &mut Recent) {
         let nearest = self.nearest(parent, Trait::Short, now);
         for (level, path) in levels(parent) {
-            if let Some(uses) = self.of(path, now).levels.get_mut(level) {
-                what(uses).count(now);
-            }
-            if nearest == Some(path) {
+            let Some(uses) = self.of(path, now).levels.get_mut(level) else { break };
+            let counted = what(uses);
+            counted.count(now);
+            if nearest == Some(path) || counted.value(now) > SHARE {
                 break;
             }
         }

@@ -1,16 +1,17 @@
 //! Token buckets: one for each limit of one key.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter};
+use governor::{
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, InsufficientCapacity, NotUntil, Quota, RateLimiter,
+};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::config::{Mode, Throttle};
 use super::kind::{Kind, Scope};
+use super::queue::{Asked, Queue, Taken, Ticket};
 
 fn quota(kind: Kind, scope: Scope, config: &Throttle) -> Option<Quota> {
     let limit = kind.limit(config);
@@ -24,21 +25,31 @@ fn kinds() -> [Kind; Kind::BUCKETS] {
     std::array::from_fn(|at| Kind::ALL[at])
 }
 
-/// How long to wait, if the limit is reached now.
-type Taken = Result<(), Duration>;
-
 /// What is taken of a bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Portion {
     pub(super) kind: Kind,
     pub(super) n: NonZeroU32,
-    /// The number of the wave, at least 1, if those who have to wait do so for the next one: once somebody waits, what
-    /// flows in meanwhile is theirs, and not for those who come later.
+    /// The number of the wave, at least 1, if those who have to wait do so in a queue.
     pub(super) wave: Option<u64>,
 }
 
-fn wait(not_until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Duration {
-    not_until.wait_time_from(DefaultClock::default().now())
+impl Portion {
+    /// What is asked of a bucket that holds so much, a second's inflow: what is larger takes all of it.
+    fn of(self, burst: NonZeroU32) -> (NonZeroU32, Option<Asked>) {
+        let n = self.n.min(burst);
+        (n, self.wave.map(|wave| Asked { n, wave, rate: burst }))
+    }
+}
+
+type Checked = Result<Result<(), NotUntil<<DefaultClock as Clock>::Instant>>, InsufficientCapacity>;
+
+/// How long to wait, if there is not enough.
+fn taken(checked: Checked) -> Taken {
+    match checked {
+        Ok(Err(not_until)) => Err(not_until.wait_time_from(DefaultClock::default().now())),
+        Ok(Ok(())) | Err(InsufficientCapacity(_)) => Ok(()),
+    }
 }
 
 /// The buckets of one key of one scope.
@@ -48,10 +59,8 @@ pub(super) struct Buckets([Option<Bucket>; Kind::BUCKETS]);
 #[derive(Debug)]
 struct Bucket {
     limiter: DefaultDirectRateLimiter,
-    /// What fits at once: a larger request takes all of it.
     burst: NonZeroU32,
-    /// The wave for which it has given all that it had.
-    spent: AtomicU64,
+    queue: Mutex<Queue>,
 }
 
 impl Buckets {
@@ -59,24 +68,19 @@ impl Buckets {
         Self(kinds().map(|kind| {
             let quota = quota(kind, scope, config)?;
             let burst = quota.burst_size();
-            Some(Bucket { limiter: RateLimiter::direct(quota), burst, spent: AtomicU64::new(0) })
+            Some(Bucket { limiter: RateLimiter::direct(quota), burst, queue: Mutex::default() })
         }))
     }
 
-    /// Takes all of it, or nothing.
-    pub(super) fn take(&self, Portion { kind, n, wave }: Portion) -> Taken {
-        let Some(Some(Bucket { limiter, burst, spent })) = self.0.get(kind as usize) else { return Ok(()) };
-        if wave == Some(spent.load(Ordering::Relaxed)) {
-            return Err(Duration::ZERO);
-        }
-        match limiter.check_n(n.min(*burst)) {
-            Ok(Err(not_until)) => {
-                if let Some(wave) = wave {
-                    spent.store(wave, Ordering::Relaxed);
-                }
-                Err(wait(&not_until))
-            }
-            Ok(Ok(())) | Err(_) => Ok(()),
+    /// Takes all of it, or nothing: `ticket` is the place in the queue then, if there is one.
+    pub(super) fn take(&self, portion: Portion, ticket: &mut Option<Ticket>) -> Taken {
+        let Some(Some(Bucket { limiter, burst, queue })) = self.0.get(portion.kind as usize) else {
+            return Ok(());
+        };
+        let take = |n| taken(limiter.check_n(n));
+        match portion.of(*burst) {
+            (n, None) => take(n),
+            (_, Some(asked)) => queue.lock().take(asked, ticket, take),
         }
     }
 }
@@ -89,8 +93,8 @@ pub(super) struct PrefixBuckets([Option<PrefixBucket>; Kind::BUCKETS]);
 struct PrefixBucket {
     limiter: DefaultKeyedRateLimiter<u64>,
     burst: NonZeroU32,
-    /// For each path, as in [`Bucket`].
-    spent: Mutex<FxHashMap<u64, u64>>,
+    /// Those of the paths for which somebody waits.
+    queues: Mutex<FxHashMap<u64, Queue>>,
 }
 
 /// Paths with a bucket, beyond which those that are full again are forgotten.
@@ -101,34 +105,33 @@ impl PrefixBuckets {
         Self(kinds().map(|kind| {
             let quota = quota(kind, Scope::Prefix, config)?;
             let burst = quota.burst_size();
-            Some(PrefixBucket { limiter: RateLimiter::dashmap(quota), burst, spent: Mutex::default() })
+            Some(PrefixBucket { limiter: RateLimiter::dashmap(quota), burst, queues: Mutex::default() })
         }))
     }
 
-    /// Takes all of it, of the path that hashes to `prefix`, or nothing.
-    pub(super) fn take(&self, prefix: u64, Portion { kind, n, wave }: Portion) -> Taken {
-        let Some(Some(PrefixBucket { limiter, burst, spent })) = self.0.get(kind as usize) else {
+    /// Takes all of it, of the path that hashes to `prefix`, or nothing, as of [`Buckets`].
+    pub(super) fn take(&self, prefix: u64, portion: Portion, ticket: &mut Option<Ticket>) -> Taken {
+        let Some(Some(PrefixBucket { limiter, burst, queues })) = self.0.get(portion.kind as usize) else {
             return Ok(());
         };
-        if wave.is_some() && wave == spent.lock().get(&prefix).copied() {
-            return Err(Duration::ZERO);
+        let take = |n| taken(limiter.check_key_n(&prefix, n));
+        let (n, asked) = portion.of(*burst);
+        let Some(asked) = asked else { return take(n) };
+        let mut queues = queues.lock();
+        if !queues.contains_key(&prefix) && take(n).is_ok() {
+            return Ok(());
         }
-        match limiter.check_key_n(&prefix, n.min(*burst)) {
-            Ok(Err(not_until)) => {
-                if let Some(wave) = wave {
-                    spent.lock().insert(prefix, wave);
-                }
-                Err(wait(&not_until))
-            }
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
+        queues.entry(prefix).or_default().take(asked, ticket, take)
     }
 
     /// Forgets what need not be remembered. To be called now and then.
     pub(super) fn tidy(&self) {
-        for PrefixBucket { limiter, spent, .. } in self.0.iter().flatten() {
-            // Waves are shorter than the time between two calls.
-            *spent.lock() = FxHashMap::default();
+        for PrefixBucket { limiter, queues, .. } in self.0.iter().flatten() {
+            let mut queues = queues.lock();
+            queues.retain(|_, queue| !queue.is_idle());
+            let used = queues.len();
+            queues.shrink_to(2 * used);
+            drop(queues);
             if limiter.len() > MAX_PREFIXES {
                 limiter.retain_recent();
                 limiter.shrink_to_fit();
@@ -139,6 +142,8 @@ impl PrefixBuckets {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::config::Limit;
     use super::*;
 
@@ -155,17 +160,17 @@ mod tests {
     fn a_bucket_holds_a_second_of_its_rate() {
         let buckets = Buckets::new(Scope::Session, &limited(10, 0));
         for _ in 0..10 {
-            assert_eq!(buckets.take(portion(Kind::Writes, 1)), Ok(()));
+            assert_eq!(buckets.take(portion(Kind::Writes, 1), &mut None), Ok(()));
         }
-        let wait = buckets.take(portion(Kind::Writes, 1)).unwrap_err();
+        let wait = buckets.take(portion(Kind::Writes, 1), &mut None).unwrap_err();
         assert!(wait <= Duration::from_millis(100), "{wait:?}");
     }
 
     #[test]
     fn what_is_larger_than_the_bucket_takes_all_of_it() {
         let buckets = Buckets::new(Scope::Session, &limited(10, 0));
-        assert_eq!(buckets.take(portion(Kind::WriteBytes, 1_000)), Ok(()));
-        assert!(buckets.take(portion(Kind::WriteBytes, 1)).is_err());
+        assert_eq!(buckets.take(portion(Kind::WriteBytes, 1_000), &mut None), Ok(()));
+        assert!(buckets.take(portion(Kind::WriteBytes, 1), &mut None).is_err());
     }
 
     #[test]
@@ -174,7 +179,7 @@ mod tests {
         let buckets = Buckets::new(Scope::Session, &off);
         for kind in [Kind::Writes, Kind::WriteBytes] {
             for _ in 0..100 {
-                assert_eq!(buckets.take(portion(kind, 1)), Ok(()));
+                assert_eq!(buckets.take(portion(kind, 1), &mut None), Ok(()));
             }
         }
     }
@@ -182,11 +187,11 @@ mod tests {
     #[test]
     fn every_path_has_its_own() {
         let buckets = PrefixBuckets::new(&limited(0, 1));
-        assert_eq!(buckets.take(1, portion(Kind::Writes, 1)), Ok(()));
-        assert!(buckets.take(1, portion(Kind::Writes, 1)).is_err());
-        assert_eq!(buckets.take(2, portion(Kind::Writes, 1)), Ok(()));
+        assert_eq!(buckets.take(1, portion(Kind::Writes, 1), &mut None), Ok(()));
+        assert!(buckets.take(1, portion(Kind::Writes, 1), &mut None).is_err());
+        assert_eq!(buckets.take(2, portion(Kind::Writes, 1), &mut None), Ok(()));
         buckets.tidy();
-        assert!(buckets.take(1, portion(Kind::Writes, 1)).is_err());
+        assert!(buckets.take(1, portion(Kind::Writes, 1), &mut None).is_err());
     }
 
     #[test]
@@ -194,13 +199,19 @@ mod tests {
         let (buckets, prefixes) =
             (Buckets::new(Scope::Session, &limited(1_000, 0)), PrefixBuckets::new(&limited(0, 1_000)));
         let of = |n, wave| Portion { wave: Some(wave), ..portion(Kind::Writes, n) };
-        assert_eq!((buckets.take(of(1_000, 1)), prefixes.take(7, of(1_000, 1))), (Ok(()), Ok(())));
-        assert!(buckets.take(of(1_000, 1)).is_err() && prefixes.take(7, of(1_000, 1)).is_err());
+        let mut tickets = [None, None];
+        let mut ask = |n, wave| {
+            let [ticket, at_prefix] = &mut tickets;
+            [buckets.take(of(n, wave), ticket), prefixes.take(7, of(n, wave), at_prefix)]
+        };
+        assert_eq!(ask(1_000, 1), [Ok(()), Ok(())]);
+        assert!(ask(10, 1).iter().all(Result::is_err));
         let until = std::time::Instant::now() + Duration::from_millis(20);
         while std::time::Instant::now() < until {
-            assert!(buckets.take(of(1, 1)).is_err() && prefixes.take(7, of(1, 1)).is_err());
+            assert!(ask(10, 1).iter().all(Result::is_err));
+            prefixes.tidy();
         }
-        assert_eq!((buckets.take(of(1, 2)), prefixes.take(7, of(1, 2))), (Ok(()), Ok(())));
-        assert_eq!(prefixes.take(8, of(1, 1)), Ok(()), "another path");
+        assert_eq!(ask(10, 2), [Ok(()), Ok(())]);
+        assert_eq!(prefixes.take(8, of(1, 1), &mut None), Ok(()), "another path");
     }
 }

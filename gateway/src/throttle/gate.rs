@@ -14,6 +14,7 @@ use super::config::{Mode, Refusal};
 use super::kind::{Kind, Scope};
 use super::limits::{Asking, Rates, Stage, Throttle};
 use super::presence::Presence;
+use super::queue::{Taken, Ticket};
 use super::work::{self, Work};
 
 /// What is to be done with a request.
@@ -28,9 +29,11 @@ pub(crate) enum Verdict {
 }
 
 /// How far a request has come: what it took from one limit it need not take again while it waits for another.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(super) stage: u8,
+    /// Its place among those who wait for the limit of that stage.
+    ticket: Option<Ticket>,
     waits_since: Option<Instant>,
 }
 
@@ -137,11 +140,14 @@ impl Gate {
             return Verdict::Pass;
         }
         let Some(parent) = brought.work.parent() else { return Verdict::Pass };
-        self.refresh();
+        if self.refresh() {
+            progress.ticket = None;
+        }
         let found = self.recognise(brought.work);
         while let Some(stage) = self.rates.stages.get(usize::from(progress.stage)).copied() {
             if found.concerns(stage.kind, brought.work)
-                && let Err(wait) = self.take(stage, found.prefix(stage.kind, parent), &brought)
+                && let Err(wait) =
+                    self.take(stage, found.prefix(stage.kind, parent), &brought, &mut progress.ticket)
             {
                 let named = brought.work.lock_parent().filter(|_| stage.kind == Kind::LockParents);
                 let path = named.unwrap_or(parent);
@@ -156,7 +162,7 @@ impl Gate {
                     return verdict;
                 }
             }
-            progress.stage += 1;
+            (progress.stage, progress.ticket) = (progress.stage + 1, None);
         }
         progress.stage = PASSED;
         match brought.work {
@@ -202,17 +208,25 @@ impl Gate {
         self.in_flight = in_flight;
     }
 
-    /// Takes over settings that have changed.
-    fn refresh(&mut self) {
+    /// Takes over settings that have changed; whether they have.
+    fn refresh(&mut self) -> bool {
         let rates = self.throttle.rates.read();
-        if !Arc::ptr_eq(&rates, &self.rates) {
+        let is_new = !Arc::ptr_eq(&rates, &self.rates);
+        if is_new {
             self.rates = Arc::clone(&rates);
             self.session_buckets = None;
             self.address_buckets = self.rates.address(self.address);
         }
+        is_new
     }
 
-    fn take(&mut self, stage: Stage, prefix: &str, brought: &Brought<'_>) -> Result<(), Duration> {
+    fn take(
+        &mut self,
+        stage: Stage,
+        prefix: &str,
+        brought: &Brought<'_>,
+        ticket: &mut Option<Ticket>,
+    ) -> Taken {
         let Stage { kind, scope, most } = stage;
         let usage = &self.throttle.usage;
         let full = |count: u64| if count < most { Ok(()) } else { Err(ANSWERS) };
@@ -229,15 +243,15 @@ impl Gate {
         match scope {
             Scope::Session => {
                 let new = || Box::new(Buckets::new(Scope::Session, &self.rates.config));
-                self.session_buckets.get_or_insert_with(new).take(portion)
+                self.session_buckets.get_or_insert_with(new).take(portion, ticket)
             }
-            Scope::Address => self.address_buckets.take(portion),
+            Scope::Address => self.address_buckets.take(portion, ticket),
             Scope::Prefix => {
                 let mut hasher = DefaultHasher::new();
                 prefix.hash(&mut hasher);
-                self.rates.prefixes.take(hasher.finish(), portion)
+                self.rates.prefixes.take(hasher.finish(), portion, ticket)
             }
-            Scope::Tenant => self.rates.tenant.take(portion),
+            Scope::Tenant => self.rates.tenant.take(portion, ticket),
         }
     }
 
@@ -289,9 +303,15 @@ impl Gate {
                 Verdict::Pass
             }
             Mode::Delay => {
-                let since = *progress.waits_since.get_or_insert(now);
-                let wait = if kind.is_rate() { self.until_wave(now, wait) } else { wait };
-                if now + wait <= since + config.max_delay.min(patience) {
+                let deadline = *progress.waits_since.get_or_insert(now) + config.max_delay.min(patience);
+                let left = deadline.saturating_duration_since(now);
+                // Who may have to wait for longer than that waits so long: he does not know who gives up before him.
+                let (least, wait) = if kind.is_rate() {
+                    (self.until_wave(now, Duration::ZERO), self.until_wave(now, wait).min(left))
+                } else {
+                    (wait, wait)
+                };
+                if least <= left {
                     if first {
                         metrics.palisade_throttle_delayed.inc();
                     }

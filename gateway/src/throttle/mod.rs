@@ -28,6 +28,7 @@ mod limits;
 mod lock_table;
 mod prefixes;
 mod presence;
+mod queue;
 mod recent;
 mod turns;
 mod watched;

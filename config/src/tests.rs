@@ -287,7 +287,7 @@ fn what_is_wrong_with_a_section_as_a_whole_names_it_once() {
             "gateway.toml:9: [throttle] znodes = { mode = \"delay\" }: mode = ",
         ),
     ] {
-        let path = folder.write("gateway.toml", &format!("{rest}{limit}"));
+        let path = folder.write("gateway.toml", format!("{rest}{limit}"));
         let messages = folder.messages(&gateway(&path).unwrap_err());
         assert_eq!(messages.len(), 1, "{messages:#?}");
         assert!(messages[0].starts_with(start), "{messages:#?}");

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod let_pass;
+
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::thread;
@@ -208,45 +210,6 @@ fn rates(bench: &mut Bench) {
     bench.assert_unharmed();
 }
 
-/// Modes that refuse nothing: what is beyond a limit is only told, or waits for its turn.
-fn what_is_let_pass(bench: &mut Bench) {
-    let lock = |_| (OpCode::Create, "/abuse/lock-".to_owned());
-    for mode in ["\"report\"", "\"delay\""] {
-        for (limit, value) in
-            [("writes", "40"), ("write_bytes", "\"20KiB\""), ("locks", "40"), ("in_flight", "5")]
-        {
-            let [key, most] = ["mode", "session"].map(|key| format!("throttle.{limit}.{key}"));
-            bench.limit(&[(&key, mode), (&most, value), ("throttle.max_delay", "\"20s\"")]);
-            let counter = format!("palisade_limit_{limit}");
-            let before = bench.metric(&counter);
-            let mut client = bench.client();
-            let answers = match limit {
-                "locks" => flood(&mut client, 100, 100, lock),
-                "in_flight" => flood(&mut client, 400, 400, set),
-                _ => flood_with(&mut client, 100, 100, &[7; 500], set),
-            };
-            assert_eq!(answers.keys().copied().collect::<Vec<_>>(), [ErrorCode::OK.0], "{limit} {mode}");
-            assert!(bench.metric(&counter) > before, "{limit} is not reached with {mode}");
-            bench.assert_unharmed();
-        }
-    }
-    for limit in ["watches.session", "znodes.tenant", "connections.address"] {
-        let (name, _) = limit.split_once('.').unwrap();
-        let [key, most] = [format!("throttle.{name}.mode"), format!("throttle.{limit}")];
-        bench.limit(&[(&key, "\"report\""), (&most, "1")]);
-        let counter = format!("palisade_limit_{name}");
-        let before = bench.metric(&counter);
-        let mut client = bench.client();
-        for n in 0..3 {
-            client.owner(&format!("/abuse/nothing-{n}")).unwrap();
-            let path = client.create(&format!("/abuse/something-{n}"), 0).unwrap();
-            client.delete(&path).unwrap();
-        }
-        assert!(bench.metric(&counter) > before, "{limit} is not reached");
-        bench.assert_unharmed();
-    }
-}
-
 /// Takes and gives back a lock for each order, until that is refused.
 fn fine_grained_locks(bench: &mut Bench) {
     let budget = [("throttle.lock_parents.mode", "\"refuse\""), ("throttle.lock_parents.tenant", "5")];
@@ -385,7 +348,7 @@ fn each_limit_in_turn_is_survived() {
     fine_grained_locks(&mut bench);
     what_is_held(&mut bench);
     who_comes(&mut bench);
-    what_is_let_pass(&mut bench);
+    let_pass::all(&mut bench);
     everything(&mut bench);
     assert!(!bench.gateway.reload(&[("throttle.znodes.mode", "\"delay\"")]), "which makes no sense");
     bench.assert_unharmed();

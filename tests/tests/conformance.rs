@@ -72,6 +72,79 @@ fn a_multi_without_a_path_is_answered_alike() {
     }
 }
 
+/// Bodies of requests whose path, or scheme, is null.
+fn without_a_path() -> Vec<(OpCode, Vec<u8>)> {
+    const NULL: [u8; 4] = [0xff; 4];
+    let (data, version) = ([&1_i32.to_be_bytes()[..], b"x"].concat(), (-1_i32).to_be_bytes());
+    let acl =
+        [&1_i32.to_be_bytes()[..], &31_i32.to_be_bytes(), b"\0\0\0\x05world", b"\0\0\0\x06anyone"].concat();
+    let create = [&data[..], &acl, &[0; 4]].concat();
+    let (no, any) = ([0].to_vec(), 3_i32.to_be_bytes().to_vec());
+    let requests = [
+        (OpCode::Create, create.clone()),
+        (OpCode::Create2, create),
+        (OpCode::CreateContainer, [&data[..], &acl, &[0, 0, 0, 4]].concat()),
+        (OpCode::CreateTtl, [&data[..], &acl, &[0, 0, 0, 5], &1_000_i64.to_be_bytes()].concat()),
+        (OpCode::Delete, version.to_vec()),
+        (OpCode::SetData, [&data[..], &version].concat()),
+        (OpCode::SetData, [&NULL[..], &version].concat()),
+        (OpCode::SetAcl, [&acl[..], &version].concat()),
+        (OpCode::SetAcl, [&NULL[..], &version].concat()),
+        (OpCode::Sync, Vec::new()),
+        (OpCode::Exists, no.clone()),
+        (OpCode::Exists, vec![1]),
+        (OpCode::GetData, no.clone()),
+        (OpCode::GetChildren, no.clone()),
+        (OpCode::GetChildren2, no),
+        (OpCode::GetAcl, Vec::new()),
+        (OpCode::GetAllChildrenNumber, Vec::new()),
+        (OpCode::GetEphemerals, Vec::new()),
+        (OpCode::CheckWatches, any.clone()),
+        (OpCode::RemoveWatches, any),
+        (OpCode::RemoveWatches, 9_i32.to_be_bytes().to_vec()),
+        // Cut off behind the path.
+        (OpCode::SetData, Vec::new()),
+        (OpCode::SetAcl, Vec::new()),
+        (OpCode::Create, Vec::new()),
+        (OpCode::RemoveWatches, Vec::new()),
+    ];
+    let mut bodies: Vec<_> =
+        requests.into_iter().map(|(op, rest)| (op, [&NULL[..], &rest].concat())).collect();
+    for (scheme, credential) in
+        [(&NULL[..], &data[..]), (&NULL, &NULL), (b"\0\0\0\x06digest", &NULL), (&NULL, &[])]
+    {
+        bodies.push((OpCode::Auth, [&[0; 4][..], scheme, credential].concat()));
+    }
+    bodies
+}
+
+/// Nor that. What is null besides is as right as it can be.
+#[test]
+fn requests_without_a_path_are_answered_alike() {
+    let (folder, mut ports) = (Folder::new(), Ports::lease());
+    let apache = ApacheServer::start_quiet(&folder.subfolder("apache"), &mut ports, &[], &[]);
+    let mut core = Core::start();
+    let whole = core.gateway(101, "whole");
+    let part = core.gateway_with(102, "part", &[("tenant.root", "\"/tenants/part\"")]);
+    let bodies = without_a_path();
+    let answers = |address: &str| {
+        bodies
+            .iter()
+            .map(|(op, body)| {
+                let mut client = RawClient::connect(address);
+                let answer = client.call_raw(op.as_i32(), body).map(|(error, body)| (error, body.to_vec()));
+                (*op, body.clone(), answer, client.call_raw(OpCode::Ping.as_i32(), &[]).is_some())
+            })
+            .collect::<Vec<_>>()
+    };
+    let theirs = answers(&format!("127.0.0.1:{}", apache.client_port()));
+    for gateway in [whole, part] {
+        let ours = answers(&gateway.address());
+        let differ = theirs.iter().zip(&ours).filter(|(theirs, ours)| theirs != ours);
+        assert_eq!(differ.collect::<Vec<_>>(), [], "Apache's, ours");
+    }
+}
+
 fn compare(sessions: Sessions, view: View, calls: usize) {
     let number = |name, default| std::env::var(name).map_or(default, |value| value.parse().unwrap());
     let (calls, first) = (number("CONFORMANCE_CALLS", calls), number("CONFORMANCE_SEED", 1));

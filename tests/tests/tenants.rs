@@ -270,7 +270,7 @@ fn requests(path: &str) -> Vec<(OpCode, Request<'_>)> {
             Request::MultiRead(vec![(OpCode::GetData, get()), (OpCode::GetChildren, children())]),
         ),
         (OpCode::CheckWatches, Request::CheckWatches { path: name(), kind: 3 }),
-        (OpCode::RemoveWatches, Request::RemoveWatches { path: name(), kind: 3 }),
+        (OpCode::RemoveWatches, Request::RemoveWatches { path: Some(name()), kind: 3 }),
         (OpCode::AddWatch, Request::AddWatch { path: name(), mode: 0 }),
         (OpCode::AddWatch, Request::AddWatch { path: name(), mode: 1 }),
         (OpCode::SetWatches, Request::SetWatches(watches())),
@@ -464,7 +464,7 @@ fn stat(client: &mut RawClient, path: &str) -> Option<Stat> {
 
 fn nothing_outside_is_seen_or_changed(tenants: Tenants) {
     let mut all = RawClient::connect(&tenants.whole.address());
-    let auth = Request::Auth { scheme: "digest".into(), auth: Some(b"super:admin") };
+    let auth = Request::Auth { scheme: Some("digest".into()), auth: Some(b"super:admin") };
     ok(&mut all, OpCode::Auth, &auth);
     assert_eq!(counts(&tenants.ann)[..3], ["5", "0", "43"], "as in a fresh tree");
     let mut bob = Bob::settle(&tenants.bob);

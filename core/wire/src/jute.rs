@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
+use crate::OpCode;
+
 /// Why bytes are not the record they should be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
@@ -34,10 +36,13 @@ pub enum DecodeError {
         /// The field that was being read.
         field: &'static str,
     },
-    /// A multi whose operations could be read, but for paths that are null: Java reads it, and fails later (Apache
-    /// `PrepRequestProcessor.getPendingChanges`), which its answer shows.
-    #[error("an operation of a multi has no path")]
-    NoPath,
+    /// What could be read, but for a path that is null: Java reads it, and fails later, which its answer shows (Apache
+    /// `PrepRequestProcessor.getPendingChanges` and `validatePath`, `FinalRequestProcessor`).
+    #[error("{op:?} has no path")]
+    NoPath {
+        /// The type of the request; that of a multi if it is one of its operations that has none.
+        op: OpCode,
+    },
     /// A number that names nothing we know.
     #[error("{field} has the unknown value {value}")]
     Unknown {

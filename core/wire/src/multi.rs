@@ -69,7 +69,10 @@ pub(crate) fn decode_ops<'a>(r: &mut Reader<'a>, kind: Kind) -> Result<Vec<(OpCo
         ops.push((op, Request::read(op, r)?));
         Ok(())
     }) {
-        Err(_) if kind == Kind::Write && lacks_a_path(begin) => Err(DecodeError::NoPath),
+        Err(_) if kind == Kind::Write && lacks_a_path(begin) => {
+            Err(DecodeError::NoPath { op: OpCode::Multi })
+        }
+        Err(DecodeError::NoPath { .. }) => Err(DecodeError::Null { field: "path" }),
         Err(error) => Err(error),
         Ok(()) => Ok(ops),
     }
@@ -229,9 +232,10 @@ mod tests {
                     body.put_i64(1);
                 }
             });
-            assert_eq!(Request::decode(OpCode::Multi, &body), Err(DecodeError::NoPath), "{op:?}");
+            let no_path = Err(DecodeError::NoPath { op: OpCode::Multi });
+            assert_eq!(Request::decode(OpCode::Multi, &body), no_path, "{op:?}");
             let cut = &body[..body.len() - 1];
-            assert_ne!(Request::decode(OpCode::Multi, cut), Err(DecodeError::NoPath), "{op:?}");
+            assert_ne!(Request::decode(OpCode::Multi, cut), no_path, "{op:?}");
         }
     }
 

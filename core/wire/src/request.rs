@@ -160,15 +160,15 @@ pub enum Request<'a> {
     },
     /// [`OpCode::RemoveWatches`].
     RemoveWatches {
-        /// The path.
-        path: Cow<'a, str>,
+        /// The path; null is nothing that anybody watches.
+        path: Option<Cow<'a, str>>,
         /// A watch type code, unchecked.
         kind: i32,
     },
     /// [`OpCode::Auth`].
     Auth {
-        /// The scheme.
-        scheme: Cow<'a, str>,
+        /// The scheme, which may be null, and is none that is known then.
+        scheme: Option<Cow<'a, str>>,
         /// The credential; null and empty are distinct.
         auth: Option<&'a [u8]>,
     },
@@ -210,17 +210,18 @@ impl<'a> Request<'a> {
             OpCode::Delete => Self::Delete { path: r.string("path")?, version: r.i32("version")? },
             OpCode::Exists => Self::Exists(path_watch(r)?),
             OpCode::GetData => Self::GetData(path_watch(r)?),
-            OpCode::SetData => Self::SetData {
-                path: r.string("path")?,
-                data: r.opt_buffer("data")?,
-                version: r.i32("version")?,
-            },
+            OpCode::SetData => {
+                let path = r.opt_string("path")?;
+                let (data, version) = (r.opt_buffer("data")?, r.i32("version")?);
+                Self::SetData { path: named(op, path)?, data, version }
+            }
             OpCode::GetAcl => Self::GetAcl(r.string("path")?),
-            OpCode::SetAcl => Self::SetAcl {
-                path: r.string("path")?,
-                acl: r.opt_vec("acl", Acl::decode)?.unwrap_or_default(),
-                version: r.i32("version")?,
-            },
+            OpCode::SetAcl => {
+                let path = r.opt_string("path")?;
+                let acl = r.opt_vec("acl", Acl::decode)?.unwrap_or_default();
+                let version = r.i32("version")?;
+                Self::SetAcl { path: named(op, path)?, acl, version }
+            }
             OpCode::GetChildren => Self::GetChildren(path_watch(r)?),
             OpCode::GetChildren2 => Self::GetChildren2(path_watch(r)?),
             OpCode::Sync => Self::Sync(r.opt_string("path")?),
@@ -235,10 +236,12 @@ impl<'a> Request<'a> {
                 config_id: r.i64("curConfigId")?,
             },
             OpCode::CheckWatches => Self::CheckWatches { path: r.string("path")?, kind: r.i32("type")? },
-            OpCode::RemoveWatches => Self::RemoveWatches { path: r.string("path")?, kind: r.i32("type")? },
+            OpCode::RemoveWatches => {
+                Self::RemoveWatches { path: r.opt_string("path")?, kind: r.i32("type")? }
+            }
             OpCode::Auth => {
                 r.i32("type")?;
-                Self::Auth { scheme: r.string("scheme")?, auth: r.opt_buffer("auth")? }
+                Self::Auth { scheme: r.opt_string("scheme")?, auth: r.opt_buffer("auth")? }
             }
             OpCode::SetWatches => Self::SetWatches(set_watches(r, false)?),
             OpCode::SetWatches2 => Self::SetWatches(set_watches(r, true)?),
@@ -295,13 +298,17 @@ impl<'a> Request<'a> {
                 buf.write_opt_string(members.as_deref());
                 buf.put_i64(*config_id);
             }
-            Self::CheckWatches { path, kind } | Self::RemoveWatches { path, kind } => {
+            Self::RemoveWatches { path, kind } => {
+                buf.write_opt_buffer(path.as_deref().map(str::as_bytes));
+                buf.put_i32(*kind);
+            }
+            Self::CheckWatches { path, kind } => {
                 buf.write_string(path);
                 buf.put_i32(*kind);
             }
             Self::Auth { scheme, auth } => {
                 buf.put_i32(0);
-                buf.write_string(scheme);
+                buf.write_opt_buffer(scheme.as_deref().map(str::as_bytes));
                 buf.write_opt_buffer(*auth);
             }
             Self::SetWatches(w) => encode_set_watches(w, buf),
@@ -323,6 +330,11 @@ fn create<'a>(r: &mut Reader<'a>, ttl: bool) -> Result<Create<'a>> {
         flags: r.i32("flags")?,
         ttl_ms: if ttl { Some(r.i64("ttl")?) } else { None },
     })
+}
+
+/// What else the record has was read.
+fn named(op: OpCode, path: Option<Cow<'_, str>>) -> Result<Cow<'_, str>> {
+    path.ok_or(DecodeError::NoPath { op })
 }
 
 fn path_watch<'a>(r: &mut Reader<'a>) -> Result<PathWatch<'a>> {

@@ -93,7 +93,7 @@ fn single_request() -> impl Strategy<Value = (OpCode, Request<'static>)> {
             0 => (O::Delete, R::Delete { path, version: int }),
             1 => (O::Check, R::Check { path, version: int }),
             2 => (O::CheckWatches, R::CheckWatches { path, kind: int }),
-            3 => (O::RemoveWatches, R::RemoveWatches { path, kind: int }),
+            3 => (O::RemoveWatches, R::RemoveWatches { path: Some(path), kind: int }),
             4 => (O::AddWatch, R::AddWatch { path, mode: int }),
             5 => (O::GetAcl, R::GetAcl(path)),
             _ => (O::GetAllChildrenNumber, R::GetAllChildrenNumber(path)),
@@ -115,7 +115,7 @@ fn session_request() -> impl Strategy<Value = (OpCode, Request<'static>)> {
         match which {
             0 => (O::Sync, R::Sync(opt)),
             1 => (O::GetEphemerals, R::GetEphemerals(opt)),
-            2 => (O::Auth, R::Auth { scheme: text.into(), auth: leak(data) }),
+            2 => (O::Auth, R::Auth { scheme: Some(text.into()), auth: leak(data) }),
             3 => (O::Sasl, R::Sasl(leak(data))),
             4 => (O::Ping, R::Ping),
             5 => (O::WhoAmI, R::WhoAmI),

@@ -201,7 +201,8 @@ impl Intake<'_> {
             return Err(CloseReason::Malformed);
         };
         let too_long = auth.is_some_and(|auth| auth.len() > MAX_CREDENTIAL);
-        match self.answers.edge.auth.authenticate(&scheme, auth.filter(|_| !too_long)) {
+        let scheme = scheme.as_deref().unwrap_or_default();
+        match self.answers.edge.auth.authenticate(scheme, auth.filter(|_| !too_long)) {
             Ok(new) if self.ids.len() + new.len() <= MAX_IDS => {
                 let mut ids = self.ids.to_vec();
                 ids.extend(new.into_iter().filter(|id| !self.ids.contains(id)));

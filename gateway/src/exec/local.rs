@@ -8,7 +8,7 @@ use palisade_watch::{Slot, WatchIndex, WatchKind, WatchLimits};
 use palisade_wire::multi::MultiHeader;
 use palisade_wire::reply::ReplyHeader;
 use palisade_wire::request::Request;
-use palisade_wire::{DecodeError, ErrorCode, Id, SessionId, frame};
+use palisade_wire::{DecodeError, ErrorCode, Id, OpCode, SessionId, frame};
 use parking_lot::Mutex;
 
 use super::large::{Inset, LargeData};
@@ -52,8 +52,8 @@ impl Local<'_> {
     /// Large data is left in [`Self::inset`]: the frame's length does not count it, and the caller puts it where it
     /// belongs.
     ///
-    /// A body that does not decode is answered with [`ErrorCode::MARSHALLING_ERROR`], that of a write included. That of a
-    /// multi without a path comes with an empty list of results.
+    /// A body that does not decode is answered with [`ErrorCode::MARSHALLING_ERROR`], that of a write included. What only
+    /// has no path is answered as by Apache: a multi with an empty list of results besides, others as they treat such a path.
     pub(crate) fn answer(&self, xid: i32, request: Result<Request<'_>, DecodeError>, out: &mut BytesMut) {
         let zxid = self.tree.last_zxid();
         match request {
@@ -62,10 +62,11 @@ impl Local<'_> {
                 write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS);
             }
             Ok(request) => write_reply(out, xid, zxid, |b| self.execute(&request, b)),
-            Err(DecodeError::NoPath) => frame::write(out, |b| {
+            Err(DecodeError::NoPath { op: OpCode::Multi }) => frame::write(out, |b| {
                 ReplyHeader { xid, zxid, err: ErrorCode::MARSHALLING_ERROR }.encode(b);
                 MultiHeader::END.encode(b);
             }),
+            Err(DecodeError::NoPath { .. }) => write_header(out, xid, zxid, ErrorCode::BAD_ARGUMENTS),
             Err(_) => write_header(out, xid, zxid, ErrorCode::MARSHALLING_ERROR),
         }
     }
@@ -101,7 +102,9 @@ impl Local<'_> {
                 self.watches.lock().check(self.slot, path, watch_kind(*kind)?)
             }
             Request::RemoveWatches { path, kind } => {
-                self.watches.lock().remove(self.slot, path, watch_kind(*kind)?)
+                let kind = watch_kind(*kind)?;
+                let path = path.as_deref().ok_or(ErrorCode::NO_WATCHER)?;
+                self.watches.lock().remove(self.slot, path, kind)
             }
             Request::AddWatch { path, mode } => self.add_watch(path, *mode, out),
             // The voters are not the client's: as where it is switched off.

@@ -157,7 +157,7 @@ impl Generator {
         ];
         let (scheme, auth) = self.chance.weighted(&credentials);
         let xid = if self.chance.percent(80) { Some(-4) } else { None };
-        let request = Request::Auth { scheme: scheme.into(), auth };
+        let request = Request::Auth { scheme: Some(scheme.into()), auth };
         let step = Step::Calls(slot, vec![Call { xid, ..Call::new(OpCode::Auth, &request) }]);
         if scheme != "ip" && (scheme != "digest" || auth.is_none()) {
             self.ending(slot, step);

@@ -67,7 +67,7 @@ impl Watching {
 
     pub(super) fn remove(&self, chance: &mut Chance, slot: usize) -> Call {
         let (path, kind) = self.kind(chance, slot);
-        Call::new(OpCode::RemoveWatches, &Request::RemoveWatches { path, kind })
+        Call::new(OpCode::RemoveWatches, &Request::RemoveWatches { path: Some(path), kind })
     }
 
     /// What to check or remove: older servers do not tell the kinds of persistent watches apart.

@@ -97,8 +97,8 @@ async fn persistent_watches_stay_until_they_are_removed() {
     let expected = [(NodeCreated, "/a"), (NodeCreated, "/a/b"), (NodeDataChanged, "/a/b")];
     assert_eq!(events, expected.map(|(kind, path)| (kind, path.to_owned())));
     session.ok(OpCode::CheckWatches, &Request::CheckWatches { path: "/a".into(), kind: 5 }).await;
-    session.ok(OpCode::RemoveWatches, &Request::RemoveWatches { path: "/a".into(), kind: 3 }).await;
-    let again = Request::RemoveWatches { path: "/a".into(), kind: 3 };
+    session.ok(OpCode::RemoveWatches, &Request::RemoveWatches { path: Some("/a".into()), kind: 3 }).await;
+    let again = Request::RemoveWatches { path: Some("/a".into()), kind: 3 };
     assert_eq!(session.err(OpCode::RemoveWatches, &again).await, ErrorCode::NO_WATCHER);
     bench.core.write(OpCode::Delete, &delete("/a/b"));
     session.ok(OpCode::Exists, &exists("/a", false)).await;

@@ -98,7 +98,7 @@ async fn auth_is_answered_in_its_turn_and_counts_from_its_receipt() {
 async fn failed_auth_is_told_and_ends_the_connection() {
     let bench = Bench::start().await;
     let mut session = bench.session().await;
-    let sasl = Request::Auth { scheme: "sasl".into(), auth: Some(b"x") };
+    let sasl = Request::Auth { scheme: Some("sasl".into()), auth: Some(b"x") };
     session.send_as(5, 100, &sasl).await;
     let (header, _) = session.reply().await;
     assert_eq!((header.xid, header.zxid, header.err), (5, Zxid::ZERO, ErrorCode::AUTH_FAILED));

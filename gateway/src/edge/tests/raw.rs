@@ -237,7 +237,7 @@ pub(super) fn get_children(path: &str, watch: bool) -> Request<'_> {
 }
 
 pub(super) fn auth(credential: &str) -> Request<'_> {
-    Request::Auth { scheme: "digest".into(), auth: Some(credential.as_bytes()) }
+    Request::Auth { scheme: Some("digest".into()), auth: Some(credential.as_bytes()) }
 }
 
 pub(super) fn set_watches(since: Zxid) -> SetWatches<'static> {

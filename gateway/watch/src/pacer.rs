@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use crate::kinds::Slot;
 
-/// Time between two waves.
-pub const WAVE: Duration = Duration::from_millis(20);
-/// Waves that one may make up for if nobody looked in between.
-const LATE_WAVES: u32 = 3;
+/// Time between two waves. What else a processor has to do waits for a part of one wave at most, so they are small.
+pub const WAVE: Duration = Duration::from_millis(5);
+/// Time that one wave may make up for if nobody looked in between.
+const LATE: Duration = Duration::from_millis(20);
+/// Sessions whose times are up within this are in one queue.
+const QUEUE: Duration = Duration::from_millis(20);
 /// How long after its wave a client's read counts as one that the event caused.
 const REREAD: Duration = Duration::from_secs(1);
 /// One session's events, in the unit of the allowance.
@@ -119,9 +121,12 @@ impl Pacer {
 
     /// The session of this connection holds its first event.
     pub fn hold(&mut self, slot: Slot, timeout: Duration, now: Duration) {
+        if self.waiting.is_empty() {
+            // Time in which nobody waited gives nobody more of the rate.
+            self.last = self.last.map(|last| last.max(now.saturating_sub(WAVE)));
+        }
         let by = now + self.pacing.hold(timeout);
-        // Few different times, so that there are few queues.
-        let by = Duration::from_millis((by.as_millis() / WAVE.as_millis() * WAVE.as_millis()) as u64);
+        let by = Duration::from_millis((by.as_millis() / QUEUE.as_millis() * QUEUE.as_millis()) as u64);
         self.waiting.entry(by).or_default().push_back(slot);
     }
 
@@ -153,7 +158,7 @@ impl Pacer {
         if self.next().is_none_or(|next| now < next) {
             return;
         }
-        let elapsed = self.last.map_or(WAVE, |last| (now - last).min(WAVE * LATE_WAVES));
+        let elapsed = self.last.map_or(WAVE, |last| (now - last).min(LATE));
         self.learn(now);
         let rate = self.rate();
         let Due { at_once, by_now } = self.due(rate, now, elapsed);

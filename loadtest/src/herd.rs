@@ -20,8 +20,8 @@ const HELP: &str = "\
 Starts three voters and two tenants' servers, first Apache's, then Palisade's with notifications that are not paced, then \
 with waves of 6,000 a second; all on this machine, with the same zoo.cfg. One tenant, discovery, writes and then reads at \
 fixed rates, each alone and then while a znode of the other, scheduling, changes again and again: all its sessions watch \
-it, and read it when they are told. Scheduling's server and sessions are on the last processor, where all else goes first, \
-and all folders are in memory: as near as one machine comes to several. The variable TMPDIR names another place for the \
+it, and read it when they are told. Scheduling's server and sessions are on the last processor, all else on the others, and \
+all folders are in memory: as near as one machine comes to several. The variable TMPDIR names another place for the \
 folders. Needs what `compare` needs, and two processors.";
 
 /// How long one look at whether the herd has begun may lie behind.
@@ -90,7 +90,7 @@ struct Measured {
 pub(crate) fn run(env: &Env, args: &HerdArgs) -> Result<String, Failure> {
     Ensemble::check(&args.palisade)?;
     reserve_descriptors(u64::from(args.watchers) + 500)?;
-    let elsewhere = Elsewhere::find()?;
+    let (elsewhere, _left) = Elsewhere::alone()?;
     let mut rows = Vec::new();
     for Variant { name, side, paced } in VARIANTS {
         if args.without_apache && side == Side::Apache {

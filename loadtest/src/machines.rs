@@ -8,31 +8,62 @@ use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 
 use crate::failure::Failure;
 
-/// The last processor, at idle priority: what runs there takes no time from anything else, which goes first at once,
-/// wherever it runs. So it costs others only what it makes them do.
+/// The last processor.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Elsewhere(CpuSet);
+pub(crate) struct Elsewhere {
+    last: CpuSet,
+    others: CpuSet,
+    /// Whether all else may run there, too.
+    is_shared: bool,
+}
 
 impl Elsewhere {
+    /// At idle priority: what runs there takes no time from anything else, which goes first at once, wherever it runs. So it
+    /// costs others what it makes them do, and what the kernel does for it, whose priority is not its own.
+    ///
     /// Fails where there is one processor only: nothing would be left for others.
-    pub(crate) fn find() -> Result<Self, Failure> {
+    pub(crate) fn shared() -> Result<Self, Failure> {
         let usable = sched_getaffinity(None).map_err(io::Error::from)?;
         if usable.count() < 2 {
             return Err(Failure::Before("two processors are needed, and there is one".into()));
         }
-        let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| usable.is_set(*cpu)).unwrap_or_default();
-        let mut set = CpuSet::new();
-        set.set(last);
-        Ok(Self(set))
+        let number = (0..CpuSet::MAX_CPU).rev().find(|cpu| usable.is_set(*cpu)).unwrap_or_default();
+        let (mut last, mut others) = (CpuSet::new(), usable);
+        last.set(number);
+        others.unset(number);
+        Ok(Self { last, others, is_shared: true })
+    }
+
+    /// Left alone by the calling thread, and by the processes and threads that it starts, until what is returned is dropped.
+    pub(crate) fn alone() -> Result<(Self, Left), Failure> {
+        let alone = Self { is_shared: false, ..Self::shared()? };
+        let before = sched_getaffinity(None).map_err(io::Error::from)?;
+        sched_setaffinity(None, &alone.others).map_err(io::Error::from)?;
+        Ok((alone, Left { before }))
     }
 
     /// Takes the calling thread there, which is also to drop what is returned, and the processes and threads that it starts.
     pub(crate) fn enter(&self) -> io::Result<Away> {
         let before = sched_getaffinity(None)?;
         let away = Away { before };
-        set_policy("--idle")?;
-        sched_setaffinity(None, &self.0)?;
+        if self.is_shared {
+            set_policy("--idle")?;
+        }
+        sched_setaffinity(None, &self.last)?;
         Ok(away)
+    }
+}
+
+/// While it lives, its thread leaves a processor to others.
+#[derive(Debug)]
+pub(crate) struct Left {
+    before: CpuSet,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        // It was allowed before; if it is no more, the thread stays where it is.
+        let _ = sched_setaffinity(None, &self.before);
     }
 }
 
@@ -72,22 +103,36 @@ pub(crate) fn folders() -> PathBuf {
 mod tests {
     use super::*;
 
-    /// The policy of the calling thread, as `chrt` names it.
+    /// The calling thread's policy, as `chrt` names it.
     fn policy() -> String {
         let output =
             Command::new("chrt").args(["--pid", &gettid().as_raw_nonzero().to_string()]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().lines().next().unwrap().to_owned()
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().next().unwrap().rsplit(' ').next().unwrap().to_owned()
+    }
+
+    /// The affinity and policy of a thread that is started now.
+    fn place() -> (CpuSet, String) {
+        std::thread::spawn(|| (sched_getaffinity(None).unwrap(), policy())).join().unwrap()
     }
 
     #[test]
     fn a_thread_and_what_it_starts_are_elsewhere_until_it_is_back() {
-        let Ok(elsewhere) = Elsewhere::find() else { return };
-        let (before, ordinary) = (sched_getaffinity(None).unwrap(), policy());
-        let away = elsewhere.enter().unwrap();
-        let (affinity, idle) =
-            std::thread::spawn(|| (sched_getaffinity(None).unwrap(), policy())).join().unwrap();
-        assert!(affinity == elsewhere.0 && idle.ends_with("SCHED_IDLE"), "{affinity:?} {idle}");
+        let Ok(shared) = Elsewhere::shared() else { return };
+        let before = (sched_getaffinity(None).unwrap(), policy());
+        let away = shared.enter().unwrap();
+        let (affinity, idle) = place();
+        assert!(affinity == shared.last && idle == "SCHED_IDLE", "{affinity:?} {idle}");
         drop(away);
-        assert_eq!((sched_getaffinity(None).unwrap(), policy()), (before, ordinary));
+        assert_eq!(place(), before);
+
+        let (alone, left) = Elsewhere::alone().unwrap();
+        assert_eq!(place(), (alone.others, before.1.clone()));
+        let away = alone.enter().unwrap();
+        assert_eq!(place(), (alone.last, before.1.clone()));
+        drop(away);
+        assert_eq!(place(), (alone.others, before.1.clone()));
+        drop(left);
+        assert_eq!(place(), before);
     }
 }

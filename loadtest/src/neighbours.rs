@@ -94,7 +94,7 @@ struct Measured {
 pub(crate) fn run(env: &Env, args: &Neighbours) -> Result<String, Failure> {
     Ensemble::check(&args.palisade)?;
     reserve_descriptors(u64::from(args.clients) * 3 + 500)?;
-    let elsewhere = args.apart.then(Elsewhere::find).transpose()?;
+    let elsewhere = args.apart.then(Elsewhere::shared).transpose()?;
     let mut rows = Vec::new();
     for variant in VARIANTS.into_iter().filter(|variant| !args.without_apache || variant.side != Side::Apache)
     {

@@ -68,6 +68,9 @@ pub(crate) fn run_while(
             if done > 0 && !fanout.reread && !fanout.persistent {
                 herd.arm(env, &mut reactor)?;
             }
+            if !fanout.reread {
+                sessions::acknowledge_late(&reactor);
+            }
             env.progress.phase("changing the watched znode", fanout.changes as u64);
             env.progress.at(done as u64);
             let before = site.servers.sample()?;

@@ -1,7 +1,6 @@
 //! The part of a connection that others reach: the applier, which queues events and answers, and connections that
 //! take the session over. Everything is behind one short lock.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -19,6 +18,7 @@ use rustix::net::{SendFlags, send};
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::bell::Bell;
+use super::driven::Pipe;
 use super::outbox::{CloseReason, End};
 use super::stats::{ClientStats, ServerStats};
 use crate::tenancy::Root;
@@ -39,22 +39,29 @@ pub(super) const FENCE_TAG: u64 = u64::MAX - 1;
 /// While this many bytes are unsent, no more requests are read.
 pub(super) const HIGH_WATER: usize = 1 << 20;
 
-/// Where bytes for a client go.
-pub(crate) trait Sink: fmt::Debug + Send + Sync {
-    /// Takes as many of these bytes as it can at once; [`io::ErrorKind::WouldBlock`] if that is none.
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+/// Where bytes for a client go. Kept in place: whoever writes to very many visits each for the first time in a while.
+#[derive(Debug)]
+pub(super) enum Sink {
+    /// Its socket.
+    Socket(OwnedWriteHalf),
+    /// To whoever drives the gateway.
+    Driven(Arc<Pipe>),
 }
 
-impl Sink for OwnedWriteHalf {
+impl Sink {
+    /// Takes as many of these bytes as it can at once; [`io::ErrorKind::WouldBlock`] if that is none.
     fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
+        match (self, slices) {
             // Without a look at what the runtime knows of the socket, which is far away in memory. It has to know if the
             // socket takes nothing.
-            [slice] => match send(self.as_ref(), slice, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Err(Errno::AGAIN) => Self::try_write(self, slice),
-                sent => Ok(sent?),
-            },
-            slices => self.try_write_vectored(slices),
+            (Self::Socket(socket), [slice]) => {
+                match send(socket.as_ref(), slice, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Err(Errno::AGAIN) => socket.try_write(slice),
+                    sent => Ok(sent?),
+                }
+            }
+            (Self::Socket(socket), slices) => socket.try_write_vectored(slices),
+            (Self::Driven(pipe), slices) => Ok(pipe.put(slices)),
         }
     }
 }
@@ -117,9 +124,9 @@ impl Client {
         }
     }
 
-    /// From now on, or no longer, what is in the outbox can be written.
-    pub(super) fn set_sink(&self, sink: Option<Arc<dyn Sink>>) {
-        self.lock().sink = sink;
+    /// From now on, or no longer, what is in the outbox can be written. Gives back where it went until now.
+    pub(super) fn set_sink(&self, sink: Option<Sink>) -> Option<Sink> {
+        std::mem::replace(&mut self.lock().sink, sink)
     }
 
     /// The client is to be written to; whether that is news.

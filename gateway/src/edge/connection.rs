@@ -13,13 +13,13 @@ use bytes::BytesMut;
 use palisade_wire::{Id, SessionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Edge;
 use super::buffers;
-use super::client::{Client, Flushed, HIGH_WATER, Standing};
+use super::client::{Client, Flushed, HIGH_WATER, Sink, Standing};
 use super::lease::Lease;
 use super::outbox::{CloseReason, End};
 use crate::config::Owners;
@@ -126,8 +126,8 @@ pub(super) struct Established {
 #[derive(Debug)]
 pub(super) struct Serving {
     connection: Box<Connection>,
+    /// The other half is the client's sink.
     reader: OwnedReadHalf,
-    writer: Arc<OwnedWriteHalf>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -135,22 +135,22 @@ impl Serving {
     pub(super) fn new(established: Established, stream: TcpStream) -> Self {
         let connection = Box::new(Connection::new(established));
         let (reader, writer) = stream.into_split();
-        let writer = Arc::new(writer);
-        connection.client.set_sink(Some(Arc::clone(&writer) as _));
+        connection.client.set_sink(Some(Sink::Socket(writer)));
         let timer = Box::pin(sleep_until(connection.active + connection.timeout));
-        Self { connection, reader, writer, timer }
+        Self { connection, reader, timer }
     }
 
     /// It has ended for this reason. Gives back the socket, if the client is to see the end of what was written.
     pub(super) fn over(self, reason: CloseReason) -> Option<TcpStream> {
-        let Self { mut connection, reader, writer, .. } = self;
+        let Self { mut connection, reader, .. } = self;
         let Connection { edge, client, session, tally, .. } = &mut *connection;
         edge.top.finish(client.peer().ip().to_canonical(), *session, tally);
-        client.set_sink(None);
         let orderly =
             matches!(reason, CloseReason::ClosedByClient | CloseReason::Refused | CloseReason::Stopping);
-        let writer = Arc::into_inner(writer).filter(|_| orderly)?;
-        reader.reunite(writer).ok()
+        match client.set_sink(None).filter(|_| orderly)? {
+            Sink::Socket(writer) => reader.reunite(writer).ok(),
+            Sink::Driven(_) => None,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! Time is tokio's clock, which a driver can pause: everything here is to be called within a runtime.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -244,16 +244,17 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// Takes every byte at once.
+/// What a client is sent, until it is taken.
 #[derive(Debug, Default)]
-struct Pipe(Mutex<BytesMut>);
+pub(super) struct Pipe(Mutex<BytesMut>);
 
-impl Sink for Pipe {
-    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+impl Pipe {
+    /// Takes every byte at once; how many these are.
+    pub(super) fn put(&self, slices: &[IoSlice<'_>]) -> usize {
         let mut bytes = self.0.lock();
         let before = bytes.len();
         slices.iter().for_each(|slice| bytes.extend_from_slice(slice));
-        Ok(bytes.len() - before)
+        bytes.len() - before
     }
 }
 
@@ -369,7 +370,7 @@ impl Visit {
                 Err(CloseReason::SessionEnded)
             }
             Poll::Ready(Greeted::Session(established)) => {
-                self.client.set_sink(Some(Arc::clone(&self.pipe) as _));
+                self.client.set_sink(Some(Sink::Driven(Arc::clone(&self.pipe))));
                 let mut connection = Box::new(Connection::new(established));
                 connection.inbox = self.inbox.split();
                 self.serve(connection)

@@ -24,7 +24,7 @@ const MAX_HELD: usize = 1 << 20;
 pub(in crate::edge) struct State {
     pub(in crate::edge) outbox: Outbox,
     /// Where it goes; `None` before the handshake is over and after the connection's end.
-    pub(super) sink: Option<Arc<dyn Sink>>,
+    pub(super) sink: Option<Sink>,
     /// Whether somebody else than the connection's task wrote to the client since this was last asked.
     pub(super) written: bool,
     pub(in crate::edge) pipeline: Pipeline,

@@ -24,6 +24,7 @@ mod pacer;
 mod paths;
 mod pieces;
 mod recent;
+mod slab;
 mod watchers;
 
 pub use budget::Budget;

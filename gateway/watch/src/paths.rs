@@ -5,7 +5,12 @@ use std::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use roaring::RoaringBitmap;
 
+use crate::slab::Slab;
 use crate::watchers::Watchers;
+
+/// Places of which at most one in so many is taken are too many, if there are more than so many.
+const SPARSE: usize = 16;
+const SMALL: usize = 1_024;
 
 /// A path's place in [`Paths`].
 pub(crate) type PathId = u32;
@@ -19,8 +24,7 @@ struct Entry {
 /// The watched paths with their watchers.
 #[derive(Debug, Default)]
 pub(crate) struct Paths {
-    entries: Vec<Entry>,
-    free: Vec<PathId>,
+    entries: Slab<Entry>,
     /// Finds an entry by its path without storing the path a second time.
     by_path: HashTable<PathId>,
     /// Seeded by chance: clients choose the paths, and must not choose their collisions. No order depends on it.
@@ -29,7 +33,7 @@ pub(crate) struct Paths {
 
 impl Paths {
     pub(crate) fn find(&self, path: &str) -> Option<PathId> {
-        let same = |id: &PathId| *self.entries[*id as usize].path == *path;
+        let same = |id: &PathId| *self.entries.get(*id).path == *path;
         self.by_path.find(self.hasher.hash_one(path), same).copied()
     }
 
@@ -37,53 +41,44 @@ impl Paths {
         if let Some(id) = self.find(path) {
             return id;
         }
-        let entry = Entry { path: path.into(), watchers: Watchers::default() };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.entries[id as usize] = entry;
-                id
-            }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as PathId
-            }
-        };
+        let id = self.entries.insert(Entry { path: path.into(), watchers: Watchers::default() });
         let (entries, hasher) = (&self.entries, &self.hasher);
-        let hash = |id: &PathId| hasher.hash_one(&*entries[*id as usize].path);
+        let hash = |id: &PathId| hasher.hash_one(&*entries.get(*id).path);
         self.by_path.insert_unique(hash(&id), id, hash);
         id
     }
 
     /// The path of an id that was not removed.
     pub(crate) fn path(&self, id: PathId) -> &str {
-        &self.entries[id as usize].path
+        &self.entries.get(id).path
     }
 
     /// The watchers of an id that was not removed.
     pub(crate) fn watchers(&self, id: PathId) -> Watchers {
-        self.entries[id as usize].watchers
+        self.entries.get(id).watchers
     }
 
     pub(crate) fn watchers_mut(&mut self, id: PathId) -> &mut Watchers {
-        &mut self.entries[id as usize].watchers
+        &mut self.entries.get_mut(id).watchers
     }
 
     /// Forgets a path that nobody watches.
     pub(crate) fn remove(&mut self, id: PathId) {
-        let entry = &mut self.entries[id as usize];
-        if let Ok(found) = self.by_path.find_entry(self.hasher.hash_one(&*entry.path), |other| *other == id) {
+        let Entry { path, .. } = self.entries.remove(id);
+        if let Ok(found) = self.by_path.find_entry(self.hasher.hash_one(&*path), |other| *other == id) {
             found.remove();
         }
-        *entry = Entry::default();
-        self.free.push(id);
-        if self.by_path.is_empty() {
-            *self = Self { hasher: self.hasher.clone(), ..Self::default() };
+        if self.by_path.capacity() > SMALL.max(SPARSE * self.by_path.len()) {
+            let (entries, hasher) = (&self.entries, &self.hasher);
+            let hash = |id: &PathId| hasher.hash_one(&*entries.get(*id).path);
+            self.by_path.shrink_to(2 * self.by_path.len(), hash);
         }
     }
 
     /// The watched paths from this place on.
     pub(crate) fn from(&self, id: PathId) -> impl Iterator<Item = PathId> {
-        (id..self.entries.len() as PathId).filter(|id| self.watchers(*id) != Watchers::Nobody)
+        let watched = self.entries.from(id).filter(|(_, entry)| entry.watchers != Watchers::Nobody);
+        watched.map(|(id, _)| id)
     }
 }
 
@@ -181,7 +176,24 @@ mod tests {
         assert_eq!(paths.find_or_insert("/c"), a);
         paths.remove(a);
         paths.remove(b);
-        assert!(paths.entries.is_empty() && paths.free.is_empty());
-        assert_eq!(paths.by_path.capacity(), 0);
+        assert!(paths.entries.is_empty() && paths.by_path.is_empty());
+    }
+
+    #[test]
+    fn a_few_paths_that_stay_do_not_keep_the_memory_of_very_many() {
+        let mut paths = Paths::default();
+        let stays = paths.find_or_insert("/stays");
+        let many: Vec<_> = (0..100_000).map(|i| paths.find_or_insert(&format!("/{i}"))).collect();
+        let last = paths.find_or_insert("/last");
+        let most = paths.entries.capacity();
+        many[1_000..].iter().for_each(|id| paths.remove(*id));
+        assert!(paths.entries.capacity() < most / 50, "{}", paths.entries.capacity());
+        assert!(paths.by_path.capacity() < most / 5, "{}", paths.by_path.capacity());
+        for (i, id) in many[..1_000].iter().enumerate() {
+            assert_eq!(paths.find(&format!("/{i}")), Some(*id));
+            paths.remove(*id);
+        }
+        assert_eq!((paths.find("/stays"), paths.find("/last")), (Some(stays), Some(last)));
+        assert!(paths.by_path.capacity() <= 2 * SMALL, "{}", paths.by_path.capacity());
     }
 }

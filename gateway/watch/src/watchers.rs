@@ -3,6 +3,7 @@
 use roaring::RoaringBitmap;
 
 use crate::kinds::{Kinds, Slot, Watcher};
+use crate::slab::Slab;
 
 /// So many watchers fit into the smallest piece of memory that the allocator gives.
 const FEW: usize = 6;
@@ -23,27 +24,28 @@ pub(crate) struct GroupId(u32);
 /// Watchers of all paths that have more than one.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    groups: Vec<Group>,
-    free: Vec<GroupId>,
+    groups: Slab<Group>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Group {
+    /// Not a group.
+    #[default]
+    Nobody,
     /// In no order, with gaps.
     Few(Box<[Watcher; FEW]>),
     /// One set per kind, in the order of [`Kinds::SINGLE`].
     Many(Box<[RoaringBitmap; 4]>),
 }
 
-impl Default for Group {
-    fn default() -> Self {
+impl Group {
+    fn few() -> Self {
         Self::Few(Box::default())
     }
-}
 
-impl Group {
     fn kinds(&self, slot: Slot) -> Kinds {
         match self {
+            Self::Nobody => Kinds::NONE,
             Self::Few(few) => few.iter().find(|w| is(**w, slot)).map_or(Kinds::NONE, |w| w.kinds()),
             Self::Many(sets) => {
                 let with =
@@ -75,6 +77,7 @@ impl Group {
     /// At least the number of watchers: one with several kinds may count several times.
     fn len(&self) -> u64 {
         match self {
+            Self::Nobody => 0,
             Self::Few(few) => few.iter().filter(|w| !is_gap(**w)).count() as u64,
             Self::Many(sets) => sets.iter().map(RoaringBitmap::len).sum(),
         }
@@ -82,6 +85,7 @@ impl Group {
 
     fn for_each(&self, mask: Kinds, mut f: impl FnMut(Slot)) {
         match self {
+            Self::Nobody => {}
             Self::Few(few) => few.iter().filter(|w| w.kinds().has_any(mask)).for_each(|w| f(w.slot())),
             Self::Many(sets) => {
                 for (_, set) in hit(sets, mask) {
@@ -94,6 +98,7 @@ impl Group {
     fn fire(&mut self, mask: Kinds, mut fired: impl FnMut(Slot, Kinds, Kinds)) {
         let shot = mask.both(Kinds::ONE_SHOT);
         match self {
+            Self::Nobody => {}
             Self::Few(few) => {
                 for w in few.iter_mut().filter(|w| w.kinds().has_any(mask)) {
                     let (slot, before) = (w.slot(), w.kinds());
@@ -155,7 +160,7 @@ impl Groups {
             Watchers::Nobody => Kinds::NONE,
             Watchers::One(one) if one.slot() == slot => one.kinds(),
             Watchers::One(_) => Kinds::NONE,
-            Watchers::Group(id) => self.groups[id.0 as usize].kinds(slot),
+            Watchers::Group(id) => self.groups.get(id.0).kinds(slot),
         }
     }
 
@@ -168,13 +173,13 @@ impl Groups {
             Watchers::One(one) if one.slot() == slot => *watchers = Watchers::One(Watcher::new(slot, kinds)),
             Watchers::One(_) if kinds.is_none() => {}
             Watchers::One(one) => {
-                let mut group = Group::default();
+                let mut group = Group::few();
                 group.set(one.slot(), one.kinds());
                 group.set(slot, kinds);
-                *watchers = Watchers::Group(self.add(group));
+                *watchers = Watchers::Group(GroupId(self.groups.insert(group)));
             }
             Watchers::Group(id) => {
-                self.groups[id.0 as usize].set(slot, kinds);
+                self.groups.get_mut(id.0).set(slot, kinds);
                 if kinds.is_none() {
                     self.shrink(watchers, id);
                 }
@@ -182,31 +187,17 @@ impl Groups {
         }
     }
 
-    fn add(&mut self, group: Group) -> GroupId {
-        if let Some(id) = self.free.pop() {
-            self.groups[id.0 as usize] = group;
-            return id;
-        }
-        self.groups.push(group);
-        // There are fewer groups than watched paths, which are counted in 32 bits.
-        GroupId((self.groups.len() - 1) as u32)
-    }
-
     /// Gives memory back that a smaller group does not need. There is a gap between growing and shrinking, so that a
     /// number that goes up and down does not convert each time.
     fn shrink(&mut self, watchers: &mut Watchers, id: GroupId) {
-        let group = &mut self.groups[id.0 as usize];
+        let group = self.groups.get_mut(id.0);
         match (group.len(), &*group) {
             (0, _) => {
-                *group = Group::Few(Box::default());
-                self.free.push(id);
+                self.groups.remove(id.0);
                 *watchers = Watchers::Nobody;
-                if self.free.len() == self.groups.len() {
-                    *self = Self::default();
-                }
             }
             (len, Group::Many(_)) if len <= FEW as u64 / 2 => {
-                let mut few = Group::default();
+                let mut few = Group::few();
                 for kind in Kinds::SINGLE {
                     group.for_each(kind, |slot| few.set(slot, few.kinds(slot).and(kind)));
                 }
@@ -221,7 +212,7 @@ impl Groups {
         match watchers {
             Watchers::Nobody => 0,
             Watchers::One(_) => 1,
-            Watchers::Group(id) => self.groups[id.0 as usize].len(),
+            Watchers::Group(id) => self.groups.get(id.0).len(),
         }
     }
 
@@ -230,7 +221,7 @@ impl Groups {
         match watchers {
             Watchers::One(one) if one.kinds().has_any(mask) => f(one.slot()),
             Watchers::Nobody | Watchers::One(_) => {}
-            Watchers::Group(id) => self.groups[id.0 as usize].for_each(mask, f),
+            Watchers::Group(id) => self.groups.get(id.0).for_each(mask, f),
         }
     }
 
@@ -239,7 +230,8 @@ impl Groups {
         match watchers {
             Watchers::Nobody => false,
             Watchers::One(one) => one.kinds().has_any(mask),
-            Watchers::Group(id) => match &self.groups[id.0 as usize] {
+            Watchers::Group(id) => match self.groups.get(id.0) {
+                Group::Nobody => false,
                 Group::Few(few) => few.iter().any(|w| w.kinds().has_any(mask)),
                 Group::Many(sets) => hit(sets, mask).next().is_some(),
             },
@@ -267,7 +259,7 @@ impl Groups {
                 fired(one.slot(), one.kinds(), left);
             }
             Watchers::Group(id) => {
-                self.groups[id.0 as usize].fire(mask, fired);
+                self.groups.get_mut(id.0).fire(mask, fired);
                 self.shrink(watchers, id);
             }
         }
@@ -324,7 +316,7 @@ mod tests {
         let slot = |i| Slot::new(i).unwrap();
         (0..100).for_each(|i| groups.set(&mut watchers, slot(i), Kinds::CHILD.and(Kinds::RECURSIVE)));
         (1..100).for_each(|i| groups.set(&mut watchers, slot(i), Kinds::NONE));
-        assert!(matches!(groups.groups[..], [Group::Few(_)]));
+        assert!(matches!(groups.groups.get(0), Group::Few(_)));
         assert_eq!(groups.kinds(watchers, slot(0)), Kinds::CHILD.and(Kinds::RECURSIVE));
         assert_eq!(groups.kinds(watchers, slot(1)), Kinds::NONE);
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::config::{Mode, Throttle};
+use super::debt::Debt;
 use super::kind::{Kind, Scope};
 use super::queue::{Asked, Queue, Taken, Ticket};
 
@@ -35,10 +36,9 @@ pub(super) struct Portion {
 }
 
 impl Portion {
-    /// What is asked of a bucket that holds so much, a second's inflow: what is larger takes all of it.
-    fn of(self, burst: NonZeroU32) -> (NonZeroU32, Option<Asked>) {
-        let n = self.n.min(burst);
-        (n, self.wave.map(|wave| Asked { n, wave, rate: burst }))
+    /// What is asked of a bucket, if those who have to wait do so in a queue. It holds a second's inflow.
+    fn asked(self, burst: NonZeroU32) -> Option<Asked> {
+        self.wave.map(|wave| Asked { n: self.n, wave, rate: burst })
     }
 }
 
@@ -61,6 +61,7 @@ struct Bucket {
     limiter: DefaultDirectRateLimiter,
     burst: NonZeroU32,
     queue: Mutex<Queue>,
+    debt: Debt,
 }
 
 impl Buckets {
@@ -68,20 +69,28 @@ impl Buckets {
         Self(kinds().map(|kind| {
             let quota = quota(kind, scope, config)?;
             let burst = quota.burst_size();
-            Some(Bucket { limiter: RateLimiter::direct(quota), burst, queue: Mutex::default() })
+            let limiter = RateLimiter::direct(quota);
+            Some(Bucket { limiter, burst, queue: Mutex::default(), debt: Debt::default() })
         }))
     }
 
     /// Takes all of it, or nothing: `ticket` is the place in the queue then, if there is one.
     pub(super) fn take(&self, portion: Portion, ticket: &mut Option<Ticket>) -> Taken {
-        let Some(Some(Bucket { limiter, burst, queue })) = self.0.get(portion.kind as usize) else {
+        let Some(Some(Bucket { limiter, burst, queue, debt })) = self.0.get(portion.kind as usize) else {
             return Ok(());
         };
-        let take = |n| taken(limiter.check_n(n));
-        match portion.of(*burst) {
-            (n, None) => take(n),
-            (_, Some(asked)) => queue.lock().take(asked, ticket, take),
+        let take = |n| debt.take(n, *burst, |n| taken(limiter.check_n(n)));
+        match portion.asked(*burst) {
+            None => take(portion.n),
+            Some(asked) => queue.lock().take(asked, ticket, take),
         }
+    }
+
+    /// Pays off what is owed, as far as that goes; whether nothing is owed any more.
+    pub(super) fn settle(&self) -> bool {
+        let settle =
+            |bucket: &Bucket| bucket.debt.pay_off(bucket.burst, |n| taken(bucket.limiter.check_n(n))).is_ok();
+        self.0.iter().flatten().all(settle)
     }
 }
 
@@ -93,8 +102,14 @@ pub(super) struct PrefixBuckets([Option<PrefixBucket>; Kind::BUCKETS]);
 struct PrefixBucket {
     limiter: DefaultKeyedRateLimiter<u64>,
     burst: NonZeroU32,
-    /// Those of the paths for which somebody waits.
-    queues: Mutex<FxHashMap<u64, Queue>>,
+    /// Those of the paths for which somebody waits, or something is owed.
+    lines: Mutex<FxHashMap<u64, Line>>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    queue: Queue,
+    debt: Debt,
 }
 
 /// Paths with a bucket, beyond which those that are full again are forgotten.
@@ -105,33 +120,42 @@ impl PrefixBuckets {
         Self(kinds().map(|kind| {
             let quota = quota(kind, Scope::Prefix, config)?;
             let burst = quota.burst_size();
-            Some(PrefixBucket { limiter: RateLimiter::dashmap(quota), burst, queues: Mutex::default() })
+            Some(PrefixBucket { limiter: RateLimiter::dashmap(quota), burst, lines: Mutex::default() })
         }))
     }
 
     /// Takes all of it, of the path that hashes to `prefix`, or nothing, as of [`Buckets`].
     pub(super) fn take(&self, prefix: u64, portion: Portion, ticket: &mut Option<Ticket>) -> Taken {
-        let Some(Some(PrefixBucket { limiter, burst, queues })) = self.0.get(portion.kind as usize) else {
+        let Some(Some(PrefixBucket { limiter, burst, lines })) = self.0.get(portion.kind as usize) else {
             return Ok(());
         };
         let take = |n| taken(limiter.check_key_n(&prefix, n));
-        let (n, asked) = portion.of(*burst);
-        let Some(asked) = asked else { return take(n) };
-        let mut queues = queues.lock();
-        if !queues.contains_key(&prefix) && take(n).is_ok() {
-            return Ok(());
+        let mut lines = lines.lock();
+        if !lines.contains_key(&prefix) && portion.n <= *burst {
+            let taken = take(portion.n);
+            if taken.is_ok() || portion.wave.is_none() {
+                return taken;
+            }
         }
-        queues.entry(prefix).or_default().take(asked, ticket, take)
+        let Line { queue, debt } = lines.entry(prefix).or_default();
+        let take = |n| debt.take(n, *burst, take);
+        match portion.asked(*burst) {
+            None => take(portion.n),
+            Some(asked) => queue.take(asked, ticket, take),
+        }
     }
 
     /// Forgets what need not be remembered. To be called now and then.
     pub(super) fn tidy(&self) {
-        for PrefixBucket { limiter, queues, .. } in self.0.iter().flatten() {
-            let mut queues = queues.lock();
-            queues.retain(|_, queue| !queue.is_idle());
-            let used = queues.len();
-            queues.shrink_to(2 * used);
-            drop(queues);
+        for PrefixBucket { limiter, burst, lines } in self.0.iter().flatten() {
+            let mut lines = lines.lock();
+            lines.retain(|prefix, Line { queue, debt }| {
+                let take = |n| taken(limiter.check_key_n(prefix, n));
+                !queue.is_idle() || debt.pay_off(*burst, take).is_err()
+            });
+            let used = lines.len();
+            lines.shrink_to(2 * used);
+            drop(lines);
             if limiter.len() > MAX_PREFIXES {
                 limiter.retain_recent();
                 limiter.shrink_to_fit();
@@ -167,10 +191,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_bucket_takes_all_of_it() {
-        let buckets = Buckets::new(Scope::Session, &limited(10, 0));
-        assert_eq!(buckets.take(portion(Kind::WriteBytes, 1_000), &mut None), Ok(()));
-        assert!(buckets.take(portion(Kind::WriteBytes, 1), &mut None).is_err());
+    fn what_is_larger_than_the_bucket_takes_all_of_it_and_owes_the_rest() {
+        let (buckets, prefixes) =
+            (Buckets::new(Scope::Session, &limited(10, 0)), PrefixBuckets::new(&limited(0, 10)));
+        let ask = |n, ticket: &mut _| {
+            [
+                buckets.take(portion(Kind::WriteBytes, n), ticket),
+                prefixes.take(7, portion(Kind::Writes, n), ticket),
+            ]
+        };
+        assert_eq!(ask(100, &mut None), [Ok(()), Ok(())]);
+        assert!(ask(1, &mut None).iter().all(Result::is_err));
+        prefixes.tidy();
+        assert!(
+            !buckets.settle() && prefixes.0.iter().flatten().any(|bucket| bucket.lines.lock().len() == 1)
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct Throttle {
     /// How long a request is held back at most before it is refused; a third of the session's timeout, or
     /// `sessions.write_wait`, if that is less.
     pub max_delay: Duration,
-    /// Creates, sets and multis.
+    /// Creates and sets, those in multis included.
     pub writes: Limit,
     /// Bytes of such requests.
     pub write_bytes: Limit,

@@ -11,11 +11,12 @@ use palisade_wire::SessionId;
 
 use super::buckets::{Buckets, Portion};
 use super::config::{Mode, Refusal};
+use super::found::Found;
 use super::kind::{Kind, Scope};
 use super::limits::{Asking, Rates, Stage, Throttle};
 use super::presence::Presence;
 use super::queue::{Taken, Ticket};
-use super::work::{self, Work};
+use super::work::Work;
 
 /// What is to be done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,43 +89,6 @@ pub(crate) struct Brought<'a> {
     pub(crate) patience: Duration,
 }
 
-/// What a request has to do with locks, and the path above those that it is one of.
-#[derive(Clone, Copy, Debug, Default)]
-struct Found<'a> {
-    /// It acquires one.
-    is_lock: bool,
-    /// It acquires one of many that are held for a short time each.
-    short_at: Option<&'a str>,
-    /// Its parent, or what it makes, is new, as that of each of many.
-    fine_grained_at: Option<&'a str>,
-}
-
-impl<'a> Found<'a> {
-    const fn is_any(&self) -> bool {
-        self.is_lock || self.fine_grained_at.is_some()
-    }
-
-    /// The path of which a limit counts it.
-    fn prefix(&self, kind: Kind, parent: &'a str) -> &'a str {
-        match kind {
-            Kind::ShortLocks => self.short_at.unwrap_or(parent),
-            Kind::LockParents => self.fine_grained_at.unwrap_or(parent),
-            _ if self.is_lock => work::parent(parent),
-            _ => parent,
-        }
-    }
-
-    fn concerns(&self, kind: Kind, work: &Work) -> bool {
-        match kind {
-            Kind::Locks => self.is_lock,
-            Kind::ShortLocks => self.short_at.is_some(),
-            Kind::LockParents => self.fine_grained_at.is_some(),
-            Kind::Znodes => work.creates(),
-            _ => true,
-        }
-    }
-}
-
 /// The stage of what has passed all limits.
 const PASSED: u8 = u8::MAX;
 /// Those who wait for a rate go on together, so often. What comes at once costs the core, its disks and all who follow it
@@ -143,11 +107,10 @@ impl Gate {
         if self.refresh() {
             progress.ticket = None;
         }
-        let found = self.recognise(brought.work);
+        let found = Found::of(brought.work, &self.throttle.locks, Instant::now());
         while let Some(stage) = self.rates.stages.get(usize::from(progress.stage)).copied() {
-            if found.concerns(stage.kind, brought.work)
-                && let Err(wait) =
-                    self.take(stage, found.prefix(stage.kind, parent), &brought, &mut progress.ticket)
+            if let Some(n) = NonZeroU32::new(found.asks_for(stage.kind))
+                && let Err(wait) = self.take((stage, n), found.prefix(stage.kind, parent), &brought, progress)
             {
                 let named = brought.work.lock_parent().filter(|_| stage.kind == Kind::LockParents);
                 let path = named.unwrap_or(parent);
@@ -165,30 +128,21 @@ impl Gate {
             (progress.stage, progress.ticket) = (progress.stage + 1, None);
         }
         progress.stage = PASSED;
-        match brought.work {
-            Work::Lock { parent } => self.throttle.locks.lock().let_in(parent, Instant::now()),
-            Work::Create { path } if found.is_any() => {
-                self.throttle.locks.lock().made(path, Instant::now());
-            }
-            Work::Create { .. } | Work::Free | Work::Set { .. } => {}
+        if found.is_any() {
+            self.let_in(brought.work);
         }
         Verdict::Pass
     }
 
-    /// What the request has to do with locks.
-    fn recognise<'a>(&self, work: &'a Work) -> Found<'a> {
-        let (locks, now) = (&self.throttle.locks, Instant::now());
-        match work {
-            Work::Lock { parent } => {
-                let locks = locks.lock();
-                let (short_at, fine_grained_at) =
-                    (locks.short_at(parent, now), locks.fine_grained_at(parent, now));
-                Found { is_lock: true, short_at, fine_grained_at }
+    /// Remembers what is to be known of locks that may be acquired from now on.
+    fn let_in(&self, work: &Work) {
+        let now = Instant::now();
+        for part in work.parts().0 {
+            match part {
+                Work::Lock { parent } => self.throttle.locks.lock().let_in(parent, now),
+                Work::Create { path } => self.throttle.locks.lock().made(path, now),
+                Work::Free | Work::Set { .. } | Work::Multi(_) => {}
             }
-            Work::Create { path } => {
-                Found { fine_grained_at: locks.lock().parents_made_at(path, now), ..Found::default() }
-            }
-            Work::Free | Work::Set { .. } => Found::default(),
         }
     }
 
@@ -222,22 +176,25 @@ impl Gate {
 
     fn take(
         &mut self,
-        stage: Stage,
+        (Stage { kind, scope, most }, n): (Stage, NonZeroU32),
         prefix: &str,
         brought: &Brought<'_>,
-        ticket: &mut Option<Ticket>,
+        Progress { ticket, .. }: &mut Progress,
     ) -> Taken {
-        let Stage { kind, scope, most } = stage;
         let usage = &self.throttle.usage;
         let full = |count: u64| if count < most { Ok(()) } else { Err(ANSWERS) };
         let n = match kind {
-            Kind::Znodes => return full(usage.znodes.load(Ordering::Relaxed)),
+            Kind::Znodes => {
+                return full(usage.znodes.load(Ordering::Relaxed).saturating_add(u64::from(n.get()) - 1));
+            }
             Kind::Bytes => return full(usage.bytes.load(Ordering::Relaxed)),
             Kind::InFlight => return full(self.in_flight(scope, brought.in_flight)),
-            Kind::WriteBytes => u32::try_from(brought.bytes).unwrap_or(u32::MAX),
-            _ => 1,
+            Kind::WriteBytes => {
+                let bytes = u32::try_from(brought.bytes).unwrap_or(u32::MAX);
+                NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN)
+            }
+            _ => n,
         };
-        let Some(n) = NonZeroU32::new(n) else { return Ok(()) };
         let delays = kind.limit(&self.rates.config).mode == Mode::Delay;
         let portion = Portion { kind, n, wave: delays.then(|| self.wave(Instant::now())) };
         match scope {

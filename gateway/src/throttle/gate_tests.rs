@@ -1,4 +1,7 @@
 use palisade_store::Usage;
+use palisade_wire::CreateMode;
+use palisade_wire::multi::create_op;
+use palisade_wire::request::Request;
 use rustc_hash::FxHashMap;
 
 use super::super::config::{self, Limit};
@@ -295,6 +298,57 @@ fn watches_are_refused_with_the_tenants_answer() {
         let counts = WatchCounts { own: 0, all: 0, by_address: &seven };
         let asking = Asking { address: address(last), ..asking };
         assert_eq!(limits.watch(counts, asking).is_some(), refused, "{last}");
+    }
+}
+
+fn multi_of_locks(paths: impl Iterator<Item = String>) -> Work {
+    let paths: Vec<_> = paths.collect();
+    let flags = CreateMode::EphemeralSequential.flags();
+    Work::of(&Request::Multi(paths.iter().map(|path| create_op(path, b"", flags)).collect()))
+}
+
+/// Such as a client can put into one request.
+#[test]
+fn what_is_in_a_multi_counts() {
+    let limits = [
+        config::Throttle { writes: Limit { mode: Mode::Refuse, session: 100, ..nothing() }, ..unlimited() },
+        config::Throttle { locks: Limit { mode: Mode::Refuse, address: 100, ..nothing() }, ..unlimited() },
+        config::Throttle {
+            short_locks: Limit { mode: Mode::Refuse, tenant: 100, ..nothing() },
+            ..unlimited()
+        },
+        config::Throttle {
+            lock_parents: Limit { mode: Mode::Refuse, prefix: 100, ..nothing() },
+            ..unlimited()
+        },
+    ];
+    for limits in limits.map(throttle) {
+        let mut gate = limits.gate(address(1), 7);
+        for n in 0..60 {
+            assert!(held(&limits, &mut gate, &format!("/orders/{n}")));
+        }
+        let config = limits.rates.read().config.clone();
+        limits.set(config);
+        let [multi, more] = [1_000..1_450, 2_000..2_010]
+            .map(|orders| multi_of_locks(orders.map(|n| format!("/orders/{n}/l-"))));
+        assert_eq!(
+            check(&mut gate, &multi),
+            Verdict::Pass,
+            "what is more than a second's is let pass, and owed"
+        );
+        assert!(matches!(check(&mut gate, &more), Verdict::Refuse(_)));
+        assert_eq!(passed(&mut gate, &Work::Free, 10), 10);
+        assert_eq!(limits.busiest_locks(1).len(), 1);
+    }
+    let limits = throttle(config::Throttle {
+        znodes: Limit { mode: Mode::Refuse, tenant: 100, ..nothing() },
+        ..unlimited()
+    });
+    limits.measured(Usage { znodes: 50, ephemerals: 0, bytes: 0 });
+    let mut gate = limits.gate(address(1), 7);
+    for (n, fits) in [(50, true), (51, false)] {
+        let multi = multi_of_locks((0..n).map(|_| "/a/l-".to_owned()));
+        assert_eq!(check(&mut gate, &multi) == Verdict::Pass, fits, "{n}");
     }
 }
 

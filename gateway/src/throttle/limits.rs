@@ -122,7 +122,7 @@ impl Rates {
         let mut addresses = self.addresses.lock();
         addresses.retain(|_, shared| {
             let was_idle = std::mem::replace(&mut shared.is_idle, Arc::strong_count(&shared.buckets) == 1);
-            !(was_idle && shared.is_idle)
+            !(was_idle && shared.is_idle && shared.buckets.settle())
         });
         let used = addresses.len();
         addresses.shrink_to(2 * used);

@@ -22,6 +22,8 @@
 mod bites;
 mod buckets;
 pub mod config;
+mod debt;
+mod found;
 mod gate;
 mod kind;
 mod limits;

@@ -13,12 +13,12 @@ pub(crate) enum Work {
     Free,
     /// A change of a znode below `parent`.
     Set {
-        /// The parent's path; of a multi, that of its weightiest part.
+        /// The parent's path.
         parent: Box<str>,
     },
     /// The making of a znode, which may become the parent of locks.
     Create {
-        /// Its path; of a multi, that of its weightiest part.
+        /// Its path.
         path: Box<str>,
     },
     /// An acquisition of a lock or a candidacy: an ephemeral sequential create below `parent`.
@@ -26,7 +26,33 @@ pub(crate) enum Work {
         /// The parent's path.
         parent: Box<str>,
     },
+    /// Several of these in one transaction.
+    Multi(Box<Multi>),
 }
+
+/// What the parts of a multi ask, but for those that are free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Multi {
+    amount: Amount,
+    /// All of them, or so many that stand for all.
+    sample: Box<[Work]>,
+    /// How many each of the sample stands for.
+    each: u32,
+}
+
+/// How much a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    /// Changes of znodes, but for deletes.
+    pub(super) writes: u32,
+    /// Of those, the ones that make one.
+    pub(super) creates: u32,
+    /// Of those, the ones that acquire a lock.
+    pub(super) locks: u32,
+}
+
+/// Parts of a multi that are looked at; of one with more, these are evenly spread.
+const SAMPLE: usize = 1_000;
 
 impl Work {
     /// What this request asks.
@@ -36,10 +62,7 @@ impl Work {
             Request::SetData { path, .. } | Request::SetAcl { path, .. } => {
                 Self::Set { parent: parent(path).into() }
             }
-            Request::Multi(ops) => {
-                let parts = ops.iter().map(|(_, op)| Self::of(op));
-                parts.max_by_key(Self::weight).unwrap_or_default()
-            }
+            Request::Multi(ops) => Self::of_parts(ops.iter().map(|(_, op)| Self::of(op))),
             _ => Self::Free,
         }
     }
@@ -53,38 +76,73 @@ impl Work {
         }
     }
 
-    /// Whether it makes znodes.
-    pub(super) const fn creates(&self) -> bool {
-        matches!(self, Self::Lock { .. } | Self::Create { .. })
+    fn of_parts(parts: impl Iterator<Item = Self>) -> Self {
+        let mut parts: Vec<_> = parts.filter(|part| *part != Self::Free).collect();
+        if parts.len() <= 1 {
+            return parts.pop().unwrap_or_default();
+        }
+        let amount = parts.iter().map(Self::amount).fold(Amount::default(), |all, one| Amount {
+            writes: all.writes + one.writes,
+            creates: all.creates + one.creates,
+            locks: all.locks + one.locks,
+        });
+        let each = parts.len().div_ceil(SAMPLE);
+        let sample = parts.into_iter().step_by(each).collect();
+        Self::Multi(Box::new(Multi { amount, sample, each: u32::try_from(each).unwrap_or(u32::MAX) }))
+    }
+
+    /// How much of it there is.
+    pub(super) const fn amount(&self) -> Amount {
+        let (writes, creates, locks) = match self {
+            Self::Free => (0, 0, 0),
+            Self::Set { .. } => (1, 0, 0),
+            Self::Create { .. } => (1, 1, 0),
+            Self::Lock { .. } => (1, 1, 1),
+            Self::Multi(multi) => return multi.amount,
+        };
+        Amount { writes, creates, locks }
+    }
+
+    /// What it consists of, and how many each of these stands for.
+    pub(super) fn parts(&self) -> (&[Self], u32) {
+        match self {
+            Self::Free => (&[], 1),
+            Self::Multi(multi) => (&multi.sample, multi.each),
+            _ => (std::slice::from_ref(self), 1),
+        }
+    }
+
+    /// What tells best where it writes: the weightiest of its parts.
+    fn main(&self) -> &Self {
+        self.parts().0.iter().max_by_key(|part| part.weight()).unwrap_or(self)
     }
 
     /// Below which path it writes; none if it costs nothing.
     pub(super) fn parent(&self) -> Option<&str> {
-        match self {
-            Self::Free => None,
+        match self.main() {
             Self::Set { parent } | Self::Lock { parent } => Some(parent),
             Self::Create { path } => Some(parent(path)),
+            Self::Free | Self::Multi(_) => None,
         }
     }
 
     /// Tells that a limit refused it, and where.
     pub(crate) fn refused(&self, tally: &mut Tally) {
-        let is_lock = matches!(self, Self::Lock { .. });
+        let is_lock = self.amount().locks > 0;
         tally.refused(self.lock_parent().or_else(|| self.parent()).unwrap_or_default(), is_lock);
     }
 
     /// What is a lock's parent, or may become one.
     pub(super) fn lock_parent(&self) -> Option<&str> {
-        match self {
+        match self.main() {
             Self::Lock { parent: path } | Self::Create { path } => Some(path),
-            Self::Free | Self::Set { .. } => None,
+            Self::Free | Self::Set { .. } | Self::Multi(_) => None,
         }
     }
 
-    /// A multi counts as the heaviest of its parts.
     const fn weight(&self) -> u8 {
         match self {
-            Self::Free => 0,
+            Self::Free | Self::Multi(_) => 0,
             Self::Set { .. } => 1,
             Self::Create { .. } => 2,
             Self::Lock { .. } => 3,
@@ -122,12 +180,19 @@ mod tests {
     }
 
     #[test]
-    fn a_multi_counts_as_its_heaviest_part() {
+    fn a_multi_counts_by_what_is_in_it() {
         let delete = (OpCode::Delete, Request::Delete { path: "/a/b".into(), version: -1 });
         let lock = (OpCode::Create, create("/l/x-", CreateMode::EphemeralSequential));
+        let made = (OpCode::Create, create("/l", CreateMode::Persistent));
         assert_eq!(Work::of(&Request::Multi(vec![delete.clone()])), Work::Free);
-        assert_eq!(Work::of(&Request::Multi(vec![delete, lock])), Work::Lock { parent: "/l".into() });
         assert_eq!(Work::of(&Request::Multi(vec![])), Work::Free);
+        let one = Work::of(&Request::Multi(vec![delete.clone(), lock.clone()]));
+        assert_eq!(one, Work::Lock { parent: "/l".into() });
+        let several = Work::of(&Request::Multi(vec![made, delete, lock.clone(), lock.clone()]));
+        assert_eq!(several.amount(), Amount { writes: 3, creates: 3, locks: 2 });
+        assert_eq!((several.parent(), several.lock_parent()), (Some("/l"), Some("/l")));
+        let many = Work::of(&Request::Multi(vec![lock; 2_500]));
+        assert_eq!((many.amount().locks, many.parts().0.len(), many.parts().1), (2_500, 834, 3));
     }
 
     #[test]

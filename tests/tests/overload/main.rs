@@ -14,6 +14,7 @@ use palisade_tests::http;
 use palisade_tests::palisade::{Core, Gateway};
 use palisade_tests::procfs::{open_descriptors, resident_memory};
 use palisade_tests::wait::wait_for;
+use palisade_wire::multi::create_op;
 use palisade_wire::request::{Create, PathWatch, Request};
 use palisade_wire::{Acl, ErrorCode, OpCode};
 
@@ -245,6 +246,24 @@ fn fine_grained_locks(bench: &mut Bench) {
     bench.assert_unharmed();
 }
 
+/// What is in one request counts, and what of it lets go does not.
+fn multis(bench: &mut Bench) {
+    bench.limit(&[("throttle.writes.mode", "\"refuse\""), ("throttle.writes.session", "100")]);
+    let mut client = bench.client();
+    let paths: Vec<_> = (0..300).map(|n| format!("/abuse/part-{n}")).collect();
+    let creates = paths.iter().map(|path| create_op(path, b"", 0)).collect();
+    let deletes =
+        paths.iter().map(|path| (OpCode::Delete, Request::Delete { path: path.into(), version: -1 }));
+    let [creates, deletes] = [creates, deletes.collect()].map(Request::Multi);
+    let refused = (0..100).find_map(|_| {
+        let created = client.call(OpCode::Multi, &creates);
+        created.map(|_| client.call(OpCode::Multi, &deletes).unwrap()).err()
+    });
+    assert_eq!(refused, Some(Trouble::Refused(ErrorCode::OPERATION_TIMEOUT)));
+    assert_forgiven(&mut client);
+    bench.assert_unharmed();
+}
+
 fn what_is_held(bench: &mut Bench) {
     bench.limit(&[("throttle.in_flight.mode", "\"refuse\""), ("throttle.in_flight.session", "10")]);
     let mut client = bench.client();
@@ -345,6 +364,7 @@ fn everything(bench: &mut Bench) {
 fn each_limit_in_turn_is_survived() {
     let mut bench = Bench::start();
     rates(&mut bench);
+    multis(&mut bench);
     fine_grained_locks(&mut bench);
     what_is_held(&mut bench);
     who_comes(&mut bench);

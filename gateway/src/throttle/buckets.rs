@@ -182,12 +182,12 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_a_second_of_its_rate() {
-        let buckets = Buckets::new(Scope::Session, &limited(10, 0));
-        for _ in 0..10 {
+        let buckets = Buckets::new(Scope::Session, &limited(2, 0));
+        for _ in 0..2 {
             assert_eq!(buckets.take(portion(Kind::Writes, 1), &mut None), Ok(()));
         }
         let wait = buckets.take(portion(Kind::Writes, 1), &mut None).unwrap_err();
-        assert!(wait <= Duration::from_millis(100), "{wait:?}");
+        assert!(wait <= Duration::from_millis(500), "{wait:?}");
     }
 
     #[test]
@@ -235,18 +235,18 @@ mod tests {
             (Buckets::new(Scope::Session, &limited(1_000, 0)), PrefixBuckets::new(&limited(0, 1_000)));
         let of = |n, wave| Portion { wave: Some(wave), ..portion(Kind::Writes, n) };
         let mut tickets = [None, None];
-        let mut ask = |n, wave| {
-            let [ticket, at_prefix] = &mut tickets;
+        let ask = |n, wave, [ticket, at_prefix]: &mut [_; 2]| {
             [buckets.take(of(n, wave), ticket), prefixes.take(7, of(n, wave), at_prefix)]
         };
-        assert_eq!(ask(1_000, 1), [Ok(()), Ok(())]);
-        assert!(ask(10, 1).iter().all(Result::is_err));
+        assert_eq!(ask(1_000, 1, &mut tickets), [Ok(()), Ok(())]);
+        assert!(ask(1_000, 1, &mut tickets).iter().all(Result::is_err));
         let until = std::time::Instant::now() + Duration::from_millis(20);
         while std::time::Instant::now() < until {
-            assert!(ask(10, 1).iter().all(Result::is_err));
+            assert!(ask(1, 1, &mut [None, None]).iter().all(Result::is_err));
             prefixes.tidy();
         }
-        assert_eq!(ask(10, 2), [Ok(()), Ok(())]);
+        drop(tickets);
+        assert_eq!(ask(1, 2, &mut [None, None]), [Ok(()), Ok(())]);
         assert_eq!(prefixes.take(8, of(1, 1), &mut None), Ok(()), "another path");
     }
 }

@@ -76,23 +76,23 @@ fn passed(gate: &mut Gate, work: &Work, times: usize) -> usize {
 
 #[test]
 fn a_session_that_exceeds_its_limit_leaves_the_tenants_to_others() {
-    let limit = Limit { mode: Mode::Refuse, tenant: 100, session: 5, ..nothing() };
+    let limit = Limit { mode: Mode::Refuse, tenant: 100, session: 2, ..nothing() };
     let limits = throttle(config::Throttle { writes: limit, ..unlimited() });
     let (mut greedy, mut modest) = (limits.gate(address(1), 7), limits.gate(address(1), 7));
-    assert_eq!(passed(&mut greedy, &write(), 1_000), 5);
+    assert_eq!(passed(&mut greedy, &write(), 1_000), 2);
     assert_eq!(check(&mut greedy, &write()), Verdict::Refuse(Refusal::Throttled));
-    assert_eq!(passed(&mut modest, &write(), 5), 5);
-    assert_eq!(limits.metrics.palisade_throttle_refused.get(), 996);
+    assert_eq!(passed(&mut modest, &write(), 2), 2);
+    assert_eq!(limits.metrics.palisade_throttle_refused.get(), 999);
     assert_eq!(limits.bites.lock().len(), 1);
 }
 
 #[test]
 fn connections_of_an_address_share_its_limit() {
-    let limit = Limit { mode: Mode::Refuse, address: 5, ..nothing() };
+    let limit = Limit { mode: Mode::Refuse, address: 2, ..nothing() };
     let limits = throttle(config::Throttle { writes: limit, ..unlimited() });
     let mut two = [limits.gate(address(1), 7), limits.gate(address(1), 7)];
-    assert_eq!(two.iter_mut().map(|gate| passed(gate, &write(), 10)).sum::<usize>(), 5);
-    assert_eq!(passed(&mut limits.gate(address(2), 8), &write(), 10), 5);
+    assert_eq!(two.iter_mut().map(|gate| passed(gate, &write(), 10)).sum::<usize>(), 2);
+    assert_eq!(passed(&mut limits.gate(address(2), 8), &write(), 10), 2);
 }
 
 #[test]
@@ -146,9 +146,9 @@ fn what_was_taken_is_not_taken_again_while_another_limit_makes_wait() {
 
 #[test]
 fn bytes_are_counted() {
-    let limit = Limit { mode: Mode::Refuse, tenant: 1_000, ..nothing() };
+    let limit = Limit { mode: Mode::Refuse, tenant: 200, ..nothing() };
     let limits = throttle(config::Throttle { write_bytes: limit, ..unlimited() });
-    assert_eq!(passed(&mut limits.gate(address(1), 7), &write(), 100), 10);
+    assert_eq!(passed(&mut limits.gate(address(1), 7), &write(), 100), 2);
 }
 
 #[test]
@@ -355,11 +355,11 @@ fn what_is_in_a_multi_counts() {
 #[test]
 fn new_limits_hold_from_the_next_request_on() {
     let refuse = |session| Limit { mode: Mode::Refuse, session, ..nothing() };
-    let limits = throttle(config::Throttle { writes: refuse(5), ..unlimited() });
+    let limits = throttle(config::Throttle { writes: refuse(1), ..unlimited() });
     let mut gate = limits.gate(address(1), 7);
-    assert_eq!(passed(&mut gate, &write(), 10), 5);
-    limits.set(config::Throttle { writes: refuse(20), ..unlimited() });
-    assert_eq!(passed(&mut gate, &write(), 100), 20);
+    assert_eq!(passed(&mut gate, &write(), 10), 1);
+    limits.set(config::Throttle { writes: refuse(3), ..unlimited() });
+    assert_eq!(passed(&mut gate, &write(), 100), 3);
     limits.set(unlimited());
     assert_eq!(passed(&mut gate, &write(), 100), 100);
 }

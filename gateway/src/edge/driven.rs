@@ -25,7 +25,7 @@ use super::client::Sink;
 use super::connection::Connection;
 use super::handshake::{Greeted, Greeting};
 use super::outbox::CloseReason;
-use super::{Client, Edge, Hub};
+use super::{Client, Edge, Hub, Remembered};
 use crate::config::Config;
 use crate::core_link::{Answer, CoreLink, LinkState};
 use crate::exec::remote_id;
@@ -45,14 +45,14 @@ const LOOK: Duration = Duration::from_millis(5);
 /// What a gateway finds on its disk.
 #[derive(Debug, Default)]
 pub struct Restored<'a> {
-    /// The tree.
+    /// The tree in the snapshot.
     pub tree: DataTree,
-    /// The zxid of the snapshot that it began with.
-    pub snapshot: Zxid,
-    /// What [`Gateway::ended_sessions`] said when a snapshot was taken.
+    /// The tree may have parts of what comes up to this transaction.
+    pub exact_from: Zxid,
+    /// What [`Gateway::ended_sessions`] said when the snapshot was taken.
     pub ended: Option<&'a [u8]>,
-    /// Sessions that ended in the log behind the snapshot, and when.
-    pub replayed: Vec<(SessionId, Zxid)>,
+    /// The transactions behind the snapshot.
+    pub log: Vec<TxnRecord>,
 }
 
 /// A gateway between a link and its clients.
@@ -72,9 +72,11 @@ pub struct Gateway {
 impl Gateway {
     /// One that has no core yet. Its session ids begin with `first_ids`, a time in ms.
     pub fn new(config: Config, first_ids: u64, restored: Restored<'_>) -> Self {
-        let hub = Hub::new(&config);
-        let Restored { tree, snapshot, ended, replayed } = restored;
+        let Restored { mut tree, exact_from, ended, log } = restored;
+        let (snapshot, mut remembered) = (tree.last_zxid(), Remembered::new(&config));
+        let replayed = remembered.replay(&mut tree, exact_from, &log);
         let closed = ClosedSessions::restore(ended, snapshot, replayed);
+        let hub = Hub::with_past(&config, remembered);
         let replica = Replica::restored(tree, closed, Arc::clone(&hub) as _);
         let queue = Arc::new(Queue::new(config.limits.link_limits()));
         let (state, watched) = watch::channel(LinkState::Searching);

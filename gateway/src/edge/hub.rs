@@ -65,12 +65,13 @@ struct Clients {
 }
 
 impl Hub {
-    /// Without connections and watches.
+    /// Of a gateway that remembers nothing.
+    #[cfg(test)]
     pub(crate) fn new(config: &Config) -> Arc<Self> {
         Self::with_past(config, Remembered::new(config))
     }
 
-    /// The same, of a gateway that remembers what happened before.
+    /// Without connections and watches, of a gateway that remembers what happened before.
     pub(crate) fn with_past(config: &Config, remembered: Remembered) -> Arc<Self> {
         let stats = Arc::<ServerStats>::default();
         Arc::new(Self {

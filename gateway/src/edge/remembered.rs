@@ -2,11 +2,11 @@
 //! was killed is told what it missed, as one that comes back to a running one.
 
 use palisade_disk::{History, More};
-use palisade_store::{Change, acl};
+use palisade_store::{Change, DataTree, acl};
 use palisade_watch::{Event, Recent};
 use palisade_wire::reply::EventType;
-use palisade_wire::txn::TxnHeader;
-use palisade_wire::{Acl, Perms, Zxid};
+use palisade_wire::txn::{TxnHeader, TxnRecord};
+use palisade_wire::{Acl, Perms, SessionId, Zxid};
 
 use crate::config::Config;
 use crate::tenancy::Root;
@@ -49,6 +49,26 @@ impl Remembered {
         Self { recent, root: Root::new(&config.tenant.root), exact_from: None }
     }
 
+    /// Replays this log on a snapshot's tree, as a restore does; the sessions that ended, and when.
+    pub(super) fn replay(
+        &mut self,
+        tree: &mut DataTree,
+        exact_from: Zxid,
+        log: &[TxnRecord],
+    ) -> Vec<(SessionId, Zxid)> {
+        let mut ended = Vec::new();
+        self.begins(tree.last_zxid(), Some(exact_from));
+        for TxnRecord { header, txn, .. } in log {
+            tree.apply(header, txn, &mut |change| {
+                self.changed(header, &change);
+                if let Change::SessionClosed { session } = change {
+                    ended.push((session, header.zxid));
+                }
+            });
+        }
+        ended
+    }
+
     /// What was gathered, and leads to the last transaction that was replayed.
     pub(crate) fn into_recent(self) -> Recent {
         self.recent
@@ -80,7 +100,6 @@ impl History for Remembered {
 
 #[cfg(test)]
 mod tests {
-    use palisade_store::DataTree;
     use palisade_wire::Id;
     use palisade_wire::txn::{CreateTxn, Txn};
 

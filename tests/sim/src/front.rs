@@ -7,8 +7,8 @@ use bytes::Bytes;
 use palisade_gateway::driven::{Gateway, Restored, Visit};
 use palisade_store::DataTree;
 use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket};
-use palisade_wire::txn::{Txn, TxnRecord};
-use palisade_wire::{OpCode, SessionId, Zxid};
+use palisade_wire::txn::TxnRecord;
+use palisade_wire::{OpCode, Zxid};
 
 use crate::disk::Disk;
 use crate::network::{Message, NodeId, Way};
@@ -72,23 +72,24 @@ impl Front {
         disk: &Disk,
         state: &State,
     ) -> Result<Self, Violation> {
-        let ended = |(zxid, payload): &(Zxid, Bytes)| -> Option<(SessionId, Zxid)> {
-            let record = TxnRecord::decode(payload).ok()?;
-            matches!(record.txn, Txn::CloseSession(_)).then_some((record.header.session, *zxid))
+        let image = disk.image();
+        let record = |(zxid, payload): &(Zxid, Bytes)| {
+            TxnRecord::decode(payload).map_err(|e| Violation(format!("{zxid} cannot be read: {e}")))
         };
         let restored = Restored {
-            tree: copy(state)?,
-            snapshot: disk.image().zxid,
+            tree: State::load(image)?.tree,
+            exact_from: image.exact_from.max(image.zxid),
             ended: disk.ended(),
-            replayed: disk.log().filter_map(ended).collect(),
+            log: disk.log().map(record).collect::<Result<_, _>>()?,
         };
+        let horizon = restored.exact_from;
         Ok(Self {
             gateway: Gateway::new(params.gateway(sid), first_ids, restored),
             visits: BTreeMap::new(),
             hidden: None,
             fence: None,
             fuzzy: state.applied.last().copied().unwrap_or_default() < state.exact_from,
-            horizon: state.applied.last().copied().unwrap_or_default(),
+            horizon,
             wake: None,
         })
     }

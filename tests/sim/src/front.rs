@@ -206,13 +206,24 @@ impl World {
     /// A gateway's own time has come.
     pub(crate) fn wake_gateway(&mut self, node: NodeId) -> Check {
         let Some(front) = &mut self.nodes[node].memory.front else { return Ok(()) };
+        if front.wake.is_none_or(|planned| planned > self.now) {
+            // This was planned before an earlier one.
+            return Ok(());
+        }
         front.wake = None;
         front.gateway.handle_timeout();
         self.stir(node)
     }
 
+    /// The time of a connection's turn has come, unless it was planned before an earlier one.
+    pub(crate) fn planned_turn(&mut self, node: NodeId, wire: WireId) -> Check {
+        let front = self.nodes[node].memory.front.as_ref();
+        let planned = front.and_then(|front| front.visits.get(&wire)?.turn);
+        if planned.is_none_or(|planned| planned > self.now) { Ok(()) } else { self.turn(node, wire) }
+    }
+
     /// A connection's task has its turn.
-    pub(crate) fn turn(&mut self, node: NodeId, wire: WireId) -> Check {
+    fn turn(&mut self, node: NodeId, wire: WireId) -> Check {
         let Some(front) = &mut self.nodes[node].memory.front else { return Ok(()) };
         let Some(place) = front.visits.get_mut(&wire) else { return Ok(()) };
         place.turn = None;

@@ -193,7 +193,7 @@ impl World {
             Event::Request => self.request()?,
             Event::Client(client) => self.client(client)?,
             Event::Wire(wire, toward) => self.arrival_on_wire(wire, toward)?,
-            Event::Turn { node, wire, .. } => self.turn(node, wire)?,
+            Event::Turn { node, wire, .. } => self.planned_turn(node, wire)?,
             Event::Gateway { node, .. } => self.wake_gateway(node)?,
             Event::Expiry { node, .. } => self.expire(node)?,
             Event::Fault => self.fault()?,

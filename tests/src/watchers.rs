@@ -377,7 +377,8 @@ impl Watcher {
                 self.armed.retain(|(watch, path)| !watch.is_used_up_by(path, event.kind, event.path));
                 self.seen.push(Seen::Event(Change::new(event.zxid, event.kind, event.path)));
             }
-            xid::PING => self.seen.push(Seen::Reply(header.zxid)),
+            // Java's client does not remember it, either.
+            xid::PING => self.seen.push(Seen::Ping(header.zxid)),
             _ => self.reply(&header),
         }
     }

@@ -116,7 +116,7 @@ pub(crate) fn ask(
 }
 
 /// Has acknowledgements of what comes next wait a little, as they do when a client answers. On one machine, whoever sends has
-/// to process an immediate one by itself, and wastes a fifth of its time on that.
+/// to process an immediate one by itself, which takes a fifth of its time.
 pub(crate) fn acknowledge_late(reactor: &Reactor) {
     for socket in reactor.conns().iter().filter_map(|conn| conn.socket.as_ref()) {
         // Where this is not known, it is only slower.

@@ -144,7 +144,7 @@ struct Session<'a> {
     /// Whether lasting watches may have missed what happened before that reply.
     gap: bool,
     /// Up to when changes were told as the difference of two trees only.
-    replaced: Option<Zxid>,
+    replaced: Vec<Zxid>,
 }
 
 /// Checks what a session saw against all changes of the tree, in their order. No transaction may do the same to a path
@@ -163,18 +163,19 @@ pub fn check(history: &[Change], seen: &[Seen], merging: bool) -> Result<(), Vio
         last_event,
         catching_up: false,
         gap: false,
-        replaced: None,
+        replaced: Vec::new(),
     };
     for step in seen {
         match step {
             Seen::Connected => {
                 session.catching_up = true;
                 session.last_event = session.last_reply;
-                (session.gap, session.replaced) = (false, None);
+                session.gap = false;
+                session.replaced.clear();
                 session.armed.iter_mut().for_each(|armed| armed.before = armed.next);
             }
             Seen::Gap => session.gap = true,
-            Seen::Replaced(zxid) => session.replaced = Some(*zxid),
+            Seen::Replaced(zxid) => session.replaced.push(*zxid),
             Seen::Reply(zxid) => session.reply(*zxid)?,
             Seen::Ping(zxid) => session.stands_for(*zxid)?,
             Seen::Watching(watch, path) => session.watch(*watch, path),
@@ -209,7 +210,7 @@ impl Session<'_> {
         if std::mem::take(&mut self.gap) {
             self.forgive_lasting_watches(zxid);
         }
-        if let Some(replaced) = self.replaced.take() {
+        if let Some(replaced) = std::mem::take(&mut self.replaced).pop() {
             self.forgive_what_came_and_went(replaced);
             self.forgive_lasting_watches(replaced);
         }
@@ -264,7 +265,7 @@ impl Session<'_> {
             return Err(Violation::OutOfOrder(event.clone()));
         }
         self.last_event = event.zxid;
-        if self.replaced == Some(event.zxid) {
+        if self.replaced.contains(&event.zxid) {
             return self.summary(event);
         }
         let mut asked = false;
@@ -280,7 +281,7 @@ impl Session<'_> {
             });
             // What makes up for the past uses up one-shot watches as well, whatever else it was that they missed.
             let caught_up = self.catching_up && (armed.watch.is_one_shot() || self.gap);
-            let replaced = |missed: &Change| self.replaced.is_some_and(|zxid| missed.zxid <= zxid);
+            let replaced = |missed: &Change| self.replaced.last().is_some_and(|zxid| missed.zxid <= *zxid);
             if let Some(missed) = missed.filter(|missed| !caught_up && !replaced(missed)) {
                 return Err(Violation::Skipped { told: event.clone(), missed: missed.clone() });
             }
@@ -291,11 +292,11 @@ impl Session<'_> {
         if asked || again { Ok(()) } else { Err(Violation::Unasked(event.clone())) }
     }
 
-    /// Where the history goes on behind this change.
+    /// Where the history goes on behind this change, or behind the first of those of its transaction that look the same.
     fn end_of(&self, event: &Change) -> Option<usize> {
         let end = self.end(event.zxid);
         let of_txn = self.history[..end].iter().rev().take_while(|change| change.zxid == event.zxid);
-        of_txn.enumerate().find(|(_, change)| *change == event).map(|(back, _)| end - back)
+        of_txn.enumerate().filter(|(_, change)| *change == event).last().map(|(back, _)| end - back)
     }
 
     /// Whether a persistent watch told of this on an earlier connection. It may do so again: the server cannot know what

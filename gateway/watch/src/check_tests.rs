@@ -105,3 +105,32 @@ fn reconnecting_makes_up_for_what_was_missed() {
     ];
     assert_eq!(checked(&persistent), Ok(()), "told again, as the server cannot know what arrived");
 }
+
+#[test]
+fn changes_that_look_the_same_are_told_again_one_by_one() {
+    let parent = || change(2, NodeChildrenChanged, "/");
+    let history = [change(1, NodeChildrenChanged, "/"), parent(), parent()];
+    let event = |change: Change| Seen::Event(change);
+    let watching = || [reply(1), watching(Watch::Persistent, "/")];
+    let again = [event(parent()), Seen::Connected, event(parent()), event(parent()), reply(2)];
+    assert_eq!(check(&history, &[&watching()[..], &again].concat(), false), Ok(()));
+    let lost = [event(parent()), reply(2)];
+    let missed = Violation::Overtaken { reply: Zxid(2), missed: parent() };
+    assert_eq!(check(&history, &[&watching()[..], &lost].concat(), false), Err(missed));
+}
+
+#[test]
+fn the_event_of_a_tree_may_come_when_the_next_is_shown() {
+    let summary = Seen::Event(change(3, NodeDataChanged, "/a"));
+    let seen = [
+        reply(1),
+        watching(Watch::Data, "/a"),
+        Seen::Replaced(Zxid(3)),
+        Seen::Replaced(Zxid(4)),
+        summary.clone(),
+        reply(4),
+    ];
+    assert_eq!(checked(&seen), Ok(()));
+    let unasked = [reply(1), Seen::Replaced(Zxid(3)), Seen::Replaced(Zxid(4)), summary];
+    assert!(matches!(checked(&unasked), Err(Violation::Unasked(_))));
+}

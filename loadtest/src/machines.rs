@@ -35,17 +35,17 @@ impl Elsewhere {
     }
 
     /// Left alone by the calling thread, and by the processes and threads that it starts, until what is returned is dropped.
-    pub(crate) fn alone() -> Result<(Self, Left), Failure> {
+    pub(crate) fn alone() -> Result<(Self, Away), Failure> {
         let alone = Self { is_shared: false, ..Self::shared()? };
         let before = sched_getaffinity(None).map_err(io::Error::from)?;
         sched_setaffinity(None, &alone.others).map_err(io::Error::from)?;
-        Ok((alone, Left { before }))
+        Ok((alone, Away { before, is_idle: false }))
     }
 
     /// Takes the calling thread there, which is also to drop what is returned, and the processes and threads that it starts.
     pub(crate) fn enter(&self) -> io::Result<Away> {
         let before = sched_getaffinity(None)?;
-        let away = Away { before };
+        let away = Away { before, is_idle: self.is_shared };
         if self.is_shared {
             set_policy("--idle")?;
         }
@@ -54,30 +54,20 @@ impl Elsewhere {
     }
 }
 
-/// While it lives, its thread leaves a processor to others.
-#[derive(Debug)]
-pub(crate) struct Left {
-    before: CpuSet,
-}
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        // It was allowed before; if it is no more, the thread stays where it is.
-        let _ = sched_setaffinity(None, &self.before);
-    }
-}
-
-/// While it lives, its thread is elsewhere.
+/// While it lives, its thread is not where it was.
 #[derive(Debug)]
 pub(crate) struct Away {
     before: CpuSet,
+    is_idle: bool,
 }
 
 impl Drop for Away {
     fn drop(&mut self) {
         // Both were allowed before; if they are no more, the thread stays where it is.
         let _ = sched_setaffinity(None, &self.before);
-        let _ = set_policy("--other");
+        if self.is_idle {
+            let _ = set_policy("--other");
+        }
     }
 }
 

@@ -40,21 +40,18 @@ impl<'a> Found<'a> {
         let (parts, each) = work.parts();
         // A parent that is made, and the locks below it, are one.
         let mut parents = FxHashSet::default();
+        let mut is_first = |path: &'a str| parts.len() == 1 || parents.insert(path);
         for part in parts {
             match part {
                 Work::Lock { parent } => {
                     let locks = locks.lock();
                     found.short_locks.add(each, locks.short_at(parent, now));
                     let new_at = locks.fine_grained_at(parent, now);
-                    found
-                        .new_parents
-                        .add(each, new_at.filter(|_| parts.len() == 1 || parents.insert(&**parent)));
+                    found.new_parents.add(each, new_at.filter(|_| is_first(parent)));
                 }
                 Work::Create { path } => {
                     let new_at = locks.lock().parents_made_at(path, now);
-                    found
-                        .new_parents
-                        .add(each, new_at.filter(|_| parts.len() == 1 || parents.insert(&**path)));
+                    found.new_parents.add(each, new_at.filter(|_| is_first(path)));
                 }
                 Work::Free | Work::Set { .. } | Work::Multi(_) => {}
             }

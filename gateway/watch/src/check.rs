@@ -143,7 +143,7 @@ struct Session<'a> {
     catching_up: bool,
     /// Whether lasting watches may have missed what happened before that reply.
     gap: bool,
-    /// Up to when changes were told as the difference of two trees only.
+    /// Up to when changes were told as the difference of two trees only: for each tree shown since the last reply.
     replaced: Vec<Zxid>,
 }
 

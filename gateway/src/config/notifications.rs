@@ -13,7 +13,7 @@ pub struct Notifications {
     pub pacing: Pacing,
     /// Whether persistent watches are told what they missed while their client was away.
     pub replay: bool,
-    /// Bytes of events that are remembered for that.
+    /// Bytes of events that are remembered for that. Finding them takes up to as many again while clients come back.
     pub replay_bytes: usize,
 }
 

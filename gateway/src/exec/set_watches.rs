@@ -211,7 +211,7 @@ fn missed(
     (since, persistent, recursive): (Zxid, &[Cow<'_, str>], &[Cow<'_, str>]),
     index: &WatchIndex,
 ) -> Missed {
-    let recent = past.recent.lock();
+    let mut recent = past.recent.lock();
     if (persistent.is_empty() && recursive.is_empty()) || !recent.is_on() {
         return Missed { events: Vec::new(), is_complete: true };
     }
@@ -219,7 +219,7 @@ fn missed(
     let may_read = |list: &[_]| acl::check(list, Perms::READ, local.ids);
     let has_others = index.watches_any(local.slot);
     let known = |event: &Event| has_others && index.hears_lastingly(local.slot, event.kind(), event.path());
-    lasting.missed(&recent, since, past.budget, may_read, known)
+    lasting.missed(&mut recent, since, past.budget, may_read, known)
 }
 
 /// What a znode shows of its changes after `since`. One that is not there may have been.

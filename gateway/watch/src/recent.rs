@@ -1,11 +1,18 @@
 //! Events of the last while, for clients that were away.
 
+mod by_path;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use palisade_wire::{Acl, Zxid};
 
+use self::by_path::ByPath;
 use crate::event::Event;
+use crate::missed::Lasting;
+
+/// So many events are looked at one by one.
+const FEW: usize = 32;
 
 /// What an entry takes beside its frame and its access list, roughly.
 const OVERHEAD: usize = 96;
@@ -26,7 +33,11 @@ pub struct Recent {
     /// Bytes that may be remembered; 0 for nothing at all.
     limit: usize,
     events: VecDeque<RecentEvent>,
+    /// The number of the first of them; they are numbered without a gap.
+    first: u64,
     bytes: usize,
+    /// Of some of them, as long as clients come back.
+    by_path: ByPath,
     /// Every event after this one is here; `None` until that is known.
     complete_after: Option<Zxid>,
 }
@@ -34,7 +45,14 @@ pub struct Recent {
 impl Recent {
     /// Remembers nothing yet, and never more than `limit` bytes; 0 for nothing at all.
     pub const fn new(limit: usize) -> Self {
-        Self { limit, events: VecDeque::new(), bytes: 0, complete_after: None }
+        Self {
+            limit,
+            events: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            by_path: ByPath::beginning_at(0),
+            complete_after: None,
+        }
     }
 
     /// Whether anything is to be remembered.
@@ -71,14 +89,20 @@ impl Recent {
     fn forget_excess(&mut self) {
         while self.bytes > self.limit {
             let Some(gone) = self.events.pop_front() else { break };
+            self.first += 1;
             self.bytes -= gone.size;
             self.complete_after = self.complete_after.max(Some(gone.event.zxid()));
+        }
+        if self.by_path.len() > 0 && self.by_path.until() <= self.first {
+            self.by_path = ByPath::beginning_at(self.first);
         }
     }
 
     /// What was remembered leads nowhere, as the tree is another one now.
     pub fn forget(&mut self) {
+        self.first += self.events.len() as u64;
         self.events.clear();
+        self.by_path = ByPath::beginning_at(self.first);
         self.bytes = 0;
         self.complete_after = None;
     }
@@ -103,7 +127,42 @@ impl Recent {
 
     /// The events after `zxid` that are remembered, in their order.
     pub fn since(&self, zxid: Zxid) -> impl DoubleEndedIterator<Item = &RecentEvent> {
-        self.events.range(self.events.partition_point(|recent| recent.event.zxid() <= zxid)..)
+        self.events.range(self.place_after(zxid)..)
+    }
+
+    fn place_after(&self, zxid: Zxid) -> usize {
+        self.events.partition_point(|recent| recent.event.zxid() <= zxid)
+    }
+
+    /// The events after `zxid`, the last one first, without most of those that `watches` do not hear: in time
+    /// proportional to what is found, so that thousands of clients may ask for it at once.
+    pub(crate) fn latest_first<'a>(
+        &'a mut self,
+        zxid: Zxid,
+        watches: &Lasting<'_>,
+    ) -> Box<dyn Iterator<Item = &'a RecentEvent> + 'a> {
+        let place = self.place_after(zxid);
+        if self.events.len() - place <= watches.len().max(FEW) {
+            return Box::new(self.events.range(place..).rev());
+        }
+        self.catch_up_by_path();
+        let (mut found, from) = (Vec::new(), self.first + place as u64);
+        watches.persistent().for_each(|path| self.by_path.at(path, from, &mut found));
+        watches.outermost().for_each(|path| self.by_path.at_or_below(path, from, &mut found));
+        found.sort_unstable();
+        found.dedup();
+        let event = |number: u64| self.events.get(usize::try_from(number - self.first).ok()?);
+        Box::new(found.into_iter().rev().filter_map(event))
+    }
+
+    fn catch_up_by_path(&mut self) {
+        if self.by_path.until() < self.first || self.by_path.len() > 2 * self.events.len() {
+            self.by_path = ByPath::beginning_at(self.first);
+        }
+        let known = self.by_path.until() - self.first;
+        for recent in self.events.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
+            self.by_path.push(recent.event.path());
+        }
     }
 }
 

@@ -213,7 +213,7 @@ impl Gateway {
     ) -> bool {
         let of = |kind| watches.iter().filter(move |(watch, _)| *watch == kind).map(|(_, path)| &**path);
         let lasting = Lasting::new(of(Watch::Persistent), of(Watch::Recursive));
-        let missed = lasting.missed(&self.recent, since, OUTBOX / 2, |_| true, |_| false);
+        let missed = lasting.missed(&mut self.recent, since, OUTBOX / 2, |_| true, |_| false);
         let complete = since == self.tree.zxid || missed.is_complete;
         if let Some(outbox) = &mut self.connections[at] {
             for event in &missed.events {

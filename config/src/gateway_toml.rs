@@ -142,5 +142,16 @@ fn limit<'a>(
     read(&mut section, "address", &mut limit.address);
     read(&mut section, "session", &mut limit.session);
     read(&mut section, "prefix", &mut limit.prefix);
+    // Whoever lowers what is shared means everybody's own part of it, too.
+    let mut shared = u64::MAX;
+    for (scope, most) in
+        [("tenant", &mut limit.tenant), ("address", &mut limit.address), ("session", &mut limit.session)]
+    {
+        if !section.has(scope) {
+            *most = shared.min(*most);
+        } else if *most > 0 {
+            shared = *most;
+        }
+    }
     section.finish();
 }

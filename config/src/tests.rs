@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use palisade_gateway::throttle::config::Throttle;
 use tempfile::TempDir;
 
 use super::*;
@@ -274,6 +275,29 @@ fn toml_tells_all_mistakes_at_once() {
     for (message, start) in messages.iter().zip(starts) {
         assert!(message.starts_with(start), "{message}\n{start}");
     }
+}
+
+#[test]
+fn whoever_limits_a_tenant_limits_its_parts() {
+    let folder = Folder::new();
+    let throttle = |limit: &str| {
+        let rest =
+            "id = 1\n[tenant]\nname = \"x\"\n[core]\nvoters = [\"a:1\"]\n[storage]\ndata_dir = \"/x\"\n";
+        let path = folder.write("gateway.toml", format!("{rest}[throttle]\nwrites = {limit}\n"));
+        let throttle = gateway(&path).map(|loaded| loaded.config.throttle);
+        throttle.map(|Throttle { writes, .. }| (writes.tenant, writes.address, writes.session, writes.prefix))
+    };
+    for (limit, expected) in [
+        ("{ tenant = 100 }", (100, 100, 100, 0)),
+        ("{ tenant = 30_000 }", (30_000, 30_000, 20_000, 0)),
+        ("{ address = 10 }", (50_000, 10, 10, 0)),
+        ("{ tenant = 0 }", (0, 50_000, 20_000, 0)),
+        ("{ tenant = 100, address = 0, prefix = 200 }", (100, 0, 100, 200)),
+    ] {
+        assert_eq!(throttle(limit).unwrap(), expected, "{limit}");
+    }
+    let mistakes = folder.messages(&throttle("{ tenant = 100, session = 101 }").unwrap_err());
+    assert!(mistakes[0].ends_with("session = 101 is more than address = 100"), "{mistakes:?}");
 }
 
 #[test]

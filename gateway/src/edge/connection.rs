@@ -414,7 +414,9 @@ impl Connection {
     /// When [`Self::check_time`] may have something to do.
     pub(super) fn deadline(&self) -> Instant {
         let idle = self.active + self.timeout;
-        let retry = self.wants_link() && self.link_state.borrow().is_connected();
+        // What a limit holds back is asked again when the limit said.
+        let wants_link = self.throttled.is_none() && self.wants_link();
+        let retry = wants_link && self.link_state.borrow().is_connected();
         let retry = retry.then(|| Instant::now() + BUSY_RETRY);
         [retry, self.out_of_patience(), self.throttled, self.doubt()]
             .into_iter()

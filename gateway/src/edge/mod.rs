@@ -203,9 +203,10 @@ impl EdgeHandle {
         self.edge.hub.set_notifications(notifications);
     }
 
-    /// Other limits from now on.
+    /// Other limits from now on, also for whom the old ones hold back.
     pub(crate) fn set_throttle(&self, throttle: throttle::config::Throttle) {
         self.edge.throttle.set(throttle);
+        self.edge.hub.wake_all();
     }
 
     /// Wishes that the settings be read again.

@@ -260,19 +260,20 @@ impl Gate {
                 Verdict::Pass
             }
             Mode::Delay => {
-                let deadline = *progress.waits_since.get_or_insert(now) + config.max_delay.min(patience);
-                let left = deadline.saturating_duration_since(now);
-                // Who may have to wait for longer than that waits so long: he does not know who gives up before him.
+                let since = *progress.waits_since.get_or_insert(now);
+                let left = (since + config.max_delay.min(patience)).saturating_duration_since(now);
                 let (least, wait) = if kind.is_rate() {
-                    (self.until_wave(now, Duration::ZERO), self.until_wave(now, wait).min(left))
+                    (self.until_wave(now, Duration::ZERO), self.until_wave(now, wait))
                 } else {
-                    (wait, wait)
+                    // The longer, the more seldom: there may be thousands.
+                    (wait, wait.max((now - since).min(WAVE)))
                 };
                 if least <= left {
                     if first {
                         metrics.palisade_throttle_delayed.inc();
                     }
-                    Verdict::Wait(wait)
+                    // Who may have to wait for longer than that waits so long: he does not know who gives up before him.
+                    Verdict::Wait(wait.min(left))
                 } else {
                     metrics.palisade_throttle_refused.inc();
                     Verdict::Refuse(config.refusal)

@@ -1,8 +1,13 @@
-use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
-use palisade_wire::request::{Request, SetWatches, xid};
-use palisade_wire::{ErrorCode, OpCode, Zxid};
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
 
+use bytes::BytesMut;
+use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
+use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
+use palisade_wire::{ErrorCode, OpCode, Zxid, frame};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use super::super::driven;
 use super::raw::*;
 use super::*;
 use crate::throttle::config::{Limit, Mode, Refusal, Throttle};
@@ -423,4 +428,60 @@ async fn more_watches_than_there_may_be_are_refused_unseen_and_the_session_lives
     let watches = SetWatches { exist: vec!["/a".into(); 1_000], ..set_watches(bench.core.zxid()) };
     session.ok(OpCode::SetWatches, &Request::SetWatches(watches)).await;
     assert_eq!(bench.edge.edge.hub.watches().lock().len(), 1);
+}
+
+/// Those whom a limit holds back cost nothing meanwhile, and go on when it is lifted.
+#[tokio::test]
+async fn who_is_held_back_rests_until_it_is_his_turn_or_the_limits_change() {
+    const SESSIONS: usize = 40;
+    let mut config = config();
+    config.sessions.write_wait = Duration::from_secs(60);
+    config.throttle.max_delay = Duration::from_secs(60);
+    config.throttle.writes = Limit { mode: Mode::Delay, tenant: 1, ..Limit::NONE };
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut sessions = Vec::new();
+    for at in 0..SESSIONS {
+        let mut session = Session::new(bench.raw().await, 40_000).await;
+        session.send(OpCode::Create, &create(&format!("/{at}"), 0)).await;
+        sessions.push(session);
+    }
+    let delayed = &bench.edge.edge.hub.metrics().palisade_throttle_delayed;
+    while delayed.get() < SESSIONS as u64 / 2 {
+        tokio::task::yield_now().await;
+    }
+    // The last of them would wait for a third of its session's timeout.
+    bench.edge.set_throttle(Throttle { writes: Limit::NONE, ..Throttle::default() });
+    let all = async {
+        for session in &mut sessions {
+            assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), all).await.expect("all are let go at once");
+}
+
+#[tokio::test]
+async fn who_is_held_back_is_not_looked_at_before_his_turn() {
+    let mut config = config();
+    config.sessions.local = true;
+    config.throttle.writes = Limit { mode: Mode::Delay, tenant: 1, ..Limit::NONE };
+    config.throttle.sessions = Limit::NONE;
+    let mut gateway = driven::Gateway::new(config, 1, driven::Restored::default());
+    gateway.serves(1);
+    let visits: Vec<_> = (0..20)
+        .map(|at| {
+            let mut visit = gateway.visit().unwrap();
+            let mut bytes = BytesMut::new();
+            frame::write(&mut bytes, |b| new_session(40_000).encode(b));
+            frame::write(&mut bytes, |b| {
+                RequestHeader { xid: 1, op: OpCode::Create.as_i32() }.encode(b);
+                create(&format!("/{at}"), 0).encode(b);
+            });
+            visit.receive(&bytes);
+            assert_eq!(visit.run(), None);
+            visit
+        })
+        .collect();
+    let rests = visits.last().and_then(driven::Visit::next_timeout).unwrap() - Instant::now();
+    assert!(rests > Duration::from_secs(1), "{rests:?}");
 }

@@ -226,6 +226,12 @@ impl<R: Copy> Outbox<R> {
         self.released.early |= self.release() && !due;
     }
 
+    /// Whether a frame may follow what is held, which is queued.
+    fn takes_frame(&mut self) -> bool {
+        self.release_early();
+        self.end.is_none()
+    }
+
     /// What was released since this was last asked.
     pub const fn take_released(&mut self) -> Released {
         std::mem::replace(&mut self.released, NOTHING)
@@ -236,17 +242,21 @@ impl<R: Copy> Outbox<R> {
         !self.held.is_empty() && !self.due
     }
 
-    /// Queues the frames that `write` appends, behind what is held.
+    /// Queues the frames that `write` appends, behind what is held. Nothing, once the connection ends.
     pub fn reply(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        self.release_early();
-        let before = self.replies.len();
-        write(&mut self.replies);
-        self.queue_replies(self.replies.len() - before);
+        if self.takes_frame() {
+            let before = self.replies.len();
+            write(&mut self.replies);
+            self.queue_replies(self.replies.len() - before);
+        }
     }
 
-    /// Moves whole frames from `frames` to the end of the queue, behind what is held.
+    /// Moves whole frames from `frames` to the end of the queue, behind what is held. Once the connection ends, they are
+    /// only taken away.
     pub fn append(&mut self, frames: &mut BytesMut) {
-        self.release_early();
+        if !self.takes_frame() {
+            return frames.clear();
+        }
         let len = frames.len();
         if self.replies.is_empty() {
             std::mem::swap(&mut self.replies, frames);
@@ -259,17 +269,13 @@ impl<R: Copy> Outbox<R> {
 
     /// Puts part of a frame to the end of the queue, without copying it. The part before was put there just now.
     pub fn append_shared(&mut self, part: Bytes) {
-        if !matches!(self.end, Some(End::Now(_))) && !part.is_empty() {
+        if self.end.is_none() && !part.is_empty() {
             self.unsent += part.len();
             self.pieces.push(Piece::Shared(Box::new(part)));
         }
     }
 
     fn queue_replies(&mut self, len: usize) {
-        if matches!(self.end, Some(End::Now(_))) {
-            self.replies = BytesMut::new();
-            return;
-        }
         self.unsent += len;
         match self.pieces.last() {
             Some(Piece::Replies(before)) => *before += len,
@@ -358,8 +364,8 @@ impl<R: Copy> Outbox<R> {
     }
 
     /// Ends the connection. The first reason stays, but nothing is more urgent than now. What is held leaves before an
-    /// orderly end. After an end now nothing leaves at all: an answer behind an event that was dropped would let the
-    /// client register its watches as of a zxid that hides the event.
+    /// orderly end, and what is queued; after an end now nothing leaves at all. What is put here later never does: an answer
+    /// behind an event that was dropped would let the client register its watches as of a zxid that hides the event.
     pub fn end(&mut self, end: End<R>) {
         match (self.end, end) {
             (None, End::AfterFlush(_)) => {

@@ -126,6 +126,20 @@ fn after_an_end_now_nothing_leaves() {
     assert_eq!(outbox.budget.used(), 0);
 }
 
+#[test]
+fn no_answer_follows_an_event_that_came_after_an_orderly_end() {
+    let a = changed(1, "/a");
+    let mut outbox = outbox(1 << 10);
+    outbox.push_event(&a);
+    outbox.end(End::AfterFlush(1));
+    outbox.push_event(&changed(2, "/b"));
+    let mut late = BytesMut::from("late");
+    outbox.append(&mut late);
+    outbox.append_shared(Bytes::from_static(b"later"));
+    reply(&mut outbox, b"last");
+    assert_eq!((bytes(&outbox), outbox.unsent(), late.len()), (a.frame().to_vec(), a.frame().len(), 0));
+}
+
 /// What an outbox that shares `changes` of "/a" since the first of them, and was told of "/b" in between, lets go.
 fn shared(merge: bool) -> Vec<u8> {
     let mut herds = Herds::default();

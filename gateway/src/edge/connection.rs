@@ -311,13 +311,13 @@ impl Connection {
         }
         let halted = self.drain(now);
         let more = self.process(now)?;
-        self.forward(now)?;
+        let moved = self.forward(now)?;
         self.flush(now)?;
         let Standing { ending, unsent, has_room, .. } = self.standing;
         match ending {
             Some(End::Now(reason)) => Err(reason),
             Some(End::AfterFlush(_)) => Ok(false),
-            None => Ok((halted && unsent < HIGH_WATER) || (more && has_room && !self.deaf)),
+            None => Ok(moved || (halted && unsent < HIGH_WATER) || (more && has_room && !self.deaf)),
         }
     }
 

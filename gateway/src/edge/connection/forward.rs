@@ -27,8 +27,9 @@ pub(super) enum Fence {
 }
 
 impl Connection {
-    /// Gives the core, in order, what it is to have.
-    pub(super) fn forward(&mut self, now: Instant) -> Result<(), CloseReason> {
+    /// Gives the core, in order, what it is to have. Whether a request at the head of the line was answered here, so that it
+    /// is the turn of what stands behind it.
+    pub(super) fn forward(&mut self, now: Instant) -> Result<bool, CloseReason> {
         if self.link_state.has_changed().map_err(|_| CloseReason::Stopping)? {
             self.link_state.mark_unchanged();
             self.forget_link();
@@ -37,7 +38,8 @@ impl Connection {
             return Err(CloseReason::Writable);
         }
         self.throttled = None;
-        while self.introduce()? && !self.idle && self.admit(now)? {
+        let mut moved = false;
+        while self.introduce()? && !self.idle && self.admit(now, &mut moved)? {
             let next = self.client.lock().send_next();
             let Some((tag, job)) = next else { break };
             match self.send(tag, &job) {
@@ -53,11 +55,11 @@ impl Connection {
                 Err(Refused::NotForwarded(_)) => return Err(CloseReason::Malformed),
             }
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Whether limits let the next request pass. Those that are refused are answered here.
-    fn admit(&mut self, now: Instant) -> Result<bool, CloseReason> {
+    fn admit(&mut self, now: Instant, moved: &mut bool) -> Result<bool, CloseReason> {
         let patience = self.edge.patience(self.timeout);
         if self.edge.throttle.is_nearly_full() {
             // Not while the client is locked: the applier locks them the other way round.
@@ -86,6 +88,7 @@ impl Connection {
                     write_header(&mut reply, job.xid, zxid, code);
                     if state.pipeline.refuse(tag, || reply.clone().freeze()) == Answered::First {
                         state.append(&mut reply, zxid);
+                        *moved = true;
                     }
                 }
             }

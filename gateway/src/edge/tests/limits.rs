@@ -485,3 +485,34 @@ async fn who_is_held_back_is_not_looked_at_before_his_turn() {
     let rests = visits.last().and_then(driven::Visit::next_timeout).unwrap() - Instant::now();
     assert!(rests > Duration::from_secs(1), "{rests:?}");
 }
+
+/// What is read behind a write that is refused waits for nothing else.
+#[tokio::test]
+async fn what_stands_behind_a_refused_write_is_answered_at_once() {
+    let mut config = config();
+    config.throttle.znodes = Limit { mode: Mode::Refuse, tenant: 1, ..Limit::NONE };
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut session = bench.session().await;
+    let mut bytes = BytesMut::new();
+    let requests = [
+        (OpCode::Create, create("/b", 0)),
+        (OpCode::Exists, exists("/", false)),
+        (OpCode::Create, create("/c", 0)),
+        (OpCode::Create, create("/d", 0)),
+        (OpCode::Exists, exists("/", false)),
+    ];
+    for (xid, (op, request)) in (1..).zip(&requests) {
+        frame::write(&mut bytes, |b| {
+            RequestHeader { xid, op: op.as_i32() }.encode(b);
+            request.encode(b);
+        });
+    }
+    session.raw.send(&bytes).await;
+    for (xid, (op, _)) in (1..).zip(&requests) {
+        let refused = *op == OpCode::Create;
+        let reply = session.reply().await.0;
+        let expected = if refused { ErrorCode::OPERATION_TIMEOUT } else { ErrorCode::OK };
+        assert_eq!((reply.xid, reply.err), (xid, expected));
+    }
+}

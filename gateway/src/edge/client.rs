@@ -83,7 +83,7 @@ pub(crate) struct Client {
     pub(crate) stats: ClientStats,
     /// Whether it waits for somebody to write to it.
     in_line: AtomicBool,
-    /// The wave that told this client something, and in the low byte how many more reads count as caused by it.
+    /// The wave that told this client something, and in the lower half how many more reads count as caused by it.
     wave: AtomicU64,
     server_stats: Arc<ServerStats>,
     root: Arc<Root>,

@@ -132,9 +132,10 @@ impl Notifications {
             let mut pacer = self.pacer.lock();
             pacer.told_early(self.early.swap(0, Ordering::Relaxed));
             pacer.poll(now, |slot, wave| {
-                let before = told.len();
-                told.extend(client(slot).filter(|client| client.release_events(wave)));
-                told.len() > before
+                let Some(client) = client(slot) else { return 0 };
+                let events = client.release_events(wave);
+                told.extend((events > 0).then_some(client));
+                events
             });
             pacer.waiting()
         });

@@ -213,6 +213,13 @@ pub struct Share {
 }
 
 impl Share {
+    /// How many events the connection is yet to be told.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.changes.state.lock();
+        let end = state.first + state.log.len() as u64;
+        usize::try_from(end.saturating_sub(self.from)).unwrap_or(usize::MAX)
+    }
+
     /// Ends it, and hands over what the connection is told by that, the eldest first.
     pub fn take(mut self, take: impl FnMut(&Told)) {
         self.ended = true;

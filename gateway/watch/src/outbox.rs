@@ -182,9 +182,16 @@ impl<R: Copy> Outbox<R> {
         self.pieces.push(Piece::Event(event));
     }
 
-    /// Lets what is held go before the next bytes are written; whether there is anything, and it was not so already.
-    pub fn let_go(&mut self) -> bool {
-        !self.held.is_empty() && !std::mem::replace(&mut self.due, true)
+    /// Lets what is held go before the next bytes are written; how many events that are, none if it was so already.
+    pub fn let_go(&mut self) -> usize {
+        if self.held.is_empty() || std::mem::replace(&mut self.due, true) {
+            return 0;
+        }
+        let count = |held: &Held| match held {
+            Held::Event(_) => 1,
+            Held::Share(share) => share.len(),
+        };
+        self.held.iter().map(count).sum()
     }
 
     /// Queues what was let go.

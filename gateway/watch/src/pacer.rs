@@ -15,8 +15,10 @@ const QUEUE: Duration = Duration::from_millis(20);
 const REREAD: Duration = Duration::from_secs(1);
 /// One session's events, in the unit of the allowance.
 const ONE: u64 = 1_000_000;
-/// Sessions that the estimate of re-reads is about, roughly.
+/// Events that the estimate of re-reads is about, roughly.
 const MEMORY: u64 = 4_096;
+/// As many are taken to have caused one read each before anything is known: what clients really do must show soon.
+const GUESS: u64 = 16;
 
 /// What the operator chose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,25 @@ struct Cohort {
     id: WaveId,
     at: Duration,
     told: u64,
+    caused: Caused,
+}
+
+/// Events that were told, and the reads that these caused.
+#[derive(Clone, Copy, Debug)]
+struct Caused {
+    events: u64,
     reads: u64,
+}
+
+impl Caused {
+    const fn and(self, other: Self) -> Self {
+        Self { events: self.events + other.events, reads: self.reads + other.reads }
+    }
+
+    /// Events that may be told a second so that they cause no more than so many reads.
+    fn events_for(self, reads: u64) -> u64 {
+        reads.saturating_mul(self.events) / self.reads.max(1)
+    }
 }
 
 /// What must leave for the sake of time.
@@ -87,13 +107,12 @@ pub struct Pacer {
     early: u64,
     cohorts: VecDeque<Cohort>,
     next_id: WaveId,
-    /// Sessions that were told, and the reads that this caused; the eldest count less and less.
-    told: u64,
-    reads: u64,
+    /// What is known of events that all have had their time for; the eldest count less and less.
+    caused: Caused,
 }
 
 impl Pacer {
-    /// With nobody waiting. Until it knows better it takes it that each session reads once for what it is told.
+    /// With nobody waiting. Until it knows better it takes it that each event causes one read.
     pub const fn new(pacing: Pacing) -> Self {
         Self {
             pacing,
@@ -104,8 +123,7 @@ impl Pacer {
             early: 0,
             cohorts: VecDeque::new(),
             next_id: 1,
-            told: MEMORY / 8,
-            reads: MEMORY / 8,
+            caused: Caused { events: GUESS, reads: GUESS },
         }
     }
 
@@ -152,9 +170,9 @@ impl Pacer {
         self.early = self.early.saturating_add(sessions).min(self.places());
     }
 
-    /// Lets a wave go if it is time. `release` lets a connection's held events go and says whether there were any; they
-    /// may have left already, before another frame or with the connection.
-    pub fn poll(&mut self, now: Duration, mut release: impl FnMut(Slot, WaveId) -> bool) {
+    /// Lets a wave go if it is time. `release` lets a connection's held events go and says how many there were; they may
+    /// have left already, before another frame or with the connection.
+    pub fn poll(&mut self, now: Duration, mut release: impl FnMut(Slot, WaveId) -> usize) {
         if self.next().is_none_or(|next| now < next) {
             return;
         }
@@ -164,7 +182,7 @@ impl Pacer {
         let Due { at_once, by_now } = self.due(rate, now, elapsed);
         self.allow(rate, elapsed, by_now);
         let id = self.next_id;
-        let mut told = 0;
+        let (mut told, mut events) = (0, 0);
         let mut size = (self.allowance / ONE).max(at_once);
         while size > 0
             && let Some(mut first) = self.waiting.first_entry()
@@ -173,9 +191,11 @@ impl Pacer {
             if first.get().is_empty() {
                 first.remove();
             }
-            if slot.is_some_and(|slot| release(slot, id)) {
+            let released = slot.map_or(0, |slot| release(slot, id));
+            if released > 0 {
                 size -= 1;
                 told += 1;
+                events += released as u64;
             } else {
                 self.early = self.early.saturating_sub(1);
             }
@@ -184,7 +204,7 @@ impl Pacer {
         self.allowance = self.allowance.saturating_sub(told * ONE);
         self.last = Some(now);
         if told > 0 {
-            self.cohorts.push_back(Cohort { id, at: now, told, reads: 0 });
+            self.cohorts.push_back(Cohort { id, at: now, told, caused: Caused { events, reads: 0 } });
             self.next_id = self.next_id.wrapping_add(1).max(1);
         }
     }
@@ -194,8 +214,18 @@ impl Pacer {
         match (self.pacing.rate, self.pacing.reread_rate) {
             (0, _) => u64::MAX / ONE / 1_000,
             (rate, 0) => rate,
-            (rate, reads) => rate.min((reads * self.told / self.reads.max(1)).max(1)),
+            (rate, reads) => rate.min(self.rate_for(reads).max(1)),
         }
+    }
+
+    /// Sessions per second that cause no more than so many reads. What the readers of the last waves have not done yet is
+    /// no sign that they will not, but what they have done is one; and how many events each is told now, the waves show.
+    fn rate_for(&self, reads: u64) -> u64 {
+        let recent = |sum: Caused, cohort: &Cohort| sum.and(cohort.caused);
+        let recent = self.cohorts.iter().fold(Caused { events: 0, reads: 0 }, recent);
+        let told: u64 = self.cohorts.iter().map(|cohort| cohort.told).sum();
+        let events = self.caused.events_for(reads).min(self.caused.and(recent).events_for(reads));
+        if told == 0 { events } else { events.saturating_mul(told) / recent.events.max(1) }
     }
 
     /// Allows what `rate` yields in this time, less what was used in advance; and never less than `due`, in millionths.
@@ -234,7 +264,7 @@ impl Pacer {
     pub fn reread(&mut self, wave: WaveId) -> bool {
         let cohort = self.cohorts.iter_mut().rev().find(|cohort| cohort.id == wave);
         cohort.is_some_and(|cohort| {
-            cohort.reads += 1;
+            cohort.caused.reads += 1;
             true
         })
     }
@@ -242,10 +272,10 @@ impl Pacer {
     /// Draws conclusions from waves whose readers have come back.
     fn learn(&mut self, now: Duration) {
         while let Some(cohort) = self.cohorts.pop_front_if(|cohort| cohort.at + REREAD <= now) {
-            self.told += cohort.told;
-            self.reads += cohort.reads;
-            if self.told > MEMORY {
-                (self.told, self.reads) = (self.told / 2, self.reads / 2);
+            self.caused = self.caused.and(cohort.caused);
+            if self.caused.events > MEMORY {
+                let Caused { events, reads } = self.caused;
+                self.caused = Caused { events: events / 2, reads: reads / 2 };
             }
         }
     }

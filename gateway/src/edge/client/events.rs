@@ -11,7 +11,7 @@ use palisade_wire::{Id, Zxid};
 use super::Client;
 
 /// Reads that one event may cause, as far as the rate of such reads is concerned.
-const REREADS: u64 = 4;
+const REREADS: u32 = 4;
 
 impl Client {
     /// Queues an event if the client may read it; whether there is something to write then.
@@ -95,11 +95,12 @@ impl Client {
         }
     }
 
-    /// Lets held events go with this wave, when the client is written to; whether there were any.
-    pub(in crate::edge) fn release_events(&self, wave: WaveId) -> bool {
+    /// Lets held events go with this wave, when the client is written to; how many there were.
+    pub(in crate::edge) fn release_events(&self, wave: WaveId) -> usize {
         let released = self.lock().outbox.let_go();
-        if released {
-            self.wave.store(u64::from(wave) << 8 | REREADS, Ordering::Relaxed);
+        if released > 0 {
+            let reads = u32::try_from(released).unwrap_or(u32::MAX).saturating_mul(REREADS);
+            self.wave.store(u64::from(wave) << 32 | u64::from(reads), Ordering::Relaxed);
         }
         released
     }
@@ -107,11 +108,11 @@ impl Client {
     /// The wave that may have caused a read of now.
     pub(in crate::edge) fn take_reread(&self) -> Option<WaveId> {
         let wave = self.wave.load(Ordering::Relaxed);
-        if wave & 0xff == 0 {
+        if wave as u32 == 0 {
             return None;
         }
         self.wave.store(wave - 1, Ordering::Relaxed);
-        WaveId::try_from(wave >> 8).ok()
+        WaveId::try_from(wave >> 32).ok()
     }
 
     /// No read is caused by a wave any more.

@@ -125,7 +125,7 @@ impl Gateway {
         self.now += time;
         let connections = &mut self.connections;
         self.pacer.poll(self.now, |slot, _| {
-            connections.get_mut(slot.index()).and_then(Option::as_mut).is_some_and(Outbox::let_go)
+            connections.get_mut(slot.index()).and_then(Option::as_mut).map_or(0, Outbox::let_go)
         });
     }
 

@@ -182,11 +182,14 @@ impl Greeting {
             return Greeted::Over(CloseReason::NoLeader);
         }
         let now = Instant::now();
-        let Some(turn) = self.turn(wanted.session == 0, now, deadline) else {
-            return Greeted::Over(CloseReason::Refused);
-        };
-        if turn > now {
-            sleep_until(turn).await;
+        // Whoever has made up a session takes nobody's turn.
+        if wanted.session == 0 || wanted.proof != Proof::Wrong {
+            let Some(turn) = self.turn(wanted.session == 0, now, deadline) else {
+                return Greeted::Over(CloseReason::Refused);
+            };
+            if turn > now {
+                sleep_until(turn).await;
+            }
         }
         if !self.edge.replica.is_whole() {
             return Greeted::Over(CloseReason::NoLeader);

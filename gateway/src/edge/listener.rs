@@ -142,6 +142,7 @@ fn welcome(place: Place, stream: TcpStream, peer: SocketAddr) {
     let edge = Arc::clone(place.edge());
     let ids = place.counted_by_address.ids(|| Arc::from([remote_id(peer.ip())]));
     if let Some(client) = edge.hub.connect(peer, Arc::clone(&ids)) {
+        edge.hub.watches().lock().count_together(client.slot(), place.counted_by_address.watches());
         let handshake = shake_hands(Arc::clone(&edge), stream, Arc::clone(&client), ids);
         edge.tasks.spawn(serve_client(place, client, handshake));
     }

@@ -20,6 +20,9 @@ const CATCH_UP: Zxid = Zxid(-1);
 /// `SET_WATCHES_MAX_LENGTH`).
 const SPLIT: usize = 128 << 10;
 
+/// Recent events that are sorted by their paths at once.
+const EVENTS_AT_ONCE: usize = 1_000;
+
 /// The lists of watches, in the order in which they are looked at; that of one-shot ones is Apache's.
 #[derive(Clone, Copy)]
 enum List {
@@ -114,6 +117,14 @@ impl<'a> CatchUp<'a> {
             registered: 0,
             is_complete: true,
             left,
+        }
+    }
+
+    /// Makes it quick to find what persistent watches missed. Nothing may be locked: the first client that comes back after
+    /// a while has the most to do, and others go on in between.
+    pub(crate) fn make_ready(&self, past: Past<'_>) {
+        if self.has_more_to_register() {
+            while past.recent.lock().make_ready(self.since, EVENTS_AT_ONCE) {}
         }
     }
 

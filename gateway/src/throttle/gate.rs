@@ -105,7 +105,8 @@ impl Gate {
         }
         let Some(parent) = brought.work.parent() else { return Verdict::Pass };
         if self.refresh() {
-            progress.ticket = None;
+            // Nothing was taken from these.
+            (progress.stage, progress.ticket) = (0, None);
         }
         let found = Found::of(brought.work, &self.throttle.locks, Instant::now());
         while let Some(stage) = self.rates.stages.get(usize::from(progress.stage)).copied() {

@@ -2,7 +2,6 @@ use palisade_store::Usage;
 use palisade_wire::CreateMode;
 use palisade_wire::multi::create_op;
 use palisade_wire::request::Request;
-use rustc_hash::FxHashMap;
 
 use super::super::config::{self, Limit};
 use super::super::limits::WatchCounts;
@@ -162,8 +161,12 @@ fn only_new_parents_of_fine_grained_locks_are_limited_as_such() {
     for work in [lock("/orders/1".into()), lock("/leader".into()), lock("/services/7".into()), write()] {
         assert_eq!(passed(&mut gate, &work, 100), 100, "{work:?}");
     }
+    let same = config::Throttle { lock_parents: limit, ..unlimited() };
+    limits.set(same.clone());
+    assert!(!held(&limits, &mut gate, "/orders/more"), "what was used up of the same limits stays so");
     // Who makes the parent first meets the limit there, and not again with the lock.
-    limits.set(config::Throttle { lock_parents: limit, ..unlimited() });
+    limits.set(unlimited());
+    limits.set(same);
     let make = |gate: &mut Gate, path: &str| check(gate, &Work::Create { path: path.into() });
     assert_eq!(make(&mut gate, "/orders/next"), Verdict::Pass);
     assert!(matches!(make(&mut gate, "/orders/last"), Verdict::Refuse(_)));
@@ -276,6 +279,14 @@ fn new_sessions_wait_pass_or_are_refused() {
     let reports = with(Mode::Report);
     assert!((0..100).all(|_| begin(&reports) == Some(0)));
     assert_eq!(reports.metrics.palisade_throttle_reported.get(), 98);
+    // What was reported is no debt.
+    let later = now + Duration::from_secs(2);
+    assert_eq!(reports.new_session(address(1), later, later), Some(later));
+    assert_eq!(reports.metrics.palisade_throttle_reported.get(), 98);
+    (0..100).for_each(|_| _ = begin(&reports));
+    let sessions = Limit { mode: Mode::Refuse, tenant: 100, address: 1, ..nothing() };
+    reports.set(config::Throttle { sessions, ..unlimited() });
+    assert_eq!(begin(&reports), Some(0), "new settings begin anew");
 }
 
 #[test]
@@ -283,17 +294,11 @@ fn watches_are_refused_with_the_tenants_answer() {
     let watches = Limit { mode: Mode::Refuse, tenant: 10, address: 7, session: 5, ..nothing() };
     let limits = throttle(config::Throttle { watches, ..unlimited() });
     let asking = Asking { address: address(1), session: 7, path: "/a" };
-    let none = || FxHashMap::default();
-    for (own, all, refused) in [(4, 9, false), (5, 9, true), (0, 10, true)] {
-        let counts = WatchCounts { own, all, by_address: &none };
-        assert_eq!(limits.watch(counts, asking), refused.then_some(Refusal::Throttled), "{own} {all}");
-    }
-    let seven = || FxHashMap::from_iter([(address(1), 7)]);
-    let limits = throttle(config::Throttle { watches, ..unlimited() });
-    for (last, refused) in [(1, true), (2, false)] {
-        let counts = WatchCounts { own: 0, all: 0, by_address: &seven };
-        let asking = Asking { address: address(last), ..asking };
-        assert_eq!(limits.watch(counts, asking).is_some(), refused, "{last}");
+    for (own, of_address, all, refused) in
+        [(4, 6, 9, false), (5, 6, 9, true), (0, 7, 9, true), (0, 0, 10, true)]
+    {
+        let refused = refused.then_some(Refusal::Throttled);
+        assert_eq!(limits.watch(WatchCounts { own, of_address, all }, asking), refused);
     }
 }
 
@@ -318,12 +323,12 @@ fn what_is_in_a_multi_counts() {
             ..unlimited()
         },
     ];
-    for limits in limits.map(throttle) {
+    for config in limits {
+        let limits = throttle(unlimited());
         let mut gate = limits.gate(address(1), 7);
         for n in 0..60 {
             assert!(held(&limits, &mut gate, &format!("/orders/{n}")));
         }
-        let config = limits.rates.read().config.clone();
         limits.set(config);
         let [multi, more] = [1_000..1_450, 2_000..2_010]
             .map(|orders| multi_of_locks(orders.map(|n| format!("/orders/{n}/l-"))));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use palisade_store::Usage;
@@ -19,7 +19,6 @@ use super::lock_table::LockTable;
 use super::prefixes::LockUse;
 use super::presence::{Presences, Seat};
 use super::turns::{self, Turns};
-use super::watched::Watched;
 use crate::metrics::Metrics;
 
 /// Where only every second is looked, what limits let pass in a second must not carry far: so near to its limit, what a
@@ -38,7 +37,6 @@ pub(crate) struct Throttle {
     pub(super) presences: Arc<Presences>,
     pub(super) usage: UsageSeen,
     turns: Mutex<Turns>,
-    watched: Mutex<Watched>,
     pub(super) bites: Mutex<Bites>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -145,14 +143,14 @@ pub(crate) struct Asking<'a> {
 }
 
 /// How many watches there are.
-#[derive(Clone, Copy)]
-pub(crate) struct WatchCounts<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WatchCounts {
     /// Those of the session.
     pub(crate) own: usize,
+    /// Those of its address.
+    pub(crate) of_address: usize,
     /// Those of all.
     pub(crate) all: usize,
-    /// Counts those of each address, which takes a while.
-    pub(crate) by_address: &'a dyn Fn() -> FxHashMap<IpAddr, usize>,
 }
 
 /// A connection is one too many.
@@ -164,6 +162,11 @@ pub(crate) struct Crowded;
 pub(crate) struct Place(Seat);
 
 impl Place {
+    /// The count of this address's watches, for whoever counts them.
+    pub(crate) fn watches(&self) -> Arc<AtomicUsize> {
+        self.0.watches()
+    }
+
     /// The identities that clients of this address have by that, made once for all of them.
     pub(crate) fn ids(&self, make: impl FnOnce() -> Arc<[Id]>) -> Arc<[Id]> {
         self.0.ids(make)
@@ -179,15 +182,19 @@ impl Throttle {
             presences: Arc::default(),
             usage: UsageSeen::none(),
             turns: Mutex::default(),
-            watched: Mutex::default(),
             bites: Mutex::default(),
             metrics,
         })
     }
 
-    /// Other limits, from the next request on. Nobody is disconnected.
+    /// Other limits, from the next request on. Nobody is disconnected. What was used up of the old ones is forgotten,
+    /// unless these are the same.
     pub(crate) fn set(&self, config: config::Throttle) {
+        if self.rates.read().config == config {
+            return;
+        }
         *self.rates.write() = Rates::new(config);
+        *self.turns.lock() = Turns::default();
         // Until that is looked at anew.
         self.usage.is_near.store(true, Ordering::Relaxed);
     }
@@ -223,7 +230,8 @@ impl Throttle {
         let delays = limit.mode == Mode::Delay;
         let exceeds = turn.at > now + if delays { UNNOTICED } else { SESSIONS_WINDOW };
         let refused = exceeds && (limit.mode == Mode::Refuse || turn.at > deadline && delays);
-        if !refused {
+        // What is only reported does not count, or it would for as long as it took to happen.
+        if !exceeds || delays && !refused {
             turns.take(turn);
         }
         drop(turns);
@@ -240,27 +248,15 @@ impl Throttle {
     }
 
     /// Whether one more watch is refused.
-    pub(crate) fn watch(&self, counts: WatchCounts<'_>, asking: Asking<'_>) -> Option<Refusal> {
+    pub(crate) fn watch(&self, counts: WatchCounts, asking: Asking<'_>) -> Option<Refusal> {
         let (limit, refusal) = {
             let rates = self.rates.read();
             (rates.config.watches, rates.config.refusal)
         };
-        let by_address = limit.mode != Mode::Off && limit.address > 0;
-        let mut watched = by_address.then(|| self.watched.lock());
-        let of_address = watched.as_mut().map_or(0, |watched| {
-            let now = std::time::Instant::now();
-            watched.of((asking.address, limit.address), now, counts.by_address)
-        });
-        let counts = [
-            (Scope::Session, counts.own as u64),
-            (Scope::Address, of_address as u64),
-            (Scope::Tenant, counts.all as u64),
-        ];
-        let refused = self.level(Kind::Watches, limit, &counts, asking);
-        if let (None, Some(watched)) = (refused, &mut watched) {
-            watched.add(asking.address);
-        }
-        refused.map(|_| refusal)
+        let WatchCounts { own, of_address, all } = counts;
+        let counts = [(Scope::Session, own), (Scope::Address, of_address), (Scope::Tenant, all)];
+        let counts = counts.map(|(scope, count)| (scope, count as u64));
+        self.level(Kind::Watches, limit, &counts, asking).map(|_| refusal)
     }
 
     /// Whether one more would exceed a limit that refuses; by whom it is counted then.

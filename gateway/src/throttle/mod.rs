@@ -33,7 +33,6 @@ mod presence;
 mod queue;
 mod recent;
 mod turns;
-mod watched;
 mod work;
 
 pub use prefixes::LockUse;

@@ -13,6 +13,8 @@ use rustc_hash::FxHashMap;
 pub(super) struct Presence {
     pub(super) connections: AtomicUsize,
     pub(super) in_flight: AtomicUsize,
+    /// Kept by the index of watches. Not used of all together.
+    watches: Arc<AtomicUsize>,
     /// None if it is of all together.
     address: Option<IpAddr>,
     /// The identities that all clients there have by where they come from.
@@ -63,6 +65,11 @@ impl Presences {
 }
 
 impl Seat {
+    /// The count of the watches that clients there have.
+    pub(super) fn watches(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.own.watches)
+    }
+
     /// The identities that clients there have by where they come from, made once for all of them.
     pub(super) fn ids(&self, make: impl FnOnce() -> Arc<[Id]>) -> Arc<[Id]> {
         Arc::clone(self.own.ids.get_or_init(make))

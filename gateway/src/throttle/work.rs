@@ -1,5 +1,7 @@
 //! What a write asks of the core, as far as limits care.
 
+use std::cmp::Reverse;
+
 use palisade_wire::request::{Create, Request};
 use palisade_wire::{CreateMode, path};
 
@@ -51,7 +53,7 @@ pub(super) struct Amount {
     pub(super) locks: u32,
 }
 
-/// Parts of a multi that are looked at; of one with more, these are evenly spread.
+/// Parts of a multi that are looked at; of one with more, these are evenly spread, over each sort of work.
 const SAMPLE: usize = 1_000;
 
 impl Work {
@@ -87,6 +89,8 @@ impl Work {
             locks: all.locks + one.locks,
         });
         let each = parts.len().div_ceil(SAMPLE);
+        // Of each sort as large a share, whatever their order.
+        parts.sort_by_key(|part| Reverse(part.weight()));
         let sample = parts.into_iter().step_by(each).collect();
         Self::Multi(Box::new(Multi { amount, sample, each: u32::try_from(each).unwrap_or(u32::MAX) }))
     }
@@ -191,8 +195,12 @@ mod tests {
         let several = Work::of(&Request::Multi(vec![made, delete, lock.clone(), lock.clone()]));
         assert_eq!(several.amount(), Amount { writes: 3, creates: 3, locks: 2 });
         assert_eq!((several.parent(), several.lock_parent()), (Some("/l"), Some("/l")));
-        let many = Work::of(&Request::Multi(vec![lock; 2_500]));
+        let many = Work::of(&Request::Multi(vec![lock.clone(); 2_500]));
         assert_eq!((many.amount().locks, many.parts().0.len(), many.parts().1), (2_500, 834, 3));
+        let set = (OpCode::SetData, Request::SetData { path: "/s".into(), data: None, version: -1 });
+        let hidden = Work::of(&Request::Multi(vec![[set, lock]; 1_000].concat()));
+        let locks = hidden.parts().0.iter().filter(|part| part.amount().locks > 0);
+        assert_eq!((locks.count(), hidden.parts().1), (500, 2), "in every second place");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Who watches what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use palisade_wire::ErrorCode;
 use palisade_wire::reply::EventType;
@@ -59,6 +61,8 @@ struct Watched {
     data: u32,
     /// Paths in Apache's child table.
     child: u32,
+    /// The count of those with whom it is counted together.
+    together: Option<Arc<AtomicUsize>>,
 }
 
 /// All watches of a gateway.
@@ -131,13 +135,21 @@ impl WatchIndex {
         self.settle(id, had_data);
     }
 
-    /// Counts what one connection gained or lost on one path.
-    fn account(&mut self, slot: Slot, id: PathId, before: Kinds, after: Kinds) {
-        self.version += 1;
+    fn make_place(&mut self, slot: Slot) {
         if self.by_slot.len() <= slot.index() {
             self.by_slot.resize_with(slot.index() + 1, Watched::default);
         }
+    }
+
+    /// Counts what one connection gained or lost on one path.
+    fn account(&mut self, slot: Slot, id: PathId, before: Kinds, after: Kinds) {
+        self.version += 1;
+        self.make_place(slot);
         let watched = &mut self.by_slot[slot.index()];
+        if let Some(together) = &watched.together {
+            // Wraps if it is less than before.
+            together.fetch_add(after.tables().wrapping_sub(before.tables()), Ordering::Relaxed);
+        }
         match (before.is_none(), after.is_none()) {
             (true, false) => watched.paths.insert(id),
             (false, true) => watched.paths.remove(id),
@@ -242,7 +254,17 @@ impl WatchIndex {
             let before = self.groups.kinds(self.paths.watchers(id), slot);
             self.change(slot, id, before, Kinds::NONE);
         }
-        some.len() == count
+        let may_be_more = some.len() == count;
+        if !may_be_more {
+            self.by_slot[slot.index()].together = None;
+        }
+        may_be_more
+    }
+
+    /// From now on, and until it ends, the watches of a connection that has none yet are counted in `together`, too.
+    pub fn count_together(&mut self, slot: Slot, together: Arc<AtomicUsize>) {
+        self.make_place(slot);
+        self.by_slot[slot.index()].together = Some(together);
     }
 
     /// Who hears of this event, each once, in the order of their slots; one-shot watches of the path are used up.
@@ -344,6 +366,12 @@ impl WatchIndex {
     /// Watches of one connection in both tables.
     pub fn count_of(&self, slot: Slot) -> usize {
         self.by_slot.get(slot.index()).map_or(0, |watched| watched.data as usize + watched.child as usize)
+    }
+
+    /// Watches, in both tables, of all that are counted together with this one.
+    pub fn count_of_all_with(&self, slot: Slot) -> usize {
+        let together = self.by_slot.get(slot.index()).and_then(|watched| watched.together.as_ref());
+        together.map_or_else(|| self.count_of(slot), |together| together.load(Ordering::Relaxed))
     }
 
     /// Counts of the data table.

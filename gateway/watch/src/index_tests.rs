@@ -22,6 +22,29 @@ fn a_connections_watches_go_in_steps() {
 }
 
 #[test]
+fn connections_are_counted_together() {
+    let (mut index, together) = (WatchIndex::default(), Arc::<AtomicUsize>::default());
+    (0..2).for_each(|who| index.count_together(slot(who), Arc::clone(&together)));
+    for who in 0..3 {
+        index.add_persistent(slot(who), "/a");
+        index.add_data(slot(who), "/b");
+    }
+    let counts = |index: &WatchIndex| [0, 1, 2].map(|who| index.count_of_all_with(slot(who)));
+    assert_eq!(counts(&index), [6, 6, 3]);
+    index.fire(EventType::NodeDataChanged, "/b", &mut Vec::new());
+    assert_eq!(counts(&index), [4, 4, 2]);
+    index.remove(slot(0), "/a", WatchKind::Data).unwrap_err();
+    index.remove(slot(0), "/a", WatchKind::Any).unwrap();
+    assert_eq!(counts(&index), [2, 2, 2]);
+    index.remove_slot(slot(1));
+    assert_eq!(
+        (counts(&index), Arc::strong_count(&together)),
+        ([0, 0, 2], 2),
+        "who has ended is not counted"
+    );
+}
+
+#[test]
 fn one_shot_watches_fire_once() {
     let mut index = WatchIndex::default();
     index.add_data(slot(1), "/a");

@@ -145,7 +145,7 @@ impl Recent {
         if self.events.len() - place <= watches.len().max(FEW) {
             return Box::new(self.events.range(place..).rev());
         }
-        self.catch_up_by_path();
+        self.catch_up_by_path(usize::MAX);
         let (mut found, from) = (Vec::new(), self.first + place as u64);
         watches.persistent().for_each(|path| self.by_path.at(path, from, &mut found));
         watches.outermost().for_each(|path| self.by_path.at_or_below(path, from, &mut found));
@@ -155,12 +155,23 @@ impl Recent {
         Box::new(found.into_iter().rev().filter_map(event))
     }
 
-    fn catch_up_by_path(&mut self) {
+    /// Does up to `count` events' part of what makes it quick to find those after `zxid` by their paths; whether any are
+    /// left. Whoever asks for them must wait for that part, with all that is locked then.
+    pub fn make_ready(&mut self, zxid: Zxid, count: usize) -> bool {
+        if self.events.len() - self.place_after(zxid) <= FEW {
+            return false;
+        }
+        self.catch_up_by_path(count);
+        self.by_path.until() < self.first + self.events.len() as u64
+    }
+
+    fn catch_up_by_path(&mut self, count: usize) {
         if self.by_path.until() < self.first || self.by_path.len() > 2 * self.events.len() {
             self.by_path = ByPath::beginning_at(self.first);
         }
         let known = self.by_path.until() - self.first;
-        for recent in self.events.iter().skip(usize::try_from(known).unwrap_or(usize::MAX)) {
+        let unknown = self.events.iter().skip(usize::try_from(known).unwrap_or(usize::MAX));
+        for recent in unknown.take(count) {
             self.by_path.push(recent.event.path());
         }
     }

@@ -118,6 +118,8 @@ impl<'a> Answers<'a> {
         let budget = self.edge.config.limits.outbox_bytes / 2;
         let past = Past { recent: hub.recent(), budget };
         let mut left = CatchUp::new(watches);
+        self.publish();
+        left.make_ready(past);
         loop {
             let missed = self.with_tree(ids, |local, _| left.register(local, past, LASTING_AT_ONCE));
             hub.count_missed(&missed);

@@ -18,6 +18,7 @@ use crate::link::{self, LinkTask};
 use crate::replica::ReplicaObserver;
 use crate::replica::disk::{self, Opened};
 use crate::session::SessionIds;
+use crate::tenancy::RootCollision;
 use crate::throttle::LockUse;
 
 /// Ports that the caller has bound already; what is missing is bound as the configuration says.
@@ -139,6 +140,9 @@ pub enum GatewayError {
         /// The id.
         id: i64,
     },
+    /// The tenant's root is not to be had.
+    #[error("tenant.root: {0}")]
+    Root(RootCollision),
     /// The data directory cannot be opened, or was asked for what makes no sense, which is a defect. A disk that fails
     /// later does not end the gateway.
     #[error(transparent)]
@@ -216,9 +220,15 @@ impl GatewayHandle {
     /// Waits until the gateway ends by itself, which it does only when it cannot go on. Call [`Self::stop`] then.
     /// Cancel-safe.
     pub async fn wait(&mut self) -> GatewayError {
-        match self.link.join().await {
-            Some(e) => e,
-            None => std::future::pending().await,
+        let ended = async {
+            match self.link.join().await {
+                Some(error) => error,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            error = ended => error,
+            collision = self.edge.collision() => GatewayError::Root(collision),
         }
     }
 

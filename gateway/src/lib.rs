@@ -31,3 +31,4 @@ pub use admin::reload;
 pub use config::Config;
 pub use edge::driven;
 pub use gateway::{Gateway, GatewayError, GatewayHandle, Listeners, StartError};
+pub use tenancy::RootCollision;

@@ -7,10 +7,9 @@ use std::fmt::Debug;
 use palisade_tests::apache::ApacheServer;
 use palisade_tests::conformance::SUPER_DIGEST;
 use palisade_tests::folder::Folder;
-use palisade_tests::palisade::{Core, Gateway};
+use palisade_tests::palisade::{Core, Gateway, refusal};
 use palisade_tests::ports::Ports;
 use palisade_tests::raw::RawClient;
-use palisade_tests::wait::wait_for;
 use palisade_tests::{four_letter, http, zoo_cfg};
 use palisade_wire::connect::session_password;
 use palisade_wire::multi::MultiHeader;
@@ -525,22 +524,30 @@ fn a_hostile_tenant_is_alone_before_apache() {
 #[test]
 fn a_root_is_one_tenants_only() {
     let mut core = Core::start();
-    let mut gateway = |id, folder: &str, tenant: &str, root: &str| {
-        core.gateway_with(id, folder, &settings(tenant, root).each_ref().map(|(key, value)| (*key, &**value)))
-    };
-    let ann = gateway(101, "ann-1", "ann", "/tenants/ann");
+    let as_ann = settings("ann", "/tenants/ann");
+    let as_ann = as_ann.each_ref().map(|(key, value)| (*key, &**value));
+    let ann = core.gateway_with(101, "ann-1", &as_ann);
     let client = RawClient::connect(&ann.address());
+    let voters = core.members.iter().map(|voter| format!("\"127.0.0.1:{}\"", voter.quorum_port));
+    let voters = voters.collect::<Vec<_>>().join(", ");
     for (id, tenant, root, said) in [
-        (102, "eve", "/tenants/ann", "it is that of the tenant \"ann\""),
-        (103, "mallory", "/tenants", "it overlaps /tenants/ann"),
-        (104, "trent", "/tenants/ann/zookeeper", "it overlaps /tenants/ann"),
+        (102, "eve", "/tenants/ann", "tenant.root: /tenants/ann is that of the tenant \"ann\""),
+        (103, "mallory", "/tenants", "tenant.root: /tenants overlaps /tenants/ann"),
+        (104, "trent", "/tenants/ann/zookeeper", "tenant.root: /tenants/ann/zookeeper overlaps /tenants/ann"),
     ] {
-        let mut refused = gateway(id, tenant, tenant, root);
-        wait_for(said, || refused.process().log().contains(said).then_some(()));
-        assert_eq!(http::get(refused.ports()[1], "/readyz").unwrap().status, 503);
+        let folder = core.folder.subfolder(tenant);
+        let config = folder.join("gateway.toml");
+        let text = format!(
+            "id = {id}\ntenant.name = \"{tenant}\"\ntenant.root = \"{root}\"\nclient.address = \"127.0.0.1:0\"\n\
+             core.voters = [{voters}]\nstorage.data_dir = \"{}\"\n",
+            folder.join("data").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let message = refusal(&folder, &["gateway", "--config", config.to_str().unwrap()]);
+        assert!(message.contains(said), "{message}");
     }
     // Another gateway of the same tenant knows its sessions.
-    let other = gateway(105, "ann-2", "ann", "/tenants/ann");
+    let other = core.gateway_with(105, "ann-2", &as_ann);
     let moved =
         RawClient::resume(&other.address(), client.session, client.password).expect("the session moves");
     assert_eq!(moved.session, client.session);

@@ -69,7 +69,7 @@ use crate::exec::status::Status;
 use crate::exec::{Authenticator, LargeData};
 use crate::replica::Replica;
 use crate::session::{Passwords, Refusals, SessionIds};
-use crate::tenancy::establish;
+use crate::tenancy::{RootCollision, establish};
 use crate::throttle::{self, LockUse, Throttle};
 use crate::top::Top;
 
@@ -98,6 +98,8 @@ pub(crate) struct Edge {
     client_address: SocketAddr,
     /// Whether the tenant's root exists.
     rooted: watch::Sender<bool>,
+    /// Why it never will.
+    collision: watch::Sender<Option<RootCollision>>,
     /// Cancelled when nobody is let in any more.
     accepting: CancellationToken,
     stop: CancellationToken,
@@ -167,8 +169,12 @@ async fn establish_root(edge: Arc<Edge>) {
         let tenant = (&*edge.config.tenant.name, &**edge.hub.root());
         let established = establish(tenant, &edge.replica, &edge.link, || edge.session_ids.issue());
         match edge.stop.run_until_cancelled(established).await {
-            Some(Some(secret)) => edge.passwords.learn(&secret),
-            Some(None) | None => return,
+            Some(Ok(Some(secret))) => edge.passwords.learn(&secret),
+            Some(Err(collision)) => {
+                edge.collision.send_replace(Some(collision));
+                return;
+            }
+            Some(Ok(None)) | None => return,
         }
     }
     edge.rooted.send_replace(true);
@@ -207,6 +213,17 @@ impl EdgeHandle {
     pub(crate) fn set_throttle(&self, throttle: throttle::config::Throttle) {
         self.edge.throttle.set(throttle);
         self.edge.hub.wake_all();
+    }
+
+    /// Waits until the tenant's root turns out to be another's, if it does. Cancel-safe.
+    pub(crate) async fn collision(&self) -> RootCollision {
+        let mut collision = self.edge.collision.subscribe();
+        let known = collision.wait_for(Option::is_some).await.ok().and_then(|known| known.clone());
+        match known {
+            Some(collision) => collision,
+            // Never: the sender lives as long.
+            None => std::future::pending().await,
+        }
     }
 
     /// Wishes that the settings be read again.
@@ -264,6 +281,7 @@ impl Edge {
             large: LargeData::default(),
             client_address,
             rooted: watch::Sender::new(false),
+            collision: watch::Sender::default(),
             accepting: CancellationToken::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

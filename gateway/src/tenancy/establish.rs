@@ -40,10 +40,35 @@ enum Failed {
     NoChance,
     #[error("the znode of its secret holds none; delete {0}")]
     NoSecret(String),
-    #[error("it is that of the tenant {tenant:?}; if that is no more, delete {secret}")]
-    Taken { tenant: String, secret: String },
-    #[error("it overlaps {root}, the root of the tenant {tenant:?}; if that is no more, delete {secret}")]
-    Overlaps { root: String, tenant: String, secret: String },
+}
+
+/// Why the root cannot be this tenant's. Tenants of one core must not see each other's znodes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RootCollision {
+    /// It is another tenant's.
+    #[error("{root} is that of the tenant {tenant:?}; if that is no more, delete {secret}")]
+    Taken {
+        /// This root.
+        root: String,
+        /// The other tenant.
+        tenant: String,
+        /// The znode in the core that says so.
+        secret: String,
+    },
+    /// It is above or below another tenant's.
+    #[error(
+        "{root} overlaps {other}, the root of the tenant {tenant:?}; if that is no more, delete {secret}"
+    )]
+    Overlaps {
+        /// This root.
+        root: String,
+        /// The other root.
+        other: String,
+        /// The other tenant.
+        tenant: String,
+        /// The znode in the core that says so.
+        secret: String,
+    },
 }
 
 /// Bytes of a secret; the tenant's name follows.
@@ -51,26 +76,31 @@ const SECRET_LEN: usize = 32;
 
 /// Returns the tenant's secret once the replica holds the root and what belongs to it; makes what is missing in sessions
 /// of its own, with ids that `issue` gives. `None` when the link has ended.
+///
+/// # Errors
+/// The core says that another tenant has it.
 pub(crate) async fn establish(
     (tenant, root): (&str, &Root),
     replica: &Replica,
     link: &CoreLink,
     issue: impl Fn() -> SessionId,
-) -> Option<Vec<u8>> {
+) -> Result<Option<Vec<u8>>, RootCollision> {
     let mut told = None;
     loop {
+        let is_connected = link.state().borrow().is_connected();
         let standing = standing(tenant, root, &replica.read());
-        let made = match standing {
-            Ok(Some(secret)) => return Some(secret),
-            // A replica that was never brought up to date does not know who has which root.
-            Ok(None) if !link.state().borrow().is_connected() => {
-                link.state().wait_for(|state| state.is_connected()).await.ok()?;
-                continue;
+        if let Ok(Some(secret)) = standing {
+            return Ok(Some(secret));
+        }
+        // A replica that was not brought up to date does not know who has which root.
+        if !is_connected {
+            if link.state().wait_for(|state| state.is_connected()).await.is_err() {
+                return Ok(None);
             }
-            Ok(None) => make(tenant, root, replica, link, issue()).await,
-            Err(failed) => Err(failed),
-        };
-        match made {
+            continue;
+        }
+        standing?;
+        match make(tenant, root, replica, link, issue()).await {
             Ok(()) => info!(root = root.path(), "the tenant's root is made"),
             Err(failed) => {
                 if told.as_ref() != Some(&failed) {
@@ -87,17 +117,18 @@ pub(crate) async fn establish(
 ///
 /// # Errors
 /// The root is not to be had.
-fn standing(tenant: &str, root: &Root, tree: &DataTree) -> Result<Option<Vec<u8>>, Failed> {
+fn standing(tenant: &str, root: &Root, tree: &DataTree) -> Result<Option<Vec<u8>>, RootCollision> {
     let names = tree.node(SECRETS).into_iter().flat_map(|node| node.children());
     for name in names {
         let (secret, claimed) = (format!("{SECRETS}/{name}"), decoded(name));
         let data = tree.node(&secret).and_then(|node| node.data()).unwrap_or_default();
         let owner = String::from_utf8_lossy(data.get(SECRET_LEN..).unwrap_or_default());
         if claimed == root.path() && owner != tenant && data.len() >= SECRET_LEN {
-            return Err(Failed::Taken { tenant: owner.into_owned(), secret });
+            return Err(RootCollision::Taken { root: claimed, tenant: owner.into_owned(), secret });
         }
         if claimed != root.path() && overlap(&claimed, root.path()) {
-            return Err(Failed::Overlaps { root: claimed, tenant: owner.into_owned(), secret });
+            let (root, tenant) = (root.path().to_owned(), owner.into_owned());
+            return Err(RootCollision::Overlaps { root, other: claimed, tenant, secret });
         }
     }
     let all = root.births().iter().all(|(path, _)| tree.node(path).is_some());
@@ -259,7 +290,7 @@ mod tests {
         assert!(taken.contains("\"ann\"") && taken.contains("/zookeeper/tenants/%2Ft%2Fa"), "{taken}");
         for root in ["/t", "/t/a/b", "/t/a/zookeeper"] {
             let overlaps = standing("bob", &Root::new(root), &tree).unwrap_err().to_string();
-            assert!(overlaps.contains("overlaps /t/a,"), "{overlaps}");
+            assert!(overlaps.starts_with(&format!("{root} overlaps /t/a,")), "{overlaps}");
         }
     }
 

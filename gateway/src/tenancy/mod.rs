@@ -20,6 +20,7 @@ mod rewrite;
 mod root;
 mod usage;
 
+pub use establish::RootCollision;
 pub(crate) use establish::establish;
 pub(crate) use rewrite::{Unnamable, confine};
 pub(crate) use root::Root;

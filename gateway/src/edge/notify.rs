@@ -102,7 +102,7 @@ impl Notifications {
     /// A client that was told in a wave reads.
     pub(super) fn reread(&self, client: &Client) {
         if let Some(wave) = client.take_reread()
-            && !self.pacer.lock().reread(wave)
+            && !self.pacer.lock().reread(wave, self.now())
         {
             client.forget_wave();
         }

@@ -261,9 +261,10 @@ impl Pacer {
     }
 
     /// A client read after it was told with this wave. Whether that was recent enough to count.
-    pub fn reread(&mut self, wave: WaveId) -> bool {
+    pub fn reread(&mut self, wave: WaveId, now: Duration) -> bool {
         let cohort = self.cohorts.iter_mut().rev().find(|cohort| cohort.id == wave);
-        cohort.is_some_and(|cohort| {
+        // After the last wave, nobody learns of those that are long past.
+        cohort.filter(|cohort| now < cohort.at + REREAD).is_some_and(|cohort| {
             cohort.caused.reads += 1;
             true
         })

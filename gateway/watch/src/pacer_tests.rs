@@ -38,7 +38,7 @@ fn run_with(
             events
         });
         for wave in waves {
-            pacer.reread(wave);
+            pacer.reread(wave, now);
         }
         now += ms(1);
     }
@@ -226,5 +226,6 @@ fn it_can_be_changed_while_events_are_held() {
     pacer.set_pacing(Pacing { rate: 0, ..PACING });
     pacer.poll(ms(20), |_, _| 1);
     assert_eq!((pacer.waiting(), pacer.next()), (0, None));
-    assert!(pacer.reread(1) && pacer.reread(2) && !pacer.reread(0));
+    assert!(pacer.reread(1, ms(21)) && pacer.reread(2, ms(21)) && !pacer.reread(0, ms(21)));
+    assert!(!pacer.reread(2, ms(20) + REREAD), "whoever reads later does so for another reason");
 }

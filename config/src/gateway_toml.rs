@@ -88,6 +88,7 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     let limits = &mut config.limits;
     section.size("max_frame", &mut limits.max_frame);
     section.size("max_set_watches", &mut limits.max_set_watches);
+    section.size("total_inbox_bytes", &mut limits.total_inbox_bytes);
     section.integer("max_connections", &mut limits.max_connections);
     section.integer("max_handshakes", &mut limits.max_handshakes);
     section.duration("handshake_timeout", &mut limits.handshake_timeout);

@@ -173,6 +173,9 @@ pub struct Limits {
     /// The same for SetWatches and SetWatches2, by which clients register all their watches again after a
     /// reconnect. C clients send one for all: under the other limit, those with many could never come back.
     pub max_set_watches: usize,
+    /// Bytes of requests of more than 64 KiB that are on their way in, of all connections together: beyond, the others
+    /// are not read on until it is their turn, and who takes longer than the session's timeout is closed.
+    pub total_inbox_bytes: usize,
     /// Client connections.
     pub max_connections: usize,
     /// Connections that have not finished the handshake.
@@ -265,6 +268,7 @@ impl Default for Limits {
         Self {
             max_frame: DEFAULT_MAX_FRAME,
             max_set_watches: 32 << 20,
+            total_inbox_bytes: 256 << 20,
             max_connections: 20_000,
             max_handshakes: 10_000,
             handshake_timeout: Duration::from_secs(10),
@@ -428,6 +432,7 @@ impl Config {
         let l = &self.limits;
         check.range("limits.max_frame", l.max_frame, 1_024, 1 << 30);
         check.range("limits.max_set_watches", l.max_set_watches, 1_024, 1 << 30);
+        check.range("limits.total_inbox_bytes", l.total_inbox_bytes, 1 << 20, 64 << 30);
         check.range("limits.max_connections", l.max_connections, 1, 10_000_000);
         check.range("limits.max_handshakes", l.max_handshakes, 1, 1_000_000);
         check.span("limits.handshake_timeout", l.handshake_timeout, 10 * MILLI, HOUR);

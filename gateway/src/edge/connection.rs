@@ -22,6 +22,8 @@ use super::buffers;
 use super::client::{Client, Flushed, HIGH_WATER, Sink, Standing};
 use super::lease::Lease;
 use super::outbox::{CloseReason, End};
+use super::requests::incomplete;
+use super::room::{LARGE, Room};
 use crate::config::Owners;
 use crate::core_link::LinkState;
 use crate::throttle::Gate;
@@ -32,6 +34,8 @@ mod forward;
 
 /// Room that a read is given.
 const READ_CHUNK: usize = 8 << 10;
+/// The same, at most, if a larger request is on its way.
+const READ_AHEAD: usize = 1 << 20;
 /// How soon a request that a limit refused is tried again.
 const BUSY_RETRY: Duration = Duration::from_millis(10);
 /// How long the client may take to see the end of a stream.
@@ -96,6 +100,8 @@ pub(super) struct Connection {
     pub(super) deaf: bool,
     /// Whether a local session's createSession is on its way.
     pub(super) upgrading: bool,
+    /// Room for a large request.
+    pub(super) room: Option<Box<Room>>,
 }
 
 /// A request that the core is to answer.
@@ -193,6 +199,7 @@ impl Connection {
             carefree: Instant::now(),
             deaf: false,
             upgrading: false,
+            room: None,
         };
         if !this.local {
             this.tell_the_core(this.active);
@@ -271,6 +278,9 @@ impl Connection {
         let mut news = self.client.poll_changed(cx).is_ready();
         if interest.is_some_and(Interest::is_readable) {
             news |= self.poll_read(reader, cx)?.is_ready();
+        } else {
+            // Nobody waits behind one who would not come when it is his turn.
+            self.room.take_if(|room| room.is_waiting());
         }
         if interest.is_some_and(Interest::is_writable) {
             let writable = reader.as_ref().poll_write_ready(cx).map_err(|_| CloseReason::Gone);
@@ -290,8 +300,15 @@ impl Connection {
         reader: &mut OwnedReadHalf,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
+        let mut chunk = READ_CHUNK;
+        if let Some((len, missing)) = incomplete(&self.inbox) {
+            if len > LARGE {
+                ready!(Room::poll(&mut self.room, &self.edge.rooms, (len, self.timeout), cx));
+            }
+            chunk = missing.clamp(READ_CHUNK, READ_AHEAD);
+        }
         ready!(reader.as_ref().poll_read_ready(cx)).map_err(|_| CloseReason::Gone)?;
-        buffers::reserve(&mut self.inbox, READ_CHUNK);
+        buffers::reserve(&mut self.inbox, chunk);
         buffers::reserve(&mut self.scratch, READ_CHUNK);
         match pin!(reader.read_buf(&mut self.inbox)).poll(cx) {
             Poll::Ready(Ok(count)) => Poll::Ready(self.received(count)),
@@ -369,6 +386,9 @@ impl Connection {
         self.standing = state.standing(self.edge.config.limits.pipelined_requests);
         self.idle = state.pipeline.is_empty();
         drop(state);
+        if self.standing.unsent < HIGH_WATER {
+            self.room.take_if(|room| room.is_done());
+        }
         let Flushed { bytes, events, released } = flushed;
         if bytes > 0 {
             self.tally.sent(bytes);
@@ -418,7 +438,8 @@ impl Connection {
         let wants_link = self.throttled.is_none() && self.wants_link();
         let retry = wants_link && self.link_state.borrow().is_connected();
         let retry = retry.then(|| Instant::now() + BUSY_RETRY);
-        [retry, self.out_of_patience(), self.throttled, self.doubt()]
+        let room = self.room.as_ref().and_then(|room| room.until());
+        [retry, self.out_of_patience(), self.throttled, self.doubt(), room]
             .into_iter()
             .flatten()
             .fold(idle, Instant::min)
@@ -464,6 +485,11 @@ impl Connection {
         }
         if self.active + self.timeout <= now {
             return Err(CloseReason::Idle);
+        }
+        if let Some(room) = &mut self.room
+            && room.is_overdue(&self.edge.rooms, now, self.timeout)
+        {
+            return Err(CloseReason::SlowRequest);
         }
         if self.doubt().is_some_and(|doubt| doubt <= now) {
             if self.owns_ephemerals() {

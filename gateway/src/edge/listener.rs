@@ -187,6 +187,7 @@ fn tell_end(edge: &Edge, client: &Arc<Client>, reason: CloseReason) {
     let refusal = match reason {
         CloseReason::TooManyWatches => Some(Refusal::Watches),
         CloseReason::SlowReader => Some(Refusal::Slow),
+        CloseReason::SlowRequest => Some(Refusal::SlowRequest),
         _ => None,
     };
     if let Some(refusal) = refusal {

@@ -34,6 +34,7 @@ mod pace;
 mod pipeline;
 mod remembered;
 mod requests;
+mod room;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,7 @@ pub(crate) use remembered::Remembered;
 use self::listener::Admission;
 use self::outbox::CloseReason;
 use self::pace::Pace;
+use self::room::Rooms;
 use crate::admin::reload::Reloads;
 use crate::config::{self, Config};
 use crate::core_link::{CoreLink, Refused, Ticket};
@@ -95,6 +97,7 @@ pub(crate) struct Edge {
     pub(crate) status: Status,
     /// What many are sent at once.
     large: LargeData,
+    rooms: Rooms,
     client_address: SocketAddr,
     /// Whether the tenant's root exists.
     rooted: watch::Sender<bool>,
@@ -279,6 +282,10 @@ impl Edge {
             admission: Admission::default(),
             throttle: Arc::clone(hub.throttle()),
             large: LargeData::default(),
+            rooms: Rooms::new(
+                config.limits.total_inbox_bytes,
+                config.limits.max_frame.max(config.limits.max_set_watches),
+            ),
             client_address,
             rooted: watch::Sender::new(false),
             collision: watch::Sender::default(),

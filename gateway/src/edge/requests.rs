@@ -11,6 +11,7 @@ use palisade_wire::{ErrorCode, Id, OpCode, Reader, Writer, Zxid};
 use tokio::time::Instant;
 
 use self::answers::Answers;
+pub(super) use self::frames::incomplete;
 use self::frames::{next_frame, split_body};
 use super::Edge;
 use super::client::HIGH_WATER;
@@ -309,7 +310,7 @@ impl Connection {
             only_reads: self.only_reads,
         };
         let left = loop {
-            let Some(len) = next_frame(&mut self.inbox, limits)? else { break false };
+            let Some(len) = next_frame(&self.inbox, limits)? else { break false };
             if *intake.deaf || !intake.has_room(limits) {
                 break true;
             }
@@ -322,6 +323,11 @@ impl Connection {
             self.client.stats.received(intake.received);
         }
         let (touched, upgrading) = (intake.touched, *intake.upgrading);
+        if intake.received > 0
+            && let Some(room) = &mut self.room
+        {
+            room.is_filled();
+        }
         let who = (self.client.peer().ip().to_canonical(), self.session);
         self.edge.top.report(who, intake.tally, |path| self.edge.throttle.lock_parent(path));
         drop(intake);

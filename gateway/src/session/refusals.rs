@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
     CoveredWatches,
     /// It leaves too many events unread.
     Slow,
+    /// Its large request takes too long.
+    SlowRequest,
 }
 
 impl Refusal {
@@ -47,13 +49,17 @@ impl Refusal {
             Self::Slow => {
                 "it leaves more events unread than limits.outbox_bytes or limits.total_outbox_bytes allow"
             }
+            Self::SlowRequest => {
+                "it takes longer than its session's timeout to send a large request, or to read the answers, and \
+                 limits.total_inbox_bytes leave no room for those of others meanwhile"
+            }
         }
     }
 }
 
 /// Counts refusals, and writes some of them down.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals([Mutex<Kind>; 7]);
+pub(crate) struct Refusals([Mutex<Kind>; 8]);
 
 #[derive(Debug, Default)]
 struct Kind {

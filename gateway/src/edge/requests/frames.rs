@@ -10,8 +10,6 @@ use crate::edge::outbox::CloseReason;
 const HEADER: usize = 8;
 /// Larger bodies are not copied out of the read buffer: they keep it alive instead.
 const COPY_UP_TO: usize = 4 << 10;
-/// Room that is made on the word of a length alone.
-const READ_AHEAD: usize = 1 << 20;
 
 /// Takes the frame off the inbox and keeps the body behind its header.
 pub(super) fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
@@ -26,7 +24,7 @@ pub(super) fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
 }
 
 /// The length of the body of the frame at the head of the inbox, if all of it is there.
-pub(super) fn next_frame(inbox: &mut BytesMut, limits: &Limits) -> Result<Option<usize>, CloseReason> {
+pub(super) fn next_frame(inbox: &BytesMut, limits: &Limits) -> Result<Option<usize>, CloseReason> {
     let Some(len) = frame::peek_len(inbox) else { return Ok(None) };
     let max = limits.max_frame.max(limits.max_set_watches);
     let len =
@@ -38,11 +36,14 @@ pub(super) fn next_frame(inbox: &mut BytesMut, limits: &Limits) -> Result<Option
             return Err(CloseReason::Malformed);
         }
     }
-    if inbox.len() < 4 + len {
-        inbox.reserve((4 + len - inbox.len()).min(READ_AHEAD));
-        return Ok(None);
-    }
-    Ok(Some(len))
+    Ok((inbox.len() >= 4 + len).then_some(len))
+}
+
+/// The length of the body of the frame at the head of the inbox, and how much of the frame is missing, if that is so.
+pub(in crate::edge) fn incomplete(inbox: &[u8]) -> Option<(usize, usize)> {
+    let len = usize::try_from(i32::from_be_bytes(*inbox.first_chunk()?)).ok()?;
+    let missing = (4 + len).saturating_sub(inbox.len());
+    (missing > 0).then_some((len, missing))
 }
 
 /// The type of the request at the head of the inbox.
@@ -62,7 +63,7 @@ mod tests {
             let expected = inbox[4 + HEADER..].to_vec();
             inbox.extend_from_slice(b"rest");
             let limits = Limits { max_frame: len, ..Limits::default() };
-            assert_eq!(next_frame(&mut inbox, &limits), Ok(Some(len)));
+            assert_eq!(next_frame(&inbox, &limits), Ok(Some(len)));
             assert_eq!(split_body(&mut inbox, len), expected);
             assert_eq!(inbox, "rest");
         }
@@ -72,12 +73,12 @@ mod tests {
     fn frames_without_a_header_and_too_long_ones_are_malformed() {
         let limits = Limits { max_frame: 100, max_set_watches: 200, ..Limits::default() };
         for len in [-1, 0, 7, 201, i32::MAX] {
-            let mut inbox = BytesMut::from(&i32::to_be_bytes(len)[..]);
-            assert_eq!(next_frame(&mut inbox, &limits), Err(CloseReason::Malformed), "{len}");
+            let inbox = BytesMut::from(&i32::to_be_bytes(len)[..]);
+            assert_eq!(next_frame(&inbox, &limits), Err(CloseReason::Malformed), "{len}");
         }
-        let mut other = BytesMut::from(&[101, 1, 5].map(i32::to_be_bytes).concat()[..]);
-        assert_eq!(next_frame(&mut other, &limits), Err(CloseReason::Malformed));
-        let mut set_watches = BytesMut::from(&[200, 1, 101].map(i32::to_be_bytes).concat()[..]);
-        assert_eq!(next_frame(&mut set_watches, &limits), Ok(None));
+        let other = BytesMut::from(&[101, 1, 5].map(i32::to_be_bytes).concat()[..]);
+        assert_eq!(next_frame(&other, &limits), Err(CloseReason::Malformed));
+        let set_watches = BytesMut::from(&[200, 1, 101].map(i32::to_be_bytes).concat()[..]);
+        assert_eq!(next_frame(&set_watches, &limits), Ok(None));
     }
 }

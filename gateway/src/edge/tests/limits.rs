@@ -5,6 +5,7 @@ use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeCreated, NodeData
 use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
 use palisade_wire::{ErrorCode, OpCode, Zxid, frame};
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::driven;
@@ -154,6 +155,42 @@ async fn watches_are_registered_again_beyond_the_limit_of_other_requests() {
     session.ok(OpCode::SetWatches, &Request::SetWatches(watches)).await;
     let check = Request::CheckWatches { path: paths[29_999].as_str().into(), kind: 2 };
     session.ok(OpCode::CheckWatches, &check).await;
+}
+
+#[tokio::test]
+async fn large_requests_take_turns_and_none_of_them_waits_for_one_that_never_ends() {
+    let mut config = config();
+    config.limits.total_inbox_bytes = 1 << 20;
+    config.limits.max_set_watches = 900 << 10;
+    config.sessions.min_timeout = Duration::from_millis(500);
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut slow = Session::new(bench.raw().await, 500).await;
+    let header = [900 << 10, xid::SET_WATCHES, OpCode::SetWatches.as_i32()];
+    slow.raw.send(&header.map(i32::to_be_bytes).concat()).await;
+    let rooms = &bench.edge.edge.rooms;
+    while !rooms.are_scarce() {
+        tokio::task::yield_now().await;
+    }
+    let mut many = JoinSet::new();
+    for _ in 0..10 {
+        let mut session = Session::new(bench.raw().await, 40_000).await;
+        many.spawn(async move {
+            session.ok(OpCode::Exists, &exists("/", false)).await;
+            let paths: Vec<_> = (0..6_000).map(|i| format!("/{i:06}{}", "x".repeat(100)).into()).collect();
+            let request = Request::SetWatches(SetWatches { exist: paths, ..set_watches(Zxid::ZERO) });
+            session.ok(OpCode::SetWatches, &request).await;
+        });
+    }
+    // It never rests for as long as its session's timeout.
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    while slow.raw.stream.write_all(b"x").await.is_ok() {
+        ticks.tick().await;
+    }
+    many.join_all().await;
+    while rooms.are_scarce() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

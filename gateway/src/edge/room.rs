@@ -1,0 +1,117 @@
+//! Room for large requests: what all connections together hold of those that are on their way in, and of the answers
+//! to them that are not read, is bounded. Otherwise thousands of clients that come back at once, each with a list of its
+//! watches, would take all memory.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::PollSemaphore;
+
+/// Requests up to this size need no room, bytes.
+pub(super) const LARGE: usize = 64 << 10;
+/// Room is counted in these, bytes.
+const UNIT: usize = 1 << 10;
+
+/// The room of all connections together.
+#[derive(Debug)]
+pub(super) struct Rooms {
+    semaphore: Arc<Semaphore>,
+    total: u32,
+    /// The largest request there may be.
+    largest: usize,
+}
+
+impl Rooms {
+    /// So many bytes, for requests of up to `largest`.
+    pub(super) fn new(bytes: usize, largest: usize) -> Self {
+        let total = units(bytes, u32::MAX);
+        let semaphore = Arc::new(Semaphore::new((total as usize).min(Semaphore::MAX_PERMITS)));
+        Self { semaphore, total, largest }
+    }
+
+    /// Whether others may be waiting.
+    pub(super) fn are_scarce(&self) -> bool {
+        self.semaphore.available_permits() < units(self.largest, self.total) as usize
+    }
+}
+
+fn units(bytes: usize, most: u32) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(most)
+}
+
+/// One connection's part of it.
+#[derive(Debug)]
+pub(super) enum Room {
+    /// It waits for its turn.
+    Waiting(PollSemaphore, u32),
+    /// It has some.
+    Taken {
+        /// Given back with this.
+        _permit: OwnedSemaphorePermit,
+        /// Whether all of the request is there.
+        is_whole: bool,
+        /// When its owner must be done if others wait.
+        until: Instant,
+    },
+}
+
+impl Room {
+    /// Waits for room for a request of `len` bytes, unless it is there. In the order in which it is asked for.
+    pub(super) fn poll(
+        room: &mut Option<Box<Self>>,
+        rooms: &Rooms,
+        (len, patience): (usize, Duration),
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let waiting = || {
+            let semaphore = PollSemaphore::new(Arc::clone(&rooms.semaphore));
+            Box::new(Self::Waiting(semaphore, units(len, rooms.total)))
+        };
+        let room = room.get_or_insert_with(waiting);
+        if let Self::Waiting(semaphore, units) = &mut **room
+            && let Some(permit) = ready!(semaphore.poll_acquire_many(cx, *units))
+        {
+            **room = Self::Taken { _permit: permit, is_whole: false, until: Instant::now() + patience };
+        }
+        Poll::Ready(())
+    }
+
+    /// All of the request is there.
+    pub(super) fn is_filled(&mut self) {
+        if let Self::Taken { is_whole, .. } = self {
+            *is_whole = true;
+        }
+    }
+
+    /// Whether it is needed no more once the answers are read.
+    pub(super) const fn is_done(&self) -> bool {
+        matches!(self, Self::Taken { is_whole: true, .. })
+    }
+
+    /// Whether it is waited for.
+    pub(super) const fn is_waiting(&self) -> bool {
+        matches!(self, Self::Waiting(..))
+    }
+
+    /// When [`Self::is_overdue`] is to be asked.
+    pub(super) const fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Waiting(..) => None,
+            Self::Taken { until, .. } => Some(*until),
+        }
+    }
+
+    /// Whether it is taken for longer than it may be, as others wait. If none do, there is some more time.
+    pub(super) fn is_overdue(&mut self, rooms: &Rooms, now: Instant, patience: Duration) -> bool {
+        match self {
+            Self::Taken { until, .. } if *until <= now => {
+                *until = now + patience;
+                rooms.are_scarce()
+            }
+            _ => false,
+        }
+    }
+}

@@ -71,10 +71,10 @@ impl Delivery<'_> {
 
     /// What those share who hear lastingly, if it is worth it.
     fn share(&mut self, fired: &[Fired]) -> Option<Arc<Changes>> {
-        let merges = self.pacing.merge && self.pacing.applies_to(fired.len());
         let lasting = fired.iter().filter(|fired| !fired.one_shot).count();
-        let shares =
-            self.kind == EventType::NodeDataChanged && lasting > 0 && (merges || fired.len() > DIRECT);
+        let shares = self.kind == EventType::NodeDataChanged
+            && lasting > 0
+            && (self.hearers.merge(lasting) || fired.len() > DIRECT);
         shares.then(|| self.herds.share(self.path, &self.hearers, lasting, lasting == fired.len()))
     }
 

@@ -75,7 +75,7 @@ impl Notifications {
         if kind != EventType::NodeDataChanged {
             herds.forget(path);
         }
-        let hearers = Hearers { acl, version, merge: pacing.merge };
+        let hearers = Hearers { acl, version, merge_above: pacing.merge_above() };
         Delivery { notifications: self, herds, kind, path, hearers, pacing }
     }
 

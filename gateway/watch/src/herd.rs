@@ -46,8 +46,15 @@ pub struct Hearers<'a> {
     pub acl: Option<&'a [Acl]>,
     /// [`WatchIndex::version`](crate::WatchIndex::version).
     pub version: u64,
-    /// Whether of several changes that somebody was not told of only the last one is told.
-    pub merge: bool,
+    /// If there are more than this, of several changes that somebody was not told of only the last one is told.
+    pub merge_above: Option<usize>,
+}
+
+impl Hearers<'_> {
+    /// Whether only the last one is told if so many hear lastingly.
+    pub fn merge(&self, size: usize) -> bool {
+        self.merge_above.is_some_and(|above| size > above)
+    }
 }
 
 impl Herds {
@@ -60,14 +67,14 @@ impl Herds {
     /// The changes that are shared by all who hear of a change of `path`, and how many these are, if that is known.
     pub fn known(&self, path: &str, hearers: &Hearers<'_>) -> Option<(&Arc<Changes>, usize)> {
         let herd = self.by_path.get(path).filter(|herd| herd.version == Some(hearers.version))?;
-        herd.fits(hearers).then_some((&herd.changes, herd.size))
+        herd.fits(hearers, herd.size).then_some((&herd.changes, herd.size))
     }
 
     /// The changes of `path` that are shared by `size` connections from now on. `all` says that nobody else hears of
     /// them by a watch that is there already.
     pub fn share(&mut self, path: &str, hearers: &Hearers<'_>, size: usize, all: bool) -> Arc<Changes> {
         let version = all.then_some(hearers.version);
-        if let Some(herd) = self.by_path.get_mut(path).filter(|herd| herd.fits(hearers)) {
+        if let Some(herd) = self.by_path.get_mut(path).filter(|herd| herd.fits(hearers, size)) {
             (herd.version, herd.size) = (version, size);
             return Arc::clone(&herd.changes);
         }
@@ -77,7 +84,7 @@ impl Herds {
         {
             self.by_path.remove(&eldest);
         }
-        let changes = Arc::new(Changes { merge: hearers.merge, state: Mutex::default() });
+        let changes = Arc::new(Changes { merge: hearers.merge(size), state: Mutex::default() });
         let acl = hearers.acl.map(Box::from);
         let herd = Herd { changes: Arc::clone(&changes), version, acl, size };
         self.by_path.insert(path.into(), herd);
@@ -94,8 +101,8 @@ impl Herds {
 }
 
 impl Herd {
-    fn fits(&self, hearers: &Hearers<'_>) -> bool {
-        self.acl.as_deref() == hearers.acl && self.changes.merge == hearers.merge
+    fn fits(&self, hearers: &Hearers<'_>, size: usize) -> bool {
+        self.acl.as_deref() == hearers.acl && self.changes.merge == hearers.merge(size)
     }
 }
 

@@ -2,8 +2,9 @@ use palisade_wire::reply::EventType;
 use palisade_wire::{Id, Perms, Zxid};
 
 use super::*;
+use crate::pacer::Pacing;
 
-const OPEN: Hearers<'_> = Hearers { acl: None, version: 1, merge: false };
+const OPEN: Hearers<'_> = Hearers { acl: None, version: 1, merge_above: None };
 
 fn slots(indices: &[usize]) -> Vec<Slot> {
     indices.iter().filter_map(|index| Slot::new(*index)).collect()
@@ -55,7 +56,7 @@ fn nothing_is_kept_that_nobody_waits_for() {
 
 #[test]
 fn merged_changes_are_one() {
-    let changes = Herds::default().share("/a", &Hearers { merge: true, ..OPEN }, 2, true);
+    let changes = Herds::default().share("/a", &Hearers { merge_above: Some(1), ..OPEN }, 2, true);
     let two = slots(&[1, 2]);
     changes.add(told(1), two.iter().copied());
     let mut shares: Vec<_> = two.iter().map(|slot| changes.join(*slot)).collect();
@@ -68,15 +69,29 @@ fn merged_changes_are_one() {
 }
 
 #[test]
+fn what_few_hear_is_not_merged() {
+    let mut herds = Herds::default();
+    let hearers = Hearers { merge_above: Some(5), ..OPEN };
+    let few = herds.share("/a", &hearers, 5, true);
+    let many = herds.share("/a", &hearers, 6, true);
+    assert_eq!((few.merges(), many.merges()), (false, true));
+    assert_eq!(herds.known("/a", &hearers).map(|(_, size)| size), Some(6));
+    let held = Pacing { above: 5, merge: true, ..Pacing::default() };
+    assert_eq!([held, Pacing { rate: 0, ..held }].map(|pacing| pacing.merge_above()), [Some(5), None]);
+}
+
+#[test]
 fn a_herd_is_known_until_anything_about_it_changes() {
     let acl = [Acl { perms: Perms::READ, id: Id::new("digest", "me") }];
     let mut herds = Herds::default();
     let changes = herds.share("/a", &OPEN, 5, true);
     let known = |herds: &Herds, hearers: Hearers<'_>| herds.known("/a", &hearers).map(|(_, size)| size);
     assert_eq!(known(&herds, OPEN), Some(5));
-    for other in
-        [Hearers { version: 2, ..OPEN }, Hearers { acl: Some(&acl), ..OPEN }, Hearers { merge: true, ..OPEN }]
-    {
+    for other in [
+        Hearers { version: 2, ..OPEN },
+        Hearers { acl: Some(&acl), ..OPEN },
+        Hearers { merge_above: Some(1), ..OPEN },
+    ] {
         assert_eq!(known(&herds, other), None);
     }
     assert!(Arc::ptr_eq(&changes, &herds.share("/a", &Hearers { version: 2, ..OPEN }, 6, false)));

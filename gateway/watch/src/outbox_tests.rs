@@ -143,7 +143,8 @@ fn no_answer_follows_an_event_that_came_after_an_orderly_end() {
 /// What an outbox that shares `changes` of "/a" since the first of them, and was told of "/b" in between, lets go.
 fn shared(merge: bool) -> Vec<u8> {
     let mut herds = Herds::default();
-    let changes = herds.share("/a", &Hearers { acl: None, version: 1, merge }, 1, true);
+    let changes =
+        herds.share("/a", &Hearers { acl: None, version: 1, merge_above: merge.then_some(0) }, 1, true);
     let mut outbox = outbox(1 << 10);
     let slot = Slot::new(7).unwrap();
     assert_eq!(changes.add((1, changed(1, "/a")), [slot].into_iter()).others, [slot]);
@@ -169,7 +170,8 @@ fn shared_events_leave_in_order_with_the_others() {
 #[test]
 fn whoever_does_not_read_shares_nothing() {
     let a = changed(1, "/a");
-    let changes = Herds::default().share("/a", &Hearers { acl: None, version: 1, merge: false }, 1, true);
+    let changes =
+        Herds::default().share("/a", &Hearers { acl: None, version: 1, merge_above: None }, 1, true);
     let slot = Slot::new(7).unwrap();
     let mut outbox = outbox(2 * a.frame().len());
     changes.add((1, Arc::clone(&a)), [slot].into_iter());

@@ -41,6 +41,11 @@ impl Pacing {
         self.rate > 0 && watchers > self.above
     }
 
+    /// Held events may be merged if more than this hear them lastingly: what is not held is told as it happens.
+    pub const fn merge_above(&self) -> Option<usize> {
+        if self.merge && self.rate > 0 { Some(self.above) } else { None }
+    }
+
     /// How long the events of a session with this timeout may be held.
     pub fn hold(&self, timeout: Duration) -> Duration {
         self.window.min(timeout / 6)

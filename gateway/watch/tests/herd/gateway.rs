@@ -72,7 +72,8 @@ impl Gateway {
         if !shares {
             self.herds.forget(event.path());
         }
-        let mut hearers = Hearers { acl: None, version: self.index.version(), merge: pacing.merge };
+        let mut hearers =
+            Hearers { acl: None, version: self.index.version(), merge_above: pacing.merge_above() };
         if let Some((changes, size)) = self.herds.known(event.path(), &hearers) {
             let changes = Arc::clone(changes);
             let since = pacing.applies_to(size).then_some(self.now);

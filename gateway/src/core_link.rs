@@ -27,6 +27,7 @@ use palisade_wire::txn::{Txn, TxnHeader};
 use palisade_wire::{Id, OpCode, SessionId, Zxid};
 use tokio::sync::watch;
 
+pub(crate) use crate::link::line::Place;
 use crate::link::queue::Queue;
 use crate::link::touches::{Heard, Touches};
 
@@ -41,6 +42,9 @@ pub trait Requester: Send + Sync {
     /// Whether the request with this `tag` is still to take effect. Asked after the link broke, before it is sent; if
     /// not, it never is, and the answer, which comes all the same, means nothing.
     fn is_waiting(&self, tag: u64) -> bool;
+
+    /// It is the turn of a request that was refused as [`Refused::Busy`] and has a [`Place`], or there is no link any more.
+    fn has_turn(&self) {}
 }
 
 /// The answer to a forwarded request.
@@ -93,9 +97,9 @@ impl Ticket {
         self.requester.as_ref().is_some_and(|requester| requester.is_waiting(self.tag))
     }
 
-    /// Ends the ticket without an answer: the caller learns the refusal from its call.
-    pub(crate) fn void(mut self) {
-        self.requester = None;
+    /// Ends the ticket without an answer: the caller learns the refusal from its call. Whose it was.
+    pub(crate) fn void(mut self) -> Option<Arc<dyn Requester>> {
+        self.requester.take()
     }
 }
 
@@ -170,29 +174,47 @@ impl CoreLink {
 
     /// Forwards a write, createSession or closeSession. `auth` is what the leader will trust the client to be.
     ///
-    /// Never blocks. The answer is [`Answer::Applied`] or [`Answer::Lost`].
+    /// Never blocks, and copies nothing. The answer is [`Answer::Applied`] or [`Answer::Lost`].
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub fn forward(&self, request: ForwardedRequest, auth: Vec<Id>, ticket: Ticket) -> Result<(), Refused> {
-        self.queue.forward(request, auth, ticket)
+    /// See [`Refused`]. If a limit is reached, `place` is one in the line of those who wait until it no longer is.
+    pub(crate) fn forward(
+        &self,
+        request: ForwardedRequest,
+        auth: Arc<[Id]>,
+        ticket: Ticket,
+        place: &mut Place,
+    ) -> Result<(), Refused> {
+        self.queue.forward(request, auth, ticket, place)
     }
 
     /// Asks the leader for a barrier. The answer is [`Answer::Synced`] or [`Answer::Lost`].
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub fn sync(&self, session: SessionId, cxid: i32, path: &str, ticket: Ticket) -> Result<(), Refused> {
-        self.queue.sync(session, cxid, path, ticket)
+    /// As of [`Self::forward`].
+    pub(crate) fn sync(
+        &self,
+        (session, cxid): (SessionId, i32),
+        path: &str,
+        ticket: Ticket,
+        place: &mut Place,
+    ) -> Result<(), Refused> {
+        self.queue.sync((session, cxid), path, ticket, place)
     }
 
     /// Asks the leader whether a session lives, and takes it over. `timeout_ms` is the negotiated timeout.
     /// The answer is [`Answer::Revalidated`] or [`Answer::Lost`].
     ///
     /// # Errors
-    /// See [`Refused`].
-    pub fn revalidate(&self, session: SessionId, timeout_ms: i32, ticket: Ticket) -> Result<(), Refused> {
-        self.queue.revalidate(session, timeout_ms, ticket)
+    /// As of [`Self::forward`].
+    pub(crate) fn revalidate(
+        &self,
+        session: SessionId,
+        timeout_ms: i32,
+        ticket: Ticket,
+        place: &mut Place,
+    ) -> Result<(), Refused> {
+        self.queue.revalidate(session, timeout_ms, ticket, place)
     }
 
     /// Notes that a session's client was heard. The leader is told with its next ping, or in a moment if that is

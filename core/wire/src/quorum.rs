@@ -294,12 +294,33 @@ impl ForwardedRequest {
 
     /// Writes one.
     pub fn encode(&self) -> Bytes {
-        let mut buf = BytesMut::with_capacity(16 + self.body.len());
+        let mut buf = BytesMut::with_capacity(self.encoded_len());
+        self.put(&mut buf);
+        buf.freeze()
+    }
+
+    /// Writes the REQUEST packet that carries it in the name of these identities.
+    pub fn encode_packet(&self, auth: &[Id], buf: &mut BytesMut) {
+        let len = self.encoded_len();
+        buf.reserve(20 + len);
+        buf.put_i32(PacketType::Request as i32);
+        buf.put_i64(-1);
+        // A length fits, as the body's came as one.
+        buf.put_i32(len as i32);
+        self.put(buf);
+        buf.write_vec(auth.iter(), |b, id| id.encode(b));
+    }
+
+    /// Bytes that it takes.
+    pub fn encoded_len(&self) -> usize {
+        16 + self.body.len()
+    }
+
+    fn put(&self, buf: &mut BytesMut) {
         buf.put_i64(self.session);
         buf.put_i32(self.cxid);
         buf.put_i32(self.op);
         buf.put_slice(&self.body);
-        buf.freeze()
     }
 }
 

@@ -302,6 +302,13 @@ proptest! {
         let info = LearnerInfo { sid, protocol_version: ints[0], config_version: sid ^ 1 };
         prop_assert_eq!(LearnerInfo::decode(&info.encode()), Ok(info));
         let request = ForwardedRequest { session: sid, cxid: ints[0], op: ints[1], body: body.into() };
+        let auth = vec![Id::new("digest", "ann:x"), Id::new("ip", "::1")];
+        let (mut written, mut packet) = (BytesMut::new(), BytesMut::new());
+        request.encode_packet(&auth, &mut written);
+        let data = Some(request.encode());
+        let whole = QuorumPacket::new(PacketType::Request, Zxid(-1), data);
+        QuorumPacket { auth: Some(auth), ..whole }.encode(&mut packet);
+        prop_assert_eq!(written, packet);
         prop_assert_eq!(ForwardedRequest::decode(&request.encode()), Ok(request));
         let encoded = quorum::encode_touched(touched.iter().copied());
         prop_assert_eq!(quorum::decode_touched(&encoded), Ok(touched));

@@ -14,12 +14,12 @@ use super::Edge;
 use super::client::{Client, SESSION_TAG, Verdict};
 use super::handshake::{Wanted, millis};
 use crate::config::Owners;
-use crate::core_link::{LinkState, Refused, Ticket};
+use crate::core_link::{LinkState, Place, Refused, Ticket};
 use crate::session::adoption::{Standing, standing};
 use crate::session::{Proof, Refusal};
 
-/// Pause before the core is asked again after a limit refused it.
-const BUSY_RETRY: Duration = Duration::from_millis(10);
+/// Pause before the core is asked again by whom requests of his own keep from it: he has no place in line.
+const BUSY_RETRY: Duration = Duration::from_millis(100);
 
 /// A client's wish for a session.
 pub(super) struct Claim<'a> {
@@ -84,8 +84,8 @@ impl Claim<'_> {
         let mut body = BytesMut::new();
         Request::CreateSession(millis(timeout)).encode(&mut body);
         let body: Bytes = body.freeze();
-        self.ask(|ticket| edge.forward((session, 0, OpCode::CreateSession), body.clone(), Vec::new(), ticket))
-            .await
+        let call = (session, 0, OpCode::CreateSession);
+        self.ask(|ticket, place| edge.forward(call, body.clone(), Arc::default(), ticket, place)).await
     }
 
     /// The core learns of it when it needs to. Who was never in sync has nothing to read, and lets nobody in.
@@ -119,7 +119,9 @@ impl Claim<'_> {
             }
             Found::AskTheCore { at } => {
                 let edge = Arc::clone(self.edge);
-                let verdict = self.ask(|ticket| edge.link.revalidate(session, millis(timeout), ticket)).await;
+                let ask =
+                    |ticket, place: &mut _| edge.link.revalidate(session, millis(timeout), ticket, place);
+                let verdict = self.ask(ask).await;
                 if verdict == Verdict::Ended {
                     self.refuse(Refusal::Session, session);
                 }
@@ -177,14 +179,16 @@ impl Claim<'_> {
     }
 
     /// Asks the core, as soon as there is one, and waits for its verdict, both until the deadline.
-    async fn ask(&mut self, ask: impl Fn(Ticket) -> Result<(), Refused>) -> Verdict {
+    async fn ask(&mut self, ask: impl Fn(Ticket, &mut Place) -> Result<(), Refused>) -> Verdict {
         let (client, link_state) = (self.client, &mut *self.link_state);
         let asked = async {
+            let mut place = Place::default();
             loop {
                 link_state.mark_unchanged();
-                match ask(Ticket::new(Arc::clone(client) as _, SESSION_TAG)) {
+                match ask(Ticket::new(Arc::clone(client) as _, SESSION_TAG), &mut place) {
                     Ok(()) => break,
-                    Err(Refused::Busy(_)) => sleep(BUSY_RETRY).await,
+                    Err(Refused::Busy(_)) if place.is_behind_itself() => sleep(BUSY_RETRY).await,
+                    Err(Refused::Busy(_)) => client.changed().await,
                     Err(Refused::NotConnected | Refused::NotForwarded(_)) => {
                         if link_state.changed().await.is_err() {
                             return Verdict::Unknown;

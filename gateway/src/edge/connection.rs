@@ -25,7 +25,7 @@ use super::outbox::{CloseReason, End};
 use super::requests::incomplete;
 use super::room::{LARGE, Room};
 use crate::config::Owners;
-use crate::core_link::LinkState;
+use crate::core_link::{LinkState, Place};
 use crate::throttle::Gate;
 use crate::top::Tally;
 use forward::Fence;
@@ -36,8 +36,8 @@ mod forward;
 const READ_CHUNK: usize = 8 << 10;
 /// The same, at most, if a larger request is on its way.
 const READ_AHEAD: usize = 1 << 20;
-/// How soon a request that a limit refused is tried again.
-const BUSY_RETRY: Duration = Duration::from_millis(10);
+/// How soon a request is tried again at the latest for which the session's own requests leave no room.
+const BUSY_RETRY: Duration = Duration::from_millis(100);
 /// How long the client may take to see the end of a stream.
 const LINGER: Duration = Duration::from_secs(1);
 /// Turns before other tasks get a chance.
@@ -90,6 +90,8 @@ pub(super) struct Connection {
     waiting: Option<Waiting>,
     /// The limits on the way of its requests, once there was one that they are for.
     gate: Option<Box<Gate>>,
+    /// Where it waits for room in the link's queue.
+    place: Place,
     /// Until when a limit holds its requests up.
     throttled: Option<Instant>,
     /// What the client did lately.
@@ -194,6 +196,7 @@ impl Connection {
             idle: true,
             standing: Standing { unfinished: true, ..Standing::default() },
             waiting: None,
+            place: Place::default(),
             throttled: None,
             tally: Tally::default(),
             carefree: Instant::now(),
@@ -385,6 +388,7 @@ impl Connection {
         }
         self.standing = state.standing(self.edge.config.limits.pipelined_requests);
         self.idle = state.pipeline.is_empty();
+        let waits = state.pipeline.waits_for_core();
         drop(state);
         if self.standing.unsent < HIGH_WATER {
             self.room.take_if(|room| room.is_done());
@@ -402,7 +406,7 @@ impl Connection {
             gate.occupy(self.standing.in_flight);
         }
         // A limit has a patience of its own.
-        let waits = self.standing.waits.filter(|(_, sent)| *sent || self.throttled.is_none());
+        let waits = waits.filter(|(_, sent)| *sent || self.throttled.is_none());
         self.waiting = waits.map(|(tag, sent)| {
             let before = self.waiting.filter(|before| before.tag == tag);
             Waiting { tag, since: before.map_or(now, |before| before.since), sent }
@@ -434,10 +438,8 @@ impl Connection {
     /// When [`Self::check_time`] may have something to do.
     pub(super) fn deadline(&self) -> Instant {
         let idle = self.active + self.timeout;
-        // What a limit holds back is asked again when the limit said.
-        let wants_link = self.throttled.is_none() && self.wants_link();
-        let retry = wants_link && self.link_state.borrow().is_connected();
-        let retry = retry.then(|| Instant::now() + BUSY_RETRY);
+        // Whoever has a place in the link's line is told when it is his turn, and all of another link.
+        let retry = self.place.is_behind_itself().then(|| Instant::now() + BUSY_RETRY);
         let room = self.room.as_ref().and_then(|room| room.until());
         [retry, self.out_of_patience(), self.throttled, self.doubt(), room]
             .into_iter()
@@ -466,11 +468,6 @@ impl Connection {
 
     fn owns_ephemerals(&self) -> bool {
         self.edge.replica.read().ephemerals(self.session).next().is_some()
-    }
-
-    fn wants_link(&self) -> bool {
-        (self.standing.is_stalled && self.client.lock().fences == 0)
-            || (self.heard && !self.owner_known && !self.local && !self.client.is_elsewhere())
     }
 
     pub(super) fn check_time(&mut self) -> Result<(), CloseReason> {

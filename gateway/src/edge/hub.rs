@@ -3,7 +3,7 @@
 //!
 //! Locks are taken in this order, and never across an await: the replica, the watch index, the recent events, the
 //! connections or the sessions, the herds, the pacer or the list of clients to write to, a connection's own, that of
-//! the changes that it shares, those of the limits.
+//! the changes that it shares, those of the limits, or those of the link (its queue, its touches).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

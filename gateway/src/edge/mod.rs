@@ -66,7 +66,7 @@ use self::pace::Pace;
 use self::room::Rooms;
 use crate::admin::reload::Reloads;
 use crate::config::{self, Config};
-use crate::core_link::{CoreLink, Refused, Ticket};
+use crate::core_link::{CoreLink, Place, Refused, Ticket};
 use crate::exec::status::Status;
 use crate::exec::{Authenticator, LargeData};
 use crate::replica::Replica;
@@ -317,10 +317,11 @@ impl Edge {
         &self,
         (session, cxid, op): (SessionId, i32, OpCode),
         body: Bytes,
-        auth: Vec<Id>,
+        auth: Arc<[Id]>,
         ticket: Ticket,
+        place: &mut Place,
     ) -> Result<(), Refused> {
-        self.link.forward(ForwardedRequest { session, cxid, op: op.as_i32(), body }, auth, ticket)
+        self.link.forward(ForwardedRequest { session, cxid, op: op.as_i32(), body }, auth, ticket, place)
     }
 
     /// Whether the client port answers this word.

@@ -184,24 +184,22 @@ impl Line {
         }
     }
 
-    /// The same, from now on counted as sent.
-    pub(super) fn send_next(&mut self, now: Instant) -> Option<(u64, Job)> {
-        let (tag, job) = self.peek_unsent()?;
-        let is_sync = job.op == OpCode::Sync;
-        let mut kept = job.clone();
-        if !is_sync {
-            kept.body = Bytes::new();
-        }
-        let at = self.position(tag)?;
-        let Entry::Unsent(job) = std::mem::replace(self.entries.get_mut(at)?, Entry::Sent(kept, now)) else {
-            return None;
+    /// The link has this one since then.
+    pub(super) fn mark_sent(&mut self, tag: u64, since: Instant) {
+        let Some(entry) = self.position(tag).and_then(|at| self.entries.get_mut(at)) else { return };
+        let Entry::Unsent(mut job) =
+            std::mem::replace(entry, Entry::Done { reply: Bytes::new(), last: false })
+        else {
+            return;
         };
         self.held -= job.body.len();
         self.in_flight += 1;
-        if is_sync {
+        if job.op == OpCode::Sync {
             self.last_sync = Some(tag);
+        } else {
+            job.body = Bytes::new();
         }
-        Some((tag, job))
+        *entry = Entry::Sent(job, since);
     }
 
     /// Answers a request that was not sent; whether it is the first in line, and the caller puts the reply into the
@@ -211,15 +209,6 @@ impl Line {
             self.held -= job.body.len();
         }
         self.answered(tag, false, reply)
-    }
-
-    /// The link did not take it, or lost it without harm: it will be sent again.
-    pub(super) fn unsend(&mut self, tag: u64, job: Job) {
-        let Some(entry) = self.position(tag).and_then(|at| self.entries.get_mut(at)) else { return };
-        self.held += job.body.len();
-        self.in_flight -= usize::from(matches!(entry, Entry::Sent(..)));
-        *entry = Entry::Unsent(job);
-        self.cursor = self.cursor.min(tag);
     }
 
     /// The sent request with this tag, and since when it is.
@@ -333,7 +322,9 @@ mod tests {
     }
 
     fn send(pipeline: &mut Pipeline) -> Option<(u64, i32)> {
-        pipeline.send_next(Instant::now()).map(|(tag, job)| (tag, job.xid))
+        let (tag, xid) = pipeline.peek_unsent().map(|(tag, job)| (tag, job.xid))?;
+        pipeline.mark_sent(tag, Instant::now());
+        Some((tag, xid))
     }
 
     fn answer(pipeline: &mut Pipeline, tag: u64) -> Answered {
@@ -397,16 +388,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_link_did_not_take_is_sent_again_in_order() {
+    fn what_the_link_does_not_take_stays_where_it_is() {
         let mut pipeline = Pipeline::default();
         pipeline.push_forward(job(1, OpCode::Sync));
         pipeline.push_forward(job(2, OpCode::Create));
-        let (tag, first) = pipeline.send_next(Instant::now()).unwrap();
-        send(&mut pipeline);
-        assert_eq!(pipeline.sent(tag).map(|(job, _)| job.xid), Some(1));
-        pipeline.unsend(tag, first);
-        assert!(pipeline.is_stalled());
+        let tag = pipeline.peek_unsent().map(|(tag, _)| tag).unwrap();
+        assert!(pipeline.is_stalled() && pipeline.sent(tag).is_none());
         assert_eq!(send(&mut pipeline), Some((0, 1)));
+        assert_eq!(
+            pipeline.sent(tag).map(|(job, _)| (job.xid, job.body.len())),
+            Some((1, 4)),
+            "a sync's is kept"
+        );
         assert_eq!(send(&mut pipeline), None);
     }
 
@@ -428,8 +421,7 @@ mod tests {
     fn what_the_link_has_is_counted() {
         let mut pipeline = Pipeline::default();
         (1..=5).for_each(|xid| pipeline.push_forward(job(xid, OpCode::Create)));
-        let (tag, first) = pipeline.send_next(Instant::now()).unwrap();
-        pipeline.unsend(tag, first);
+        assert!(pipeline.peek_unsent().is_some());
         assert_eq!(pipeline.in_flight(), 0);
         assert_eq!((0..4).filter_map(|_| send(&mut pipeline)).count(), 4);
         answer(&mut pipeline, 2);
@@ -450,11 +442,8 @@ mod tests {
         pipeline.push_forward(job(1, OpCode::Create));
         pipeline.push_local(job(2, OpCode::GetData));
         assert_eq!(pipeline.held(), 8);
-        let (tag, unsent) = pipeline.send_next(Instant::now()).unwrap();
-        assert_eq!(pipeline.held(), 4);
-        pipeline.unsend(tag, unsent);
-        assert_eq!(pipeline.held(), 8);
         send(&mut pipeline);
+        assert_eq!(pipeline.held(), 4);
         answer(&mut pipeline, 0);
         local(&mut pipeline);
         assert_eq!((pipeline.held(), pipeline.len()), (0, 0));

@@ -98,12 +98,13 @@ mod tests {
     use palisade_wire::quorum::{PacketType, QuorumPacket};
 
     use super::*;
+    use crate::link::queue::Message;
     use crate::link::testing::Edge;
 
     fn request(edge: &Arc<Edge>, session: SessionId, tag: u64, op: OpCode) -> Outgoing {
         let packet = QuorumPacket::new(PacketType::Request, Zxid(-1), Some(vec![0; 10].into()));
         let expect = Expect::Txn { session, cxid: 1, op: op.as_i32() };
-        Outgoing { packet, expect, ticket: edge.ticket(tag), again: false }
+        Outgoing { message: Message::Packet(packet), expect, ticket: edge.ticket(tag), again: false }
     }
 
     struct Bench {

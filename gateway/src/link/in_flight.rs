@@ -157,13 +157,15 @@ mod tests {
 
     use super::*;
     use crate::core_link::Answer;
+    use crate::link::queue::Message;
     use crate::link::testing::{Edge, header};
 
     const SESSION: i64 = 0x65_0000_0000_0001;
 
     fn send(flight: &mut InFlight, edge: &Arc<Edge>, tag: u64, expect: Expect) {
         let packet = QuorumPacket::new(PacketType::Request, Zxid(-1), Some(Bytes::from_static(&[0; 10])));
-        flight.sent(Outgoing { packet, expect, ticket: edge.ticket(tag), again: false }, 100 + tag);
+        let message = Message::Packet(packet);
+        flight.sent(Outgoing { message, expect, ticket: edge.ticket(tag), again: false }, 100 + tag);
     }
 
     fn sent(flight: &mut InFlight, edge: &Arc<Edge>, tag: u64, cxid: i32, op: OpCode) {

@@ -10,6 +10,7 @@ mod dial;
 mod error;
 mod follower;
 pub(crate) mod in_flight;
+pub(crate) mod line;
 pub(crate) mod queue;
 pub(crate) mod requests;
 mod snap;

@@ -8,15 +8,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::BytesMut;
 use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket, encode_revalidate};
 use palisade_wire::request::Request;
 use palisade_wire::{Id, OpCode, SessionId, Zxid};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::core_link::{Refused, Ticket, is_forwarded};
-use crate::link::backlog::{Backlog, is_release};
+use crate::core_link::{Refused, Requester, Ticket, is_forwarded};
+use crate::link::backlog::Backlog;
 use crate::link::contact::Contact;
+use crate::link::line::{Lane, Line, Place};
 use crate::link::touches::{Heard, Touches};
 
 /// The part of the window that is filled at once.
@@ -33,10 +35,29 @@ pub(crate) enum Expect {
     Revalidation(SessionId),
 }
 
+/// What the leader is sent.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A request in the name of these identities. It is written once, when it is sent.
+    Request(ForwardedRequest, Arc<[Id]>),
+    /// Anything else.
+    Packet(QuorumPacket),
+}
+
+impl Message {
+    /// Writes the packet.
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Request(request, auth) => request.encode_packet(auth, out),
+            Self::Packet(packet) => packet.encode(out),
+        }
+    }
+}
+
 /// A request on its way to the leader.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) packet: QuorumPacket,
+    pub(crate) message: Message,
     pub(crate) expect: Expect,
     pub(crate) ticket: Ticket,
     /// Whether a link broke since it was accepted: its requester may have gone meanwhile.
@@ -46,8 +67,13 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     /// What it counts for in [`Limits::bytes`].
     pub(crate) fn cost(&self) -> usize {
-        let ids = self.packet.auth.iter().flatten();
-        self.packet.data().len() + ids.map(|id| id.scheme.len() + id.id.len()).sum::<usize>()
+        match &self.message {
+            Message::Request(request, auth) => {
+                let ids = auth.iter().map(|id| id.scheme.len() + id.id.len());
+                request.encoded_len() + ids.sum::<usize>()
+            }
+            Message::Packet(packet) => packet.data().len(),
+        }
     }
 }
 
@@ -85,6 +111,10 @@ struct Inner {
     waiting: VecDeque<Outgoing>,
     /// What comes behind. Empty unless the leader has as much as it may.
     backlog: Backlog,
+    /// Who waits for room in order to let go of something.
+    releases: Line,
+    /// All others who do.
+    others: Line,
     /// Accepted and not answered: `waiting`, `backlog` and what the link has taken.
     requests: usize,
     bytes: usize,
@@ -108,18 +138,20 @@ impl Queue {
     /// # Errors
     /// See [`Refused`]; the ticket is void then.
     pub(crate) fn forward(
-        &self,
+        self: &Arc<Self>,
         request: ForwardedRequest,
-        auth: Vec<Id>,
+        auth: Arc<[Id]>,
         ticket: Ticket,
+        place: &mut Place,
     ) -> Result<(), Refused> {
         let ForwardedRequest { session, cxid, op, .. } = request;
         if !is_forwarded(op) {
-            ticket.void();
+            drop(ticket.void());
+            *place = Place::NONE;
             return Err(Refused::NotForwarded(op));
         }
         let expect = Expect::Txn { session, cxid, op };
-        self.accept(session, request_packet(&request, auth), expect, ticket)
+        self.accept(session, outgoing(Message::Request(request, auth), expect, ticket), place)
     }
 
     /// See [`CoreLink::sync`](crate::core_link::CoreLink::sync).
@@ -127,52 +159,72 @@ impl Queue {
     /// # Errors
     /// See [`Refused`]; the ticket is void then.
     pub(crate) fn sync(
-        &self,
-        session: SessionId,
-        cxid: i32,
+        self: &Arc<Self>,
+        (session, cxid): (SessionId, i32),
         path: &str,
         ticket: Ticket,
+        place: &mut Place,
     ) -> Result<(), Refused> {
-        self.accept(session, sync_packet(session, cxid, path), Expect::Sync, ticket)
+        let message = Message::Request(sync_request(session, cxid, path), Arc::default());
+        self.accept(session, outgoing(message, Expect::Sync, ticket), place)
     }
 
     pub(crate) fn revalidate(
-        &self,
+        self: &Arc<Self>,
         session: SessionId,
         timeout_ms: i32,
         ticket: Ticket,
+        place: &mut Place,
     ) -> Result<(), Refused> {
         let data = encode_revalidate(session, timeout_ms);
-        let packet = QuorumPacket::new(PacketType::Revalidate, Zxid(-1), Some(data));
-        self.accept(session, packet, Expect::Revalidation(session), ticket)
+        let message = Message::Packet(QuorumPacket::new(PacketType::Revalidate, Zxid(-1), Some(data)));
+        self.accept(session, outgoing(message, Expect::Revalidation(session), ticket), place)
     }
 
+    /// Callers may hold locks: no others are taken behind this one, and nothing is dropped that could take one.
     fn accept(
-        &self,
+        self: &Arc<Self>,
         session: SessionId,
-        packet: QuorumPacket,
-        expect: Expect,
-        ticket: Ticket,
+        outgoing: Outgoing,
+        place: &mut Place,
     ) -> Result<(), Refused> {
-        let outgoing = Outgoing { packet, expect, ticket, again: false };
-        let cost = outgoing.cost();
+        let (cost, lane) = (outgoing.cost(), Lane::of(&outgoing.expect));
         let mut inner = self.inner.lock();
-        if let Err(refused) = inner.admits(session, &outgoing.expect, cost, self.limits) {
+        if let Err(refused) = inner.admits(session, &outgoing.expect, cost, self.limits, place.number(lane)) {
+            let is_busy = matches!(refused, Refused::Busy(_));
+            let who = outgoing.ticket.void();
+            let next = if !is_busy {
+                Place::NONE
+            } else if let Some(number) = place.keep(lane, cost) {
+                inner.line(lane).stay(number);
+                return Err(refused);
+            } else if inner.backlog.waiting_of(session).0 > 0 {
+                Place::behind_itself()
+            } else {
+                let join = |who| inner.line(lane).join(who, cost.min(self.limits.bytes));
+                who.map(join).map_or(Place::NONE, |number| Place::in_line(self, lane, cost, number))
+            };
             drop(inner);
-            outgoing.ticket.void();
+            *place = next;
             return Err(refused);
         }
+        let served = place.number(lane).and_then(|number| inner.line(lane).leave(number));
         let at_once = inner.backlog.is_empty() && inner.window_is_open(self.limits);
         inner.requests += 1;
         inner.bytes += cost;
         self.requests.store(inner.requests, Ordering::Relaxed);
-        if !at_once {
+        let mut first = false;
+        if at_once {
+            inner.waiting.push_back(outgoing);
+            first = inner.waiting.len() == 1;
+        } else {
             inner.backlog.push(session, outgoing);
-            return Ok(());
         }
-        inner.waiting.push_back(outgoing);
-        let first = inner.waiting.len() == 1;
         drop(inner);
+        drop(served);
+        if !place.is_none() {
+            *place = Place::NONE;
+        }
         if first {
             self.accepted.notify_one();
         }
@@ -202,7 +254,7 @@ impl Queue {
 
     /// Takes a sync of the link itself, which waits behind no session's requests; the link is up.
     pub(crate) fn own_sync(&self, ticket: Ticket) {
-        let outgoing = Outgoing { packet: bare_sync(), expect: Expect::Sync, ticket, again: false };
+        let outgoing = outgoing(Message::Packet(bare_sync()), Expect::Sync, ticket);
         let mut inner = self.inner.lock();
         inner.requests += 1;
         inner.bytes += outgoing.cost();
@@ -214,11 +266,25 @@ impl Queue {
     #[must_use]
     pub(crate) fn close(&self) -> VecDeque<Outgoing> {
         self.touches.broken();
-        let mut inner = self.inner.lock();
+        let (mut inner, mut turns) = (self.inner.lock(), Vec::new());
         inner.open = false;
         let mut unsent = std::mem::take(&mut inner.waiting);
         unsent.extend(std::iter::from_fn(|| inner.backlog.pop()));
+        inner.releases.dissolve(&mut turns);
+        inner.others.dissolve(&mut turns);
+        drop(inner);
+        turns.iter().for_each(|who| who.has_turn());
         unsent
+    }
+
+    /// Somebody does not wait any more.
+    pub(super) fn leave(&self, lane: Lane, number: u64) {
+        let mut inner = self.inner.lock();
+        let left = inner.line(lane).leave(number);
+        let turns = inner.turns(self.limits);
+        drop(inner);
+        drop(left);
+        turns.iter().for_each(|who| who.has_turn());
     }
 
     /// Waits until something may have been accepted since the last [`Self::take`].
@@ -245,9 +311,13 @@ impl Queue {
                 inner.waiting.push_back(next);
             }
         }
-        if had_none && !inner.waiting.is_empty() {
+        let has_some = !inner.waiting.is_empty();
+        let turns = inner.turns(self.limits);
+        drop(inner);
+        if had_none && has_some {
             self.accepted.notify_one();
         }
+        turns.iter().for_each(|who| who.has_turn());
     }
 
     /// Requests that wait for their session's turn.
@@ -264,22 +334,52 @@ impl Inner {
         expect: &Expect,
         cost: usize,
         limits: Limits,
+        place: Option<u64>,
     ) -> Result<(), Refused> {
         if !self.open {
             return Err(Refused::NotConnected);
         }
-        let with_reserve = |limit: usize| if is_release(expect) { limit + limit / 8 } else { limit };
-        let requests = with_reserve(limits.requests).saturating_sub(self.requests);
-        let bytes = with_reserve(limits.bytes).saturating_sub(self.bytes);
+        let lane = Lane::of(expect);
+        let (requests, bytes) = self.room(lane, limits);
         let (own, own_bytes) =
             if self.backlog.is_empty() { (0, 0) } else { self.backlog.waiting_of(session) };
-        if requests <= own || !self.backlog.takes(session, expect) {
+        let line = if lane == Lane::Releases { &self.releases } else { &self.others };
+        if requests <= own || !self.backlog.takes(session, expect) || !line.lets_pass(place) {
             Err(Refused::Busy("limits.in_flight"))
-        } else if bytes < own_bytes + cost {
+        } else if bytes < own_bytes + cost.min(limits.bytes) {
+            // One that is larger than the limit is taken when there is nothing else.
             Err(Refused::Busy("limits.in_flight_bytes"))
         } else {
             Ok(())
         }
+    }
+
+    /// How many more requests may be taken, and how many bytes.
+    const fn room(&self, lane: Lane, Limits { requests, bytes, .. }: Limits) -> (usize, usize) {
+        let (requests, bytes) = match lane {
+            Lane::Releases => (requests + requests / 8, bytes + bytes / 8),
+            Lane::Others => (requests, bytes),
+        };
+        (requests.saturating_sub(self.requests), bytes.saturating_sub(self.bytes))
+    }
+
+    const fn line(&mut self, lane: Lane) -> &mut Line {
+        match lane {
+            Lane::Releases => &mut self.releases,
+            Lane::Others => &mut self.others,
+        }
+    }
+
+    /// Who of those that wait has his turn now, and is to be told.
+    fn turns(&mut self, limits: Limits) -> Vec<Arc<dyn Requester>> {
+        let mut turns = Vec::new();
+        for lane in [Lane::Releases, Lane::Others] {
+            if !self.line(lane).is_empty() {
+                let (requests, bytes) = self.room(lane, limits);
+                self.line(lane).tell(requests, bytes, &mut turns);
+            }
+        }
+        turns
     }
 
     /// Whether so much of the window is free that it is filled again: many are sent with less work than one at a time, and
@@ -306,20 +406,18 @@ impl fmt::Debug for Queue {
 
 /// A sync that is no client's.
 pub(crate) fn bare_sync() -> QuorumPacket {
-    sync_packet(0, 0, "/")
+    let data = sync_request(0, 0, "/").encode();
+    QuorumPacket { auth: Some(Vec::new()), ..QuorumPacket::new(PacketType::Request, Zxid(-1), Some(data)) }
 }
 
-fn sync_packet(session: SessionId, cxid: i32, path: &str) -> QuorumPacket {
+fn sync_request(session: SessionId, cxid: i32, path: &str) -> ForwardedRequest {
     let mut body = Vec::with_capacity(4 + path.len());
     Request::Sync(Some(path.into())).encode(&mut body);
-    let request = ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() };
-    request_packet(&request, Vec::new())
+    ForwardedRequest { session, cxid, op: OpCode::Sync.as_i32(), body: body.into() }
 }
 
-fn request_packet(request: &ForwardedRequest, auth: Vec<Id>) -> QuorumPacket {
-    let mut packet = QuorumPacket::new(PacketType::Request, Zxid(-1), Some(request.encode()));
-    packet.auth = Some(auth);
-    packet
+const fn outgoing(message: Message, expect: Expect, ticket: Ticket) -> Outgoing {
+    Outgoing { message, expect, ticket, again: false }
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Requests {
                 self.flight.settle(&outgoing);
                 continue;
             }
-            outgoing.packet.encode(out);
+            outgoing.message.encode(out);
             self.flight.sent(outgoing, now);
         }
     }

@@ -2,14 +2,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use palisade_wire::quorum::{ForwardedRequest, PacketType, QuorumPacket};
+use palisade_wire::OpCode;
+use palisade_wire::quorum::{ForwardedRequest, QuorumPacket};
 use palisade_wire::txn::{Txn, TxnRecord};
-use palisade_wire::{OpCode, Zxid};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
 use crate::core_link::{Answer, Requester};
+use crate::link::queue::Message;
 use crate::link::testing::header;
 
 const SESSIONS: usize = 3;
@@ -147,10 +148,10 @@ impl World {
         let cxid = clients.sent[session];
         let op = OpCode::Delete.as_i32();
         let request = ForwardedRequest { session: session as i64, cxid, op, body: Default::default() };
-        let packet = QuorumPacket::new(PacketType::Request, Zxid(-1), Some(request.encode()));
+        let message = Message::Request(request, Arc::default());
         let expect = Expect::Txn { session: session as i64, cxid, op };
         let ticket = Ticket::new(Arc::clone(&self.edge) as _, tag(session, cxid));
-        self.requests.ready().push_back(Outgoing { packet, expect, ticket, again: false });
+        self.requests.ready().push_back(Outgoing { message, expect, ticket, again: false });
     }
 
     fn send(&mut self) {

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::Root;
 use super::root::is_below;
-use crate::core_link::{Answer, CoreLink, Requester, Ticket};
+use crate::core_link::{Answer, CoreLink, Place, Requester, Ticket};
 use crate::replica::Replica;
 
 /// How long one write may take before all of it is tried again.
@@ -226,7 +226,8 @@ async fn ask(
     let (answer, answered) = oneshot::channel();
     let ticket = Ticket::new(Arc::new(Asked(Mutex::new(Some(answer)))), 0);
     let request = ForwardedRequest { session, cxid: 0, op: op.as_i32(), body };
-    link.forward(request, vec![Id::new("super", "")], ticket).map_err(|_| Failed::Unreachable)?;
+    let gateway = Arc::from([Id::new("super", "")]);
+    link.forward(request, gateway, ticket, &mut Place::default()).map_err(|_| Failed::Unreachable)?;
     match timeout(PATIENCE, answered).await {
         Ok(Ok(Some(code))) => Ok(code),
         Ok(Ok(None) | Err(_)) | Err(_) => Err(Failed::Silent),

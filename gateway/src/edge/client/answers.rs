@@ -138,6 +138,10 @@ impl Requester for Client {
         self.wake.ring();
     }
 
+    fn has_turn(&self) {
+        self.wake.ring();
+    }
+
     fn is_waiting(&self, tag: u64) -> bool {
         let state = self.lock();
         match (state.outbox.ending(), tag) {

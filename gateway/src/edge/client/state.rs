@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use palisade_watch::{Budget, Released};
@@ -59,10 +58,6 @@ pub(in crate::edge) struct Standing {
     pub is_held: bool,
     /// Whether one more request may be taken in.
     pub has_room: bool,
-    /// Whether a request waits for a leader.
-    pub is_stalled: bool,
-    /// The first request that waits for the core: its tag, and whether the link has it.
-    pub waits: Option<(u64, bool)>,
     /// Requests that the link has.
     pub in_flight: usize,
     /// Whether something was left that can be done at once.
@@ -142,8 +137,6 @@ impl State {
             unsent: self.outbox.unsent(),
             is_held: self.is_held(),
             has_room: self.has_room(max_requests),
-            is_stalled: self.pipeline.is_stalled(),
-            waits: self.pipeline.waits_for_core(),
             in_flight: self.pipeline.in_flight(),
             unfinished: false,
         }
@@ -178,11 +171,11 @@ impl State {
 
     /// The next request for the core. None once the connection ends: behind a write that was lost, no later one of
     /// the session may take effect.
-    pub(in crate::edge) fn send_next(&mut self) -> Option<(u64, Job)> {
+    pub(in crate::edge) fn next_for_core(&mut self) -> Option<(u64, &Job)> {
         if self.outbox.ending().is_some() {
             return None;
         }
-        self.pipeline.send_next(Instant::now())
+        self.pipeline.peek_unsent().map(|(tag, job)| (tag, &*job))
     }
 
     /// Moves finished replies at the head of the line to the outbox, and takes the next request for the replica

@@ -7,9 +7,10 @@ use palisade_wire::OpCode;
 use palisade_wire::request::Request;
 use tokio::time::Instant;
 
+use super::super::Edge;
 use super::super::client::{FENCE_TAG, SESSION_TAG};
 use super::super::outbox::CloseReason;
-use super::super::pipeline::{Answered, Job};
+use super::super::pipeline::Answered;
 use super::Connection;
 use crate::core_link::{Refused, Ticket};
 use crate::exec::write_header;
@@ -39,23 +40,45 @@ impl Connection {
         }
         self.throttled = None;
         let mut moved = false;
+        self.place.doubt();
         while self.introduce()? && !self.idle && self.admit(now, &mut moved)? {
-            let next = self.client.lock().send_next();
-            let Some((tag, job)) = next else { break };
-            match self.send(tag, &job) {
+            match self.send_next() {
                 // Who makes a session known to the leader has it.
-                Ok(()) if job.op == OpCode::CreateSession => {
-                    (self.owner_known, self.fence) = (true, Fence::Passed);
-                }
-                Ok(()) => {}
-                Err(Refused::NotConnected | Refused::Busy(_)) => {
-                    self.client.lock().pipeline.unsend(tag, job);
-                    break;
-                }
+                Ok(Some(OpCode::CreateSession)) => (self.owner_known, self.fence) = (true, Fence::Passed),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(Refused::NotConnected | Refused::Busy(_)) => break,
                 Err(Refused::NotForwarded(_)) => return Err(CloseReason::Malformed),
             }
         }
+        self.place.leave_unless_wanted();
         Ok(moved)
+    }
+
+    /// Gives the next request to the link, if there is one that can go; its type.
+    ///
+    /// The client is locked until the link has it. Otherwise it could come back on another connection, which ends this one,
+    /// and what it writes there could overtake a request that was taken off the line here and is not in the link yet. Nor
+    /// does an answer come before the request is marked as sent. Nobody who has the link's lock takes another one (its tickets
+    /// are answered, and those who wait are told, behind it), so nobody waits for this client with it.
+    fn send_next(&mut self) -> Result<Option<OpCode>, Refused> {
+        let mut state = self.client.lock();
+        let Some((tag, job)) = state.next_for_core() else { return Ok(None) };
+        let (op, since) = (job.op, std::time::Instant::now());
+        let ticket = Ticket::new(Arc::clone(&self.client) as _, tag);
+        let Edge { link, hub, .. } = &*self.edge;
+        if op == OpCode::Sync {
+            let path = match Request::decode(op, &job.body) {
+                Ok(Request::Sync(path)) => path.unwrap_or_default(),
+                _ => "".into(),
+            };
+            link.sync((self.session, job.xid), &path, ticket, &mut self.place)?;
+        } else {
+            let cxid = if job.internal { job.xid } else { hub.cxids().issue() };
+            let (body, ids) = (job.body.clone(), Arc::clone(&job.ids));
+            self.edge.forward((self.session, cxid, op), body, ids, ticket, &mut self.place)?;
+        }
+        state.pipeline.mark_sent(tag, since);
+        Ok(Some(op))
     }
 
     /// Whether limits let the next request pass. Those that are refused are answered here.
@@ -153,30 +176,18 @@ impl Connection {
         Ok(false)
     }
 
-    fn claim(&self) -> Result<(), Refused> {
+    fn claim(&mut self) -> Result<(), Refused> {
         let ticket = Ticket::new(Arc::clone(&self.client) as _, SESSION_TAG);
-        self.edge.link.revalidate(self.session, self.timeout_ms(), ticket)
+        let timeout_ms = self.timeout_ms();
+        self.edge.link.revalidate(self.session, timeout_ms, ticket, &mut self.place)
     }
 
     /// Asks for all that was committed so far.
-    fn ask_for_others_writes(&self) -> Result<(), Refused> {
+    fn ask_for_others_writes(&mut self) -> Result<(), Refused> {
         // Counted first: the answer may come at once. If there is none to come, it is asked again.
         self.client.lock().fences += 1;
         let ticket = Ticket::new(Arc::clone(&self.client) as _, FENCE_TAG);
-        let asked = self.edge.link.sync(self.session, 0, "/", ticket);
+        let asked = self.edge.link.sync((self.session, 0), "/", ticket, &mut self.place);
         asked.inspect_err(|_| self.client.lock().fences -= 1)
-    }
-
-    fn send(&self, tag: u64, job: &Job) -> Result<(), Refused> {
-        let ticket = Ticket::new(Arc::clone(&self.client) as _, tag);
-        if job.op == OpCode::Sync {
-            let path = match Request::decode(job.op, &job.body) {
-                Ok(Request::Sync(path)) => path.unwrap_or_default(),
-                _ => "".into(),
-            };
-            return self.edge.link.sync(self.session, job.xid, &path, ticket);
-        }
-        let cxid = if job.internal { job.xid } else { self.edge.hub.cxids().issue() };
-        self.edge.forward((self.session, cxid, job.op), job.body.clone(), job.ids.to_vec(), ticket)
     }
 }

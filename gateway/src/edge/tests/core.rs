@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::core_link::{Answer, CoreLink, LinkState, Ticket};
-use crate::link::queue::{Expect, Outgoing, Queue};
+use crate::link::queue::{Expect, Message, Outgoing, Queue};
 use crate::replica::Replica;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -160,7 +160,7 @@ impl Core {
     fn answer_next(&self) -> bool {
         let Some(outgoing) = self.inner.lock().waiting.pop_front() else { return false };
         self.queue.settle(1, outgoing.cost());
-        let Outgoing { packet, expect, ticket, .. } = outgoing;
+        let Outgoing { message, expect, ticket, .. } = outgoing;
         match expect {
             Expect::Sync => ticket.answer(Answer::Synced { zxid: self.replica.last_zxid() }),
             Expect::Revalidation(session) => {
@@ -169,9 +169,8 @@ impl Core {
                 ticket.answer(Answer::Revalidated { valid });
             }
             Expect::Txn { .. } => {
-                let data = packet.data.expect("a request has data");
-                let request = ForwardedRequest::decode(&data).expect("a request decodes");
-                self.commit(&request, packet.auth, Some(ticket));
+                let Message::Request(request, auth) = message else { panic!("a write is a request") };
+                self.commit(&request, Some(auth.to_vec()), Some(ticket));
             }
         }
         true

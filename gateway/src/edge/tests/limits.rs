@@ -497,6 +497,23 @@ async fn who_is_held_back_rests_until_it_is_his_turn_or_the_limits_change() {
     tokio::time::timeout(Duration::from_secs(8), all).await.expect("all are let go at once");
 }
 
+/// Clients each of which has asked for a new znode.
+fn writers(gateway: &driven::Gateway, count: usize) -> Vec<driven::Visit> {
+    let writer = |at| {
+        let mut visit = gateway.visit().unwrap();
+        let mut bytes = BytesMut::new();
+        frame::write(&mut bytes, |b| new_session(40_000).encode(b));
+        frame::write(&mut bytes, |b| {
+            RequestHeader { xid: 1, op: OpCode::Create.as_i32() }.encode(b);
+            create(&format!("/{at}"), 0).encode(b);
+        });
+        visit.receive(&bytes);
+        assert_eq!(visit.run(), None);
+        visit
+    };
+    (0..count).map(writer).collect()
+}
+
 #[tokio::test]
 async fn who_is_held_back_is_not_looked_at_before_his_turn() {
     let mut config = config();
@@ -505,20 +522,7 @@ async fn who_is_held_back_is_not_looked_at_before_his_turn() {
     config.throttle.sessions = Limit::NONE;
     let mut gateway = driven::Gateway::new(config, 1, driven::Restored::default());
     gateway.serves(1);
-    let visits: Vec<_> = (0..20)
-        .map(|at| {
-            let mut visit = gateway.visit().unwrap();
-            let mut bytes = BytesMut::new();
-            frame::write(&mut bytes, |b| new_session(40_000).encode(b));
-            frame::write(&mut bytes, |b| {
-                RequestHeader { xid: 1, op: OpCode::Create.as_i32() }.encode(b);
-                create(&format!("/{at}"), 0).encode(b);
-            });
-            visit.receive(&bytes);
-            assert_eq!(visit.run(), None);
-            visit
-        })
-        .collect();
+    let visits = writers(&gateway, 20);
     let rests = visits.last().and_then(driven::Visit::next_timeout).unwrap() - Instant::now();
     assert!(rests > Duration::from_secs(1), "{rests:?}");
 }
@@ -551,5 +555,48 @@ async fn what_stands_behind_a_refused_write_is_answered_at_once() {
         let reply = session.reply().await.0;
         let expected = if refused { ErrorCode::OPERATION_TIMEOUT } else { ErrorCode::OK };
         assert_eq!((reply.xid, reply.err), (xid, expected));
+    }
+}
+
+/// As many writes wait for the core as may; those who find no room are told when there is some.
+#[tokio::test]
+async fn who_finds_no_room_towards_the_core_is_not_looked_at_before_his_turn() {
+    let mut config = config();
+    config.sessions.local = true;
+    config.limits.in_flight = 4;
+    config.throttle.sessions = Limit::NONE;
+    let mut gateway = driven::Gateway::new(config, 1, driven::Restored::default());
+    gateway.serves(1);
+    let visits = writers(&gateway, 20);
+    for visit in &visits {
+        let rests = visit.next_timeout().unwrap() - Instant::now();
+        assert!(rests > Duration::from_secs(1), "{rests:?}");
+    }
+    assert_eq!(gateway.packets().unwrap().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn everybody_who_finds_no_room_towards_the_core_is_told_when_there_is_some() {
+    const WRITES: usize = 50;
+    for (in_flight, window) in [(1, 1), (4, 100), (40, 3)] {
+        let mut config = config();
+        (config.limits.in_flight, config.limits.window) = (in_flight, window);
+        config.throttle = Throttle { sessions: Limit::NONE, ..Throttle::default() };
+        let bench = Bench::with(config).await;
+        bench.core.answer_all();
+        bench.core.write(OpCode::Create, &create("/a", 0));
+        let mut writers = JoinSet::new();
+        for _ in 0..40 {
+            let mut session = Session::new(bench.raw().await, 40_000).await;
+            writers.spawn(async move {
+                for _ in 0..WRITES {
+                    session.send(OpCode::SetData, &set_data("/a", &[7; 10_000])).await;
+                }
+                for _ in 0..WRITES {
+                    assert_eq!(session.reply().await.0.err, ErrorCode::OK);
+                }
+            });
+        }
+        writers.join_all().await;
     }
 }

@@ -23,7 +23,7 @@ impl HasTree for Edge {
 pub(super) fn connections(edge: Arc<Edge>, asking: Option<usize>) -> Batches<Connection> {
     let mut from = Some(0);
     Box::new(std::iter::from_fn(move || {
-        let (clients, next) = edge.hub.clients_from(from?, BATCH);
+        let (clients, next) = edge.hub.connections().from(from?, BATCH);
         from = next;
         Some(clients.iter().map(|client| connection(&edge, client, asking)).collect())
     }))
@@ -97,7 +97,7 @@ fn is_ours(edge: &Edge, tree: &DataTree, session: SessionId) -> bool {
     let root = edge.hub.root();
     !root.is_confined()
         || (session >> ID_BITS) & 0xff == edge.config.id
-        || edge.hub.is_attached(session)
+        || edge.hub.connections().has(session)
         // One session is one tenant's, so any one of its znodes tells whose.
         || tree.ephemerals(session).next().is_some_and(|path| root.leave(path).is_some())
 }
@@ -181,5 +181,5 @@ pub(super) fn watches_by_session(edge: Arc<Edge>) -> Batches<(SessionId, Vec<Str
 }
 
 fn session_in(edge: &Edge, slot: Slot) -> SessionId {
-    edge.hub.client(slot).map_or(0, |client| client.session())
+    edge.hub.connections().get(slot).map_or(0, |client| client.session())
 }

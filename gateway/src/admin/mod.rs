@@ -43,7 +43,7 @@ impl Source for Edge {
             latency: (latency.min, latency.avg, latency.max),
             received,
             sent,
-            connections: self.hub.connection_count(),
+            connections: self.hub.connections().count(),
             outstanding: self.link.in_flight() as u64,
             zxid,
             mode: "observer",
@@ -169,7 +169,7 @@ impl Source for Edge {
     }
 
     fn reset_connections(&self) {
-        self.hub.clients().iter().for_each(|client| client.stats.reset());
+        self.hub.connections().all().iter().for_each(|client| client.stats.reset());
     }
 
     fn reload(self: Arc<Self>) -> Option<Reloading> {

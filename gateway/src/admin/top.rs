@@ -36,7 +36,7 @@ pub(super) fn page(edge: &Edge, query: &str) -> Json {
     Json::object([
         ("tenant", Json::Text(edge.config.tenant.name.clone())),
         ("gateway", Json::Int(edge.config.id)),
-        ("connections", edge.hub.connection_count().into()),
+        ("connections", edge.hub.connections().count().into()),
         ("watches", edge.hub.watches().lock().len().into()),
         ("packets_received", received.into()),
         ("packets_sent", sent.into()),
@@ -51,7 +51,7 @@ pub(super) fn page(edge: &Edge, query: &str) -> Json {
 fn watching(edge: &Edge) -> Watching {
     let mut watching = Watching::default();
     let mut from = Some(0);
-    while let Some((clients, next)) = from.map(|from| edge.hub.clients_from(from, BATCH)) {
+    while let Some((clients, next)) = from.map(|from| edge.hub.connections().from(from, BATCH)) {
         from = next;
         let counts: Vec<_> = {
             let watches = edge.hub.watches().lock();

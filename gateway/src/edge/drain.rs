@@ -42,7 +42,7 @@ pub(super) async fn drain(edge: &Edge, span: Duration) {
 }
 
 fn leaving(edge: &Edge) -> (Vec<Arc<Client>>, Vec<Arc<Client>>) {
-    let clients = edge.hub.clients();
+    let clients = edge.hub.connections().all();
     let tree = edge.replica.read();
     clients.into_iter().partition(|client| tree.ephemerals(client.session()).next().is_none())
 }

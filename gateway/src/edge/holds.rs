@@ -19,7 +19,7 @@ impl Hub {
     /// A session made an ephemeral znode.
     pub(super) fn ephemeral_made(&self, session: SessionId, path: &str) {
         if let Some(parent) = above_numbered(path).and_then(|parent| self.root().leave(parent)) {
-            self.throttle().acquired(&parent, || self.is_here(session));
+            self.throttle().acquired(&parent, || self.connections().has(session));
         }
     }
 
@@ -27,7 +27,7 @@ impl Hub {
     pub(super) fn ephemeral_gone(&self, session: SessionId, path: &str, lived_ms: i64) {
         if let Some(parent) = above_numbered(path).and_then(|parent| self.root().leave(parent)) {
             let lived = Duration::from_millis(u64::try_from(lived_ms).unwrap_or_default());
-            self.throttle().released(&parent, lived, || self.is_here(session));
+            self.throttle().released(&parent, lived, || self.connections().has(session));
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Where changes of the replica meet the connections: the watch index, the table of connections, and who owns which
-//! session.
+//! Where changes of the replica meet those who wait for them: the watch index, and the connections.
 //!
 //! Locks are taken in this order, and never across an await: the replica, the watch index, the recent events, the
 //! connections or the sessions, the herds, the pacer or the list of clients to write to, a connection's own, that of
@@ -15,11 +14,11 @@ use palisade_watch::{Budget, Event, Fired, Missed as MissedEvents, Recent, Relea
 use palisade_wire::reply::EventType;
 use palisade_wire::txn::{Txn, TxnHeader};
 use palisade_wire::{Acl, Id, SessionId, Zxid};
-use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
+use parking_lot::Mutex;
 
 use super::aside::aside;
 use super::client::{Client, makes_ephemerals};
+use super::connections::Connections;
 use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
 use super::outbox::{CloseReason, End};
@@ -42,8 +41,7 @@ const MIN_TICK: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Hub {
     watches: Mutex<WatchIndex>,
-    clients: RwLock<Clients>,
-    sessions: Mutex<FxHashMap<SessionId, Arc<Client>>>,
+    connections: Connections,
     /// A buffer of the applier.
     fired: Mutex<Vec<Fired>>,
     stats: Arc<ServerStats>,
@@ -58,12 +56,6 @@ pub(crate) struct Hub {
     recent: Mutex<Recent>,
 }
 
-#[derive(Debug, Default)]
-struct Clients {
-    slots: Vec<Option<Arc<Client>>>,
-    free: Vec<Slot>,
-}
-
 impl Hub {
     /// Of a gateway that remembers nothing.
     #[cfg(test)]
@@ -76,8 +68,7 @@ impl Hub {
         let stats = Arc::<ServerStats>::default();
         Arc::new(Self {
             watches: Mutex::default(),
-            clients: RwLock::default(),
-            sessions: Mutex::default(),
+            connections: Connections::default(),
             fired: Mutex::default(),
             local: LocalSessions::new(
                 (config.sessions.min_timeout / 2).max(MIN_TICK),
@@ -92,6 +83,11 @@ impl Hub {
             recent: Mutex::new(remembered.into_recent()),
             stats,
         })
+    }
+
+    /// Who is connected.
+    pub(crate) const fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     pub(crate) const fn watches(&self) -> &Mutex<WatchIndex> {
@@ -156,12 +152,6 @@ impl Hub {
         }
     }
 
-    /// Finds many connections by their slots.
-    pub(super) fn with_clients<R>(&self, f: impl FnOnce(&dyn Fn(Slot) -> Option<Arc<Client>>) -> R) -> R {
-        let clients = self.clients.read();
-        f(&|slot| clients.slots.get(slot.index())?.clone())
-    }
-
     /// What is counted.
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.stats.metrics
@@ -180,43 +170,22 @@ impl Hub {
         }
     }
 
-    fn owner(&self, session: SessionId) -> Option<Arc<Client>> {
-        self.sessions.lock().get(&session).cloned()
-    }
-
-    /// Whether it has a connection here.
-    pub(super) fn is_here(&self, session: SessionId) -> bool {
-        self.sessions.lock().contains_key(&session)
-    }
-
     fn session_closed(&self, session: SessionId) {
-        if let Some(owner) = self.owner(session) {
+        if let Some(owner) = self.connections.owner(session) {
             owner.session_closed();
         }
     }
 
     /// Gives a new connection its slot; `None` if there are too many.
     pub(super) fn connect(&self, peer: SocketAddr, ids: Arc<[Id]>) -> Option<Arc<Client>> {
-        let mut clients = self.clients.write();
-        let slot = match clients.free.pop() {
-            Some(slot) => slot,
-            None => {
-                let slot = Slot::new(clients.slots.len())?;
-                clients.slots.push(None);
-                slot
-            }
-        };
         let shared = (Arc::clone(&self.stats), Arc::clone(&self.root));
-        let client = Arc::new(Client::new(slot, peer, ids, Arc::clone(&self.budget), shared));
-        clients.slots[slot.index()] = Some(Arc::clone(&client));
-        Some(client)
+        self.connections.add(|slot| Client::new(slot, peer, ids, Arc::clone(&self.budget), shared))
     }
 
     /// Makes `client` the one whom the session's end concerns. Whoever had the session before is closed.
     pub(super) fn attach(&self, session: SessionId, client: &Arc<Client>) {
         client.lock().session = session;
-        let before = self.sessions.lock().insert(session, Arc::clone(client));
-        if let Some(before) = before {
+        if let Some(before) = self.connections.attach(session, client) {
             before.close(CloseReason::Moved);
         }
     }
@@ -232,18 +201,10 @@ impl Hub {
             state.outbox.end(End::Now(CloseReason::Gone));
             state.session
         };
-        let mut sessions = self.sessions.lock();
-        if sessions.get(&session).is_some_and(|owner| Arc::ptr_eq(owner, client)) {
-            sessions.remove(&session);
-        }
-        drop(sessions);
+        self.connections.detach(session, client);
         // Nobody but the connection itself adds watches, so none can follow.
         self.remove_watches(client.slot());
-        let mut clients = self.clients.write();
-        if let Some(place) = clients.slots.get_mut(client.slot().index()) {
-            *place = None;
-            clients.free.push(client.slot());
-        }
+        self.connections.remove(client.slot());
     }
 
     /// In steps, between which others get at the index.
@@ -251,47 +212,6 @@ impl Hub {
         let some = || self.watches.lock().remove_some(slot, WATCHES_AT_ONCE);
         if some() {
             aside(|| while some() {});
-        }
-    }
-
-    /// Tells all connections that something changed which concerns each of them.
-    pub(super) fn wake_all(&self) {
-        self.clients.read().slots.iter().flatten().for_each(|client| client.wake());
-    }
-
-    /// All connections, in the order of their slots.
-    pub(crate) fn clients(&self) -> Vec<Arc<Client>> {
-        self.clients.read().slots.iter().flatten().cloned().collect()
-    }
-
-    /// At most `limit` connections from slot `from` on, and the slot to go on from.
-    pub(crate) fn clients_from(&self, from: usize, limit: usize) -> (Vec<Arc<Client>>, Option<usize>) {
-        let clients = self.clients.read();
-        let slots = clients.slots.get(from..).unwrap_or_default();
-        let found = slots.iter().take(limit).flatten().cloned().collect();
-        (found, (slots.len() > limit).then_some(from + limit))
-    }
-
-    /// Whether the session is connected here.
-    pub(crate) fn is_attached(&self, session: SessionId) -> bool {
-        self.sessions.lock().contains_key(&session)
-    }
-
-    /// Number of connections, with or without a session.
-    pub(crate) fn connection_count(&self) -> usize {
-        let clients = self.clients.read();
-        clients.slots.len() - clients.free.len()
-    }
-
-    /// The connection in a slot.
-    pub(crate) fn client(&self, slot: Slot) -> Option<Arc<Client>> {
-        self.clients.read().slots.get(slot.index())?.clone()
-    }
-
-    /// Ends all connections.
-    pub(super) fn close_all(&self, reason: CloseReason) {
-        for client in self.clients() {
-            client.close(reason);
         }
     }
 
@@ -320,8 +240,8 @@ impl Hub {
         acl: &[Acl],
     ) {
         let mut watches = self.watches.lock();
-        let clients = self.clients.read();
-        let client = |slot: Slot| clients.slots.get(slot.index())?.as_ref();
+        let slots = self.connections.read();
+        let client = |slot: Slot| slots.get(slot);
         let event = || event.unwrap_or_else(|| Event::new(zxid, kind, path));
         let delivery = self.notifications.deliver((kind, path), guarded(acl), watches.version());
         if let Some(known) = delivery.known() {
@@ -372,7 +292,7 @@ impl ReplicaObserver for Hub {
             }
             Change::SessionCreated { session, .. } => {
                 self.local.remove(session);
-                if let Some(owner) = self.owner(session) {
+                if let Some(owner) = self.connections.owner(session) {
                     owner.became_global(header.cxid == self.upgrade_xid);
                 }
             }
@@ -387,13 +307,13 @@ impl ReplicaObserver for Hub {
     fn applied(&self, header: &TxnHeader, txn: &Txn, _outcome: &TxnOutcome<'_>) {
         if self.cxids.is_foreign(header.cxid)
             && !matches!(txn, Txn::CreateSession(_))
-            && let Some(owner) = self.owner(header.session)
+            && let Some(owner) = self.connections.owner(header.session)
         {
             owner.may_be_elsewhere();
         }
         // Perhaps asked for on an earlier connection.
         if makes_ephemerals(txn)
-            && let Some(owner) = self.owner(header.session)
+            && let Some(owner) = self.connections.owner(header.session)
         {
             owner.may_own();
         }
@@ -406,13 +326,12 @@ impl ReplicaObserver for Hub {
         self.recent.lock().begin(new.last_zxid());
         self.throttle.forget_queues();
         if rewound {
-            self.close_all(CloseReason::HistoryReplaced);
+            self.connections.close_all(CloseReason::HistoryReplaced);
             self.local.keep_only(&[]);
             return;
         }
-        let owners: Vec<_> = self.sessions.lock().iter().map(|(id, c)| (*id, Arc::clone(c))).collect();
         let mut certain = Vec::new();
-        for (session, owner) in owners {
+        for (session, owner) in self.connections.owners() {
             owner.may_own();
             let (was_global, is_global) =
                 (old.session_timeout(session).is_some(), new.session_timeout(session).is_some());

@@ -18,6 +18,7 @@ mod buffers;
 mod claim;
 mod client;
 mod connection;
+mod connections;
 mod delivery;
 mod drain;
 pub mod driven;
@@ -215,7 +216,7 @@ impl EdgeHandle {
     /// Other limits from now on, also for whom the old ones hold back.
     pub(crate) fn set_throttle(&self, throttle: throttle::config::Throttle) {
         self.edge.throttle.set(throttle);
-        self.edge.hub.wake_all();
+        self.edge.hub.connections().wake_all();
     }
 
     /// Waits until the tenant's root turns out to be another's, if it does. Cancel-safe.
@@ -247,7 +248,7 @@ impl EdgeHandle {
     /// Closes the ports and all connections, and waits for their tasks. Sessions live on in the core.
     pub(crate) async fn stop(self) {
         self.edge.stop.cancel();
-        self.edge.hub.close_all(CloseReason::Stopping);
+        self.edge.hub.connections().close_all(CloseReason::Stopping);
         self.edge.tasks.close();
         self.edge.tasks.wait().await;
     }
@@ -256,7 +257,7 @@ impl EdgeHandle {
 impl Drop for EdgeHandle {
     fn drop(&mut self) {
         self.edge.stop.cancel();
-        self.edge.hub.close_all(CloseReason::Stopping);
+        self.edge.hub.connections().close_all(CloseReason::Stopping);
     }
 }
 

@@ -31,10 +31,10 @@ pub(super) async fn follow(edge: Arc<Edge>) {
             edge.hub.metrics().palisade_mode.set(mode as u64);
             if mode == Mode::CutOff {
                 // Again and again: somebody may just have come in.
-                edge.hub.close_all(CloseReason::TooOld);
+                edge.hub.connections().close_all(CloseReason::TooOld);
             }
             if let Ok(changed) = timeout(LOOK, link.changed()).await {
-                edge.hub.wake_all();
+                edge.hub.connections().wake_all();
                 if changed.is_err() {
                     break;
                 }

@@ -128,17 +128,19 @@ impl Notifications {
     pub(super) fn release(&self, hub: &Hub) {
         let now = self.now();
         let mut told = Vec::new();
-        let waiting = hub.with_clients(|client| {
+        let slots = hub.connections().read();
+        let waiting = {
             let mut pacer = self.pacer.lock();
             pacer.told_early(self.early.swap(0, Ordering::Relaxed));
             pacer.poll(now, |slot, wave| {
-                let Some(client) = client(slot) else { return 0 };
+                let Some(client) = slots.get(slot) else { return 0 };
                 let events = client.release_events(wave);
-                told.extend((events > 0).then_some(client));
+                told.extend((events > 0).then(|| Arc::clone(client)));
                 events
             });
             pacer.waiting()
-        });
+        };
+        drop(slots);
         hub.metrics().palisade_sessions_held.set(waiting);
         self.hand_over(told.iter());
     }

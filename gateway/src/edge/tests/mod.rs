@@ -66,7 +66,7 @@ impl Bench {
 
     /// Waits until the edge has no connections.
     async fn disconnected(&self) {
-        while self.edge.edge.hub.connection_count() > 0 {
+        while self.edge.edge.hub.connections().count() > 0 {
             tokio::task::yield_now().await;
         }
     }

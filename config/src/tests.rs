@@ -305,10 +305,10 @@ fn what_is_wrong_with_a_section_as_a_whole_names_it_once() {
     let folder = Folder::new();
     let rest = "id = 1\n[tenant]\nname = \"x\"\n[core]\nvoters = [\"a:1\"]\n[storage]\ndata_dir = \"/x\"\n";
     for (limit, start) in [
-        ("[throttle.znodes]\nmode = \"delay\"\n", "gateway.toml:8: [throttle.znodes]: mode = "),
+        ("[throttle.znodes]\nprefix = 5\n", "gateway.toml:8: [throttle.znodes]: prefix = 5: "),
         (
-            "[throttle]\nznodes = { mode = \"delay\" }\n",
-            "gateway.toml:9: [throttle] znodes = { mode = \"delay\" }: mode = ",
+            "[throttle]\nznodes = { prefix = 5 }\n",
+            "gateway.toml:9: [throttle] znodes = { prefix = 5 }: prefix = 5: ",
         ),
     ] {
         let path = folder.write("gateway.toml", format!("{rest}{limit}"));

@@ -96,12 +96,10 @@ fn limits_are_read_again_and_mistakes_change_nothing() {
     write("[throttle.connections]\nmode = \"delay\"\nprefix = 3\n[throttle.writes]\nsession = 90000\n");
     gateway.signal(Signal::HUP);
     gateway.line_with("stay as they are");
-    let told: Vec<String> = (0..3).map(|_| gateway.line_with("[throttle.")).collect();
-    for mistake in [
-        "a connection does not wait for another to end",
-        "prefix = 3: this is not counted by prefix",
-        "session = 90000 is more than address = 50000",
-    ] {
+    let told: Vec<String> = (0..2).map(|_| gateway.line_with("[throttle.")).collect();
+    for mistake in
+        ["prefix = 3: this is not counted by prefix", "session = 90000 is more than address = 50000"]
+    {
         assert!(told.iter().any(|line| line.contains(mistake)), "{mistake}: {told:?}");
     }
 

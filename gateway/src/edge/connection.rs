@@ -93,7 +93,7 @@ pub(super) struct Connection {
     /// Where it waits for room in the link's queue.
     place: Place,
     /// Until when a limit holds its requests up.
-    throttled: Option<Instant>,
+    pub(super) throttled: Option<Instant>,
     /// What the client did lately.
     pub(super) tally: Tally,
     /// Until when the session need not be looked at again: it owned no ephemerals while the core was silent.
@@ -329,6 +329,7 @@ impl Connection {
         if std::mem::take(&mut self.stirred) {
             self.active = now;
         }
+        self.throttled = None;
         let halted = self.drain(now);
         let more = self.process(now)?;
         let moved = self.forward(now)?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use palisade_admin::port;
 use palisade_wire::Id;
@@ -20,7 +20,7 @@ use super::handshake::{Greeting, Opened, Opening};
 use super::outbox::CloseReason;
 use crate::exec::remote_id;
 use crate::session::Refusal;
-use crate::throttle;
+use crate::throttle::{self, Crowded, Waiting};
 
 /// Pause after a failed accept: the process is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -62,18 +62,22 @@ impl Drop for Counted<'_> {
     }
 }
 
-impl Place {
-    /// Takes a place, or says which limit is reached.
-    fn take(edge: &Arc<Edge>, address: IpAddr) -> Result<Self, &'static str> {
-        let counted = Connected(Arc::clone(edge));
+impl Connected {
+    /// One more, if the gateway bears it.
+    fn take(edge: &Arc<Edge>) -> Option<Self> {
+        let counted = Self(Arc::clone(edge));
         let connected = edge.admission.connections.fetch_add(1, Ordering::Relaxed);
-        if connected >= edge.config.limits.max_connections {
-            return Err("limits.max_connections");
-        }
-        let counted_by_address = edge.throttle.enter(address).map_err(|_| "throttle.connections")?;
-        Ok(Self { counted, counted_by_address })
+        (connected < edge.config.limits.max_connections).then_some(counted)
     }
 
+    /// Takes a place among those that limits allow, for a connection that may wait since then.
+    fn enter(&self, address: IpAddr, since: &mut Option<StdInstant>) -> Result<throttle::Place, Crowded> {
+        let patience = self.0.config.limits.handshake_timeout;
+        self.0.throttle.enter(address, Waiting { since, patience })
+    }
+}
+
+impl Place {
     const fn edge(&self) -> &Arc<Edge> {
         &self.counted.0
     }
@@ -91,15 +95,22 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
     let accept_all = async {
         loop {
             let Some((stream, peer)) = accept(&listener, "client").await else { continue };
-            let address = peer.ip().to_canonical();
-            match Place::take(&edge, address) {
-                Ok(place) => welcome(place, stream, peer),
-                Err(limit) => {
-                    edge.hub.metrics().connection_rejected.inc();
-                    edge.top.refused(address, None);
-                    debug!(%peer, limit, "connection refused: the limit is reached");
-                    reset(&stream);
+            let Some(counted) = Connected::take(&edge) else {
+                turn_away(&edge, &stream, peer, "limits.max_connections");
+                continue;
+            };
+            let mut since = None;
+            match counted.enter(peer.ip().to_canonical(), &mut since) {
+                Ok(counted_by_address) => welcome(Place { counted, counted_by_address }, stream, peer),
+                Err(Crowded(Some(wait))) => {
+                    let (edge, waits) = (Arc::clone(&edge), (since, wait));
+                    edge.tasks.clone().spawn(async move {
+                        let waiting = wait_for_place(counted, (stream, peer), waits);
+                        let waiting = edge.accepting.run_until_cancelled(waiting);
+                        edge.stop.run_until_cancelled(waiting).await
+                    });
                 }
+                Err(Crowded(None)) => turn_away(&edge, &stream, peer, "throttle.connections"),
             }
         }
     };
@@ -108,6 +119,29 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
         () = stop.cancelled() => {}
         () = accepting.cancelled() => {}
     }
+}
+
+/// Until others have gone, or it took too long.
+async fn wait_for_place(
+    counted: Connected,
+    (stream, peer): (TcpStream, SocketAddr),
+    (mut since, mut wait): (Option<StdInstant>, Duration),
+) {
+    loop {
+        sleep(wait).await;
+        match counted.enter(peer.ip().to_canonical(), &mut since) {
+            Ok(counted_by_address) => return welcome(Place { counted, counted_by_address }, stream, peer),
+            Err(Crowded(Some(time))) => wait = time,
+            Err(Crowded(None)) => return turn_away(&counted.0, &stream, peer, "throttle.connections"),
+        }
+    }
+}
+
+fn turn_away(edge: &Edge, stream: &TcpStream, peer: SocketAddr, limit: &str) {
+    edge.hub.metrics().connection_rejected.inc();
+    edge.top.refused(peer.ip().to_canonical(), None);
+    debug!(%peer, limit, "connection refused: the limit is reached");
+    reset(stream);
 }
 
 async fn accept(listener: &TcpListener, port: &str) -> Option<(TcpStream, SocketAddr)> {

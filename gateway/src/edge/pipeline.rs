@@ -162,6 +162,14 @@ impl Line {
         }
     }
 
+    /// A request for the replica that was taken off must wait: it is the first again.
+    pub(super) fn put_back(&mut self, job: Job) {
+        self.held += job.body.len();
+        self.entries.push_front(Entry::Local(job));
+        self.first -= 1;
+        self.cursor = self.first;
+    }
+
     /// Whether a sync that was sent is not answered. They are answered in their order.
     fn is_behind_sync(&self) -> bool {
         self.last_sync.and_then(|tag| self.sent(tag)).is_some_and(|(job, _)| job.op == OpCode::Sync)

@@ -4,6 +4,7 @@ mod answers;
 mod frames;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use palisade_wire::request::{Request, RequestHeader};
@@ -22,7 +23,7 @@ use crate::config::Limits;
 use crate::exec::{status, write_header, write_reply};
 use crate::session::upgrade_xid;
 use crate::tenancy::{Root, Unnamable, confine};
-use crate::throttle::Work;
+use crate::throttle::{Progress, Work};
 use crate::top::Tally;
 
 /// Identities that one connection may collect: all of them travel with each of its writes.
@@ -90,6 +91,8 @@ struct Intake<'a> {
     upgrade_xid: i32,
     /// Whether the client was told that nothing is written here.
     only_reads: bool,
+    /// After what time the first request in line is to be looked at again, if a limit holds it up.
+    held: Option<Duration>,
 }
 
 impl Intake<'_> {
@@ -104,7 +107,17 @@ impl Intake<'_> {
         self.touched |= !matches!(plan, Plan::Auth | Plan::Sasl);
         match plan {
             Plan::Ping => self.answers.ping(),
-            Plan::Local(op) if self.is_idle() => self.answers.read(xid, op, body, self.ids),
+            Plan::Local(op) if self.is_idle() => {
+                let mut progress = Progress::default();
+                self.held = self.answers.read((xid, op, body), self.ids, &mut progress);
+                if self.held.is_some() {
+                    // What was answered before must leave before.
+                    self.answers.publish();
+                    let job = Job::free(xid, op, Bytes::copy_from_slice(body), Arc::clone(self.ids));
+                    self.answers.client.lock().pipeline.push_local(Job { progress, ..job });
+                    self.idle = false;
+                }
+            }
             Plan::Local(op) => {
                 let job = Job::free(xid, op, Bytes::copy_from_slice(body), Arc::clone(self.ids));
                 self.answers.client.lock().pipeline.push_local(job);
@@ -283,12 +296,18 @@ impl Connection {
             if state.outbox.unsent() >= HIGH_WATER {
                 return true;
             }
-            let Some(job) = state.next_local() else { return false };
+            let Some(mut job) = state.next_local() else { return false };
             drop(state);
             if job.internal {
                 continue;
             }
-            answers.read(job.xid, job.op, &job.body, &job.ids);
+            let held = answers.read((job.xid, job.op, &job.body), &job.ids, &mut job.progress);
+            if let Some(time) = held {
+                answers.publish();
+                self.client.lock().pipeline.put_back(job);
+                self.throttled = Some(now + time);
+                return false;
+            }
         }
     }
 
@@ -308,6 +327,7 @@ impl Connection {
             timeout_ms,
             upgrade_xid: upgrade_xid(self.edge.config.id),
             only_reads: self.only_reads,
+            held: None,
         };
         let left = loop {
             let Some(len) = next_frame(&self.inbox, limits)? else { break false };
@@ -318,6 +338,7 @@ impl Connection {
         };
         intake.answers.publish();
         self.idle = intake.idle;
+        self.throttled = intake.held.map(|time| now + time).or(self.throttled);
         if intake.received > 0 {
             self.edge.hub.stats().received(intake.received);
             self.client.stats.received(intake.received);

@@ -34,9 +34,9 @@ pub struct Throttle {
     pub connections: Limit,
     /// Watches. Those that are registered again after a reconnect count, and are never refused.
     pub watches: Limit,
-    /// Znodes under the tenant's root, about: creates beyond are refused.
+    /// Znodes under the tenant's root, about: what is held up are creates.
     pub znodes: Limit,
-    /// Bytes of their paths and data: writes beyond are refused.
+    /// Bytes of their paths and data: what is held up are creates and sets.
     pub bytes: Limit,
 }
 
@@ -64,7 +64,8 @@ pub enum Mode {
     Off,
     /// It is counted and logged, and passes.
     Report,
-    /// It waits, and what comes behind it in the same session with it; pings are answered.
+    /// It waits, and what comes behind it in the same session with it; pings are answered. What has waited for long enough
+    /// is refused.
     Delay,
     /// It is refused.
     Refuse,
@@ -164,11 +165,6 @@ impl Throttle {
 impl Limit {
     fn mistakes(&self, kind: Kind) -> Vec<String> {
         let mut mistakes = Vec::new();
-        if self.mode == Mode::Delay
-            && let Some(why) = kind.why_no_delay()
-        {
-            mistakes.push(format!("mode = \"delay\" makes no sense: {why}; use \"report\" or \"refuse\""));
-        }
         let most = if kind.is_rate() { u32::MAX.into() } else { MOST };
         for scope in Scope::ALL {
             let (name, value) = (scope.name(), scope.of(self));
@@ -231,11 +227,7 @@ mod tests {
             "throttle.writes: address = 8 is more than tenant = 7",
             "throttle.locks: tenant = 1099511627776 is more than 4294967295",
             "throttle.lock_parents: limits nothing: give a number, or mode = \"off\"",
-            "throttle.connections: mode = \"delay\" makes no sense: a connection does not wait for another to end; \
-             use \"report\" or \"refuse\"",
             "throttle.connections: prefix = 5: this is not counted by prefix, only by address, tenant",
-            "throttle.znodes: mode = \"delay\" makes no sense: what is full does not become empty by waiting; use \
-             \"report\" or \"refuse\"",
             "throttle.znodes: session = 5: this is not counted by session, only by tenant",
         ];
         assert_eq!(told, expected);

@@ -43,6 +43,11 @@ impl Progress {
     pub(crate) const fn rest(&mut self) {
         self.waits_since = None;
     }
+
+    /// Since when it waits, if it does.
+    pub(crate) const fn waits_since(&mut self) -> &mut Option<Instant> {
+        &mut self.waits_since
+    }
 }
 
 /// One connection's way through the limits.
@@ -94,8 +99,14 @@ const PASSED: u8 = u8::MAX;
 /// Those who wait for a rate go on together, so often. What comes at once costs the core, its disks and all who follow it
 /// much less than the same one after the other, and between two waves it has its time for others.
 const WAVE: Duration = Duration::from_millis(100);
-/// When a request that waits for others' answers is brought again. Those of its own session bring it at once.
-const ANSWERS: Duration = Duration::from_millis(10);
+/// When what waits for others to let go of something is brought again at the earliest. (Answers bring the requests of their
+/// own session at once.)
+const LOOK: Duration = Duration::from_millis(10);
+
+/// When what has waited for others for so long is brought again: the longer, the more seldom, as there may be thousands.
+pub(super) fn look_after(waited: Duration) -> Duration {
+    waited.clamp(LOOK, WAVE)
+}
 
 impl Gate {
     /// Takes a request through the limits.
@@ -183,7 +194,7 @@ impl Gate {
         Progress { ticket, .. }: &mut Progress,
     ) -> Taken {
         let usage = &self.throttle.usage;
-        let full = |count: u64| if count < most { Ok(()) } else { Err(ANSWERS) };
+        let full = |count: u64| if count < most { Ok(()) } else { Err(LOOK) };
         let n = match kind {
             Kind::Znodes => {
                 return full(usage.znodes.load(Ordering::Relaxed).saturating_add(u64::from(n.get()) - 1));
@@ -266,8 +277,7 @@ impl Gate {
                 let (least, wait) = if kind.is_rate() {
                     (self.until_wave(now, Duration::ZERO), self.until_wave(now, wait))
                 } else {
-                    // The longer, the more seldom: there may be thousands.
-                    (wait, wait.max((now - since).min(WAVE)))
+                    (wait, look_after(now - since))
                 };
                 if least <= left {
                     if first {

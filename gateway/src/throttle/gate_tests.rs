@@ -4,7 +4,7 @@ use palisade_wire::multi::create_op;
 use palisade_wire::request::Request;
 
 use super::super::config::{self, Limit};
-use super::super::limits::WatchCounts;
+use super::super::limits::{Crowded, Place, Waiting, WatchCounts};
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,6 +39,10 @@ fn throttle(config: config::Throttle) -> Arc<Throttle> {
 
 fn address(last: u8) -> IpAddr {
     [10, 0, 0, last].into()
+}
+
+fn enter(limits: &Throttle, last: u8) -> Result<Place, Crowded> {
+    limits.enter(address(last), Waiting { since: &mut None, patience: MINUTE })
 }
 
 fn write() -> Work {
@@ -204,7 +208,7 @@ fn unanswered_requests_are_counted_by_session_address_and_tenant() {
     // Of what is shared, as much as is left to others.
     for (limit, most) in [(limit(0, 0, 5), 5), (limit(0, 10, 0), 3), (limit(15, 0, 0), 4)] {
         let limits = throttle(config::Throttle { in_flight: limit, ..unlimited() });
-        let seats = [1, 1, 2].map(|last| limits.enter(address(last)).unwrap());
+        let seats = [1, 1, 2].map(|last| enter(&limits, last).unwrap());
         let [mut gate, mut neighbour, mut stranger] = [1, 1, 2].map(|last| limits.gate(address(last), 7));
         neighbour.occupy(4);
         stranger.occupy(3);
@@ -246,14 +250,14 @@ fn a_full_tenant_can_change_but_not_add() {
 fn places_are_limited_by_address_and_altogether_and_given_back() {
     let limit = Limit { mode: Mode::Refuse, tenant: 3, address: 2, ..nothing() };
     let limits = throttle(config::Throttle { connections: limit, ..unlimited() });
-    let mut places: Vec<_> = [1, 1, 2].map(|last| limits.enter(address(last)).unwrap()).into();
-    assert!(limits.enter(address(1)).is_err());
-    assert!(limits.enter(address(3)).is_err());
+    let mut places: Vec<_> = [1, 1, 2].map(|last| enter(&limits, last).unwrap()).into();
+    assert!(enter(&limits, 1).is_err());
+    assert!(enter(&limits, 3).is_err());
     limits.set(config::Throttle { connections: Limit { tenant: 4, ..limit }, ..unlimited() });
-    assert!(limits.enter(address(1)).is_err());
-    places.push(limits.enter(address(3)).unwrap());
+    assert!(enter(&limits, 1).is_err());
+    places.push(enter(&limits, 3).unwrap());
     limits.set(config::Throttle { connections: Limit { mode: Mode::Report, ..limit }, ..unlimited() });
-    places.extend((0..10).map(|_| limits.enter(address(1)).unwrap()));
+    places.extend((0..10).map(|_| enter(&limits, 1).unwrap()));
     assert_eq!(limits.metrics.palisade_throttle_refused.get(), 3);
     places.clear();
     assert_eq!(limits.presences.addresses(), 0);
@@ -297,9 +301,33 @@ fn watches_are_refused_with_the_tenants_answer() {
     for (own, of_address, all, refused) in
         [(4, 6, 9, false), (5, 6, 9, true), (0, 7, 9, true), (0, 0, 10, true)]
     {
-        let refused = refused.then_some(Refusal::Throttled);
-        assert_eq!(limits.watch(WatchCounts { own, of_address, all }, asking), refused);
+        let expected = if refused { Verdict::Refuse(Refusal::Throttled) } else { Verdict::Pass };
+        let waiting = Waiting { since: &mut None, patience: MINUTE };
+        assert_eq!(limits.watch(WatchCounts { own, of_address, all }, asking, waiting), expected);
     }
+}
+
+#[test]
+fn what_waits_for_room_looks_for_it_ever_more_seldom_and_is_told_of_once() {
+    let connections = Limit { mode: Mode::Delay, address: 1, ..nothing() };
+    let limits = throttle(config::Throttle { connections, ..unlimited() });
+    let first = enter(&limits, 1).unwrap();
+    let mut since = None;
+    let mut comes = |ago: Duration, patience: Duration| {
+        since = since.map(|since: Instant| since - ago);
+        limits.enter(address(1), Waiting { since: &mut since, patience })
+    };
+    assert_eq!(comes(Duration::ZERO, MINUTE).unwrap_err(), Crowded(Some(LOOK)));
+    let Crowded(Some(later)) = comes(Duration::from_secs(1), MINUTE).unwrap_err() else {
+        panic!("a minute is not over")
+    };
+    assert_eq!(later, WAVE);
+    let told = [&limits.metrics.palisade_throttle_delayed, &limits.metrics.palisade_limit_connections];
+    assert_eq!(told.map(|counter| counter.get()), [1, 1]);
+    assert_eq!(comes(Duration::ZERO, Duration::from_secs(1)).unwrap_err(), Crowded(None));
+    assert_eq!(limits.metrics.palisade_throttle_refused.get(), 1);
+    drop(first);
+    comes(Duration::ZERO, MINUTE).unwrap();
 }
 
 fn multi_of_locks(paths: impl Iterator<Item = String>) -> Work {

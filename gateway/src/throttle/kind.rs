@@ -128,22 +128,6 @@ impl Kind {
             Self::Znodes | Self::Bytes => &[Tenant],
         }
     }
-
-    /// Why nobody can be made to wait, if that is so.
-    pub(super) const fn why_no_delay(self) -> Option<&'static str> {
-        match self {
-            Self::Connections => Some("a connection does not wait for another to end"),
-            Self::Watches => Some("a watch does not wait for another to go"),
-            Self::Znodes | Self::Bytes => Some("what is full does not become empty by waiting"),
-            Self::Writes
-            | Self::WriteBytes
-            | Self::Locks
-            | Self::ShortLocks
-            | Self::LockParents
-            | Self::InFlight
-            | Self::Sessions => None,
-        }
-    }
 }
 
 /// Whose part of a limit, the most specific first.

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::bites::{Bites, Bitten};
 use super::buckets::{Buckets, PrefixBuckets};
-use super::config::{self, Mode, Refusal};
+use super::config::{self, Mode};
+use super::gate::{Verdict, look_after};
 use super::kind::{Kind, Scope};
 use super::lock_table::LockTable;
 use super::prefixes::LockUse;
@@ -153,9 +154,18 @@ pub(crate) struct WatchCounts {
     pub(crate) all: usize,
 }
 
-/// A connection is one too many.
+/// A connection is one too many. If it may wait, it is to come again after this time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Crowded;
+pub(crate) struct Crowded(pub(crate) Option<Duration>);
+
+/// Of something that may have to wait for room.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a> {
+    /// Since when it does, if it does.
+    pub(crate) since: &'a mut Option<std::time::Instant>,
+    /// How long it may.
+    pub(crate) patience: Duration,
+}
 
 /// One connection's place among those that are counted; given back when dropped.
 #[derive(Debug)]
@@ -208,12 +218,16 @@ impl Throttle {
     ///
     /// # Errors
     /// There are too many.
-    pub(crate) fn enter(&self, address: IpAddr) -> Result<Place, Crowded> {
+    pub(crate) fn enter(&self, address: IpAddr, waiting: Waiting<'_>) -> Result<Place, Crowded> {
         let limit = self.connections();
         let asking = Asking { address, session: 0, path: "" };
         let admits = |here, all| {
             let counts = [(Scope::Address, here as u64), (Scope::Tenant, all as u64)];
-            self.level(Kind::Connections, limit, &counts, asking).map_or(Ok(()), |_| Err(Crowded))
+            match self.level((Kind::Connections, limit), &counts, asking, waiting) {
+                Verdict::Pass => Ok(()),
+                Verdict::Wait(time) => Err(Crowded(Some(time))),
+                Verdict::Refuse(_) => Err(Crowded(None)),
+            }
         };
         self.presences.enter(address, admits).map(Place)
     }
@@ -247,35 +261,52 @@ impl Throttle {
         (!refused).then_some(if delays { turn.at } else { now })
     }
 
-    /// Whether one more watch is refused.
-    pub(crate) fn watch(&self, counts: WatchCounts, asking: Asking<'_>) -> Option<Refusal> {
-        let (limit, refusal) = {
-            let rates = self.rates.read();
-            (rates.config.watches, rates.config.refusal)
-        };
+    /// Whether there may be one more watch.
+    pub(crate) fn watch(&self, counts: WatchCounts, asking: Asking<'_>, waiting: Waiting<'_>) -> Verdict {
+        let limit = self.rates.read().config.watches;
         let WatchCounts { own, of_address, all } = counts;
         let counts = [(Scope::Session, own), (Scope::Address, of_address), (Scope::Tenant, all)];
         let counts = counts.map(|(scope, count)| (scope, count as u64));
-        self.level(Kind::Watches, limit, &counts, asking).map(|_| refusal)
+        self.level((Kind::Watches, limit), &counts, asking, waiting)
     }
 
-    /// Whether one more would exceed a limit that refuses; by whom it is counted then.
+    /// What is to be done with one more of what there are so many.
     fn level(
         &self,
-        kind: Kind,
-        limit: config::Limit,
+        (kind, limit): (Kind, config::Limit),
         counts: &[(Scope, u64)],
         asking: Asking<'_>,
-    ) -> Option<Scope> {
-        let reached = |(scope, count): &(Scope, u64)| scope.of(&limit) > 0 && *count >= scope.of(&limit);
-        let (scope, _) = *counts.iter().filter(|_| limit.mode != Mode::Off).find(|count| reached(count))?;
-        self.note((kind, scope), limit.mode, asking);
+        Waiting { since, patience }: Waiting<'_>,
+    ) -> Verdict {
+        let reached = |(scope, count): &&(Scope, u64)| scope.of(&limit) > 0 && *count >= scope.of(&limit);
+        let Some((scope, _)) = counts.iter().filter(|_| limit.mode != Mode::Off).find(reached) else {
+            return Verdict::Pass;
+        };
+        let is_first = since.is_none();
+        if is_first || limit.mode != Mode::Delay {
+            self.note((kind, *scope), limit.mode, asking);
+        }
         if limit.mode == Mode::Report {
             self.metrics.palisade_throttle_reported.inc();
-            return None;
+            return Verdict::Pass;
+        }
+        let (max_delay, refusal) = {
+            let config = &self.rates.read().config;
+            (config.max_delay, config.refusal)
+        };
+        if limit.mode == Mode::Delay {
+            let now = std::time::Instant::now();
+            let waited = now.saturating_duration_since(*since.get_or_insert(now));
+            let left = max_delay.min(patience).saturating_sub(waited);
+            if !left.is_zero() {
+                if is_first {
+                    self.metrics.palisade_throttle_delayed.inc();
+                }
+                return Verdict::Wait(look_after(waited).min(left));
+            }
         }
         self.metrics.palisade_throttle_refused.inc();
-        Some(scope)
+        Verdict::Refuse(refusal)
     }
 
     /// A limit is reached.

@@ -38,5 +38,5 @@ mod work;
 pub use prefixes::LockUse;
 
 pub(crate) use gate::{Brought, Gate, Progress, Verdict};
-pub(crate) use limits::{Asking, Place, Throttle, WatchCounts};
+pub(crate) use limits::{Asking, Crowded, Place, Throttle, Waiting, WatchCounts};
 pub(crate) use work::Work;

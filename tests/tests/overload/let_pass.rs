@@ -89,7 +89,7 @@ fn new_sessions(bench: &mut Bench, mode: &str) {
     });
 }
 
-/// What cannot wait.
+/// What is held, and not a rate.
 fn what_is_only_told(bench: &mut Bench) {
     let address = bench.gateway.address();
     for (limit, scope) in

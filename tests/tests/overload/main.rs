@@ -370,7 +370,7 @@ fn each_limit_in_turn_is_survived() {
     who_comes(&mut bench);
     let_pass::all(&mut bench);
     everything(&mut bench);
-    assert!(!bench.gateway.reload(&[("throttle.znodes.mode", "\"delay\"")]), "which makes no sense");
+    assert!(!bench.gateway.reload(&[("throttle.znodes.prefix", "5")]), "which makes no sense");
     bench.assert_unharmed();
     let pid = bench.gateway.process().pid();
     wait_for("the descriptors given back", || {

@@ -38,7 +38,6 @@ impl Connection {
         if self.only_reads && self.link_state.borrow().is_connected() {
             return Err(CloseReason::Writable);
         }
-        self.throttled = None;
         let mut moved = false;
         self.place.doubt();
         while self.introduce()? && !self.idle && self.admit(now, &mut moved)? {

@@ -1,6 +1,7 @@
 //! Answers from the replica.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use palisade_store::DataTree;
@@ -18,6 +19,7 @@ use crate::exec::{CatchUp, Inset, Local, Past, count_watches, reply_zxid, watche
 use crate::operations::Run;
 use crate::session::Refusal as Refused;
 use crate::throttle::config::Refusal;
+use crate::throttle::{Progress, Verdict};
 
 /// Replies of this size are given to the outbox before the next read, and the applier gets a chance.
 const CHUNK: usize = 64 << 10;
@@ -56,11 +58,18 @@ impl<'a> Answers<'a> {
         Self { edge, client, session, tree: None, out, count: 0, last, now, run, has_room: false }
     }
 
-    pub(super) fn read(&mut self, xid: i32, op: OpCode, body: &[u8], ids: &[Id]) {
+    /// Answers a request whose turn it is, or says after what time it is to be brought again.
+    pub(super) fn read(
+        &mut self,
+        (xid, op, body): (i32, OpCode, &[u8]),
+        ids: &[Id],
+        progress: &mut Progress,
+    ) -> Option<Duration> {
         let registers = matches!(op, OpCode::SetWatches | OpCode::SetWatches2);
         let watches = if registers { count_watches(body) } else { 0 };
         if watches > self.edge.config.limits.watches.max(SET_AGAIN) {
-            return self.client.close(CloseReason::TooManyWatches);
+            self.client.close(CloseReason::TooManyWatches);
+            return None;
         }
         // A write comes here to be told that it does not decode.
         let mut is_carried_out = !op.is_write();
@@ -70,13 +79,16 @@ impl<'a> Answers<'a> {
             }
             Ok(Request::SetWatches(decoded)) => self.set_watches(xid, &decoded, ids),
             request => {
+                let verdict = self.admits(&request, progress);
+                if let Verdict::Wait(time) = verdict {
+                    return Some(time);
+                }
                 self.edge.hub.notifications().reread(self.client);
-                match self.refuses(&request) {
-                    Some(refusal) => {
-                        is_carried_out = false;
-                        self.refuse(xid, refusal);
-                    }
-                    None => self.with_tree(ids, |local, out| local.answer(xid, request, out)),
+                if let Verdict::Refuse(refusal) = verdict {
+                    is_carried_out = false;
+                    self.refuse(xid, refusal);
+                } else {
+                    self.with_tree(ids, |local, out| local.answer(xid, request, out));
                 }
             }
         }
@@ -88,12 +100,13 @@ impl<'a> Answers<'a> {
         if self.out.len() >= CHUNK {
             self.publish();
         }
+        None
     }
 
-    /// Whether a limit refuses the watch that the request asks for, if it does.
-    fn refuses(&self, request: &Result<Request<'_>, DecodeError>) -> Option<Refusal> {
-        let (path, kind) = watched(request.as_ref().ok()?)?;
-        self.edge.refuses_watch(self.client, path, kind)
+    /// Whether limits let the client have the watch that the request asks for, if it does.
+    fn admits(&self, request: &Result<Request<'_>, DecodeError>, progress: &mut Progress) -> Verdict {
+        let wanted = request.as_ref().ok().and_then(watched);
+        wanted.map_or(Verdict::Pass, |watch| self.edge.admits_watch(self.client, watch, progress))
     }
 
     fn refuse(&mut self, xid: i32, refusal: Refusal) {

@@ -600,3 +600,62 @@ async fn everybody_who_finds_no_room_towards_the_core_is_told_when_there_is_some
         writers.join_all().await;
     }
 }
+
+/// What is held, and not a rate: a place is waited for, and given up after a while.
+#[tokio::test]
+async fn who_has_to_wait_for_room_gets_it_when_others_let_go() {
+    let one = Limit { mode: Mode::Delay, tenant: 1, ..Limit::NONE };
+    let mut config = config();
+    config.sessions.write_wait = Duration::from_secs(60);
+    config.throttle = Throttle { max_delay: Duration::from_secs(60), watches: one, ..Throttle::default() };
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    bench.core.write(OpCode::Create, &create("/a", 0));
+    let delayed = || bench.edge.edge.hub.metrics().palisade_throttle_delayed.get();
+    let held_up = async |count: u64| {
+        while delayed() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+
+    // Watches: what stands behind one that waits keeps its place, and pings are answered.
+    let mut owner = Session::new(bench.raw().await, 40_000).await;
+    let mut waits = Session::new(bench.raw().await, 40_000).await;
+    owner.ok(OpCode::Exists, &exists("/a", true)).await;
+    let first = waits.send(OpCode::GetData, &get_data("/a", true)).await;
+    held_up(1).await;
+    let second = waits.send(OpCode::SetData, &set_data("/a", b"mine")).await;
+    let third = waits.send(OpCode::GetData, &get_data("/a", false)).await;
+    waits.send_as(xid::PING, OpCode::Ping.as_i32(), &Request::Ping).await;
+    assert_eq!(waits.reply().await.0.xid, xid::PING);
+    bench.core.write(OpCode::SetData, &set_data("/a", b"theirs"));
+    let (header, body) = waits.reply().await;
+    assert_eq!((header.xid, data(&body)), (first, b"theirs".to_vec()));
+    assert_eq!(waits.event().await.1, NodeDataChanged);
+    assert_eq!(waits.reply().await.0.xid, second);
+    let (header, body) = waits.reply().await;
+    assert_eq!((header.xid, data(&body)), (third, b"mine".to_vec()));
+
+    // Znodes.
+    let throttle = Throttle { max_delay: Duration::from_secs(60), ..Throttle::default() };
+    let znodes = bench.edge.edge.hub.root().usage(&bench.edge.edge.replica.read()).znodes as u64;
+    let znodes = Limit { tenant: znodes, ..one };
+    bench.edge.set_throttle(Throttle { znodes, ..throttle.clone() });
+    waits.send(OpCode::Create, &create("/b", 0)).await;
+    held_up(2).await;
+    bench.core.write(OpCode::Delete, &delete("/a"));
+    assert_eq!(waits.reply().await.0.err, ErrorCode::OK);
+
+    // Connections.
+    let connections = Limit { tenant: 2, ..one };
+    bench.edge.set_throttle(Throttle { connections, ..throttle.clone() });
+    let (mut third, wanted) = (bench.raw().await, new_session(10_000));
+    let coming = third.handshake(&wanted);
+    let leaving = async {
+        held_up(3).await;
+        drop(owner);
+    };
+    assert!(tokio::join!(coming, leaving).0.is_some());
+    bench.edge.set_throttle(Throttle { connections, max_delay: Duration::from_millis(50), ..throttle });
+    assert_eq!(bench.raw().await.frame().await, None);
+}

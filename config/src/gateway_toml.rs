@@ -94,6 +94,7 @@ fn limits(mut section: Section<'_>, config: &mut Config) {
     section.duration("handshake_timeout", &mut limits.handshake_timeout);
     section.size("outbox_bytes", &mut limits.outbox_bytes);
     section.size("total_outbox_bytes", &mut limits.total_outbox_bytes);
+    section.size("total_pending_bytes", &mut limits.total_pending_bytes);
     section.integer("pipelined_requests", &mut limits.pipelined_requests);
     section.integer("watches", &mut limits.watches);
     section.integer("total_watches", &mut limits.total_watches);

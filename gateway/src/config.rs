@@ -186,6 +186,10 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// The same for all clients together: beyond, those who leave more than 64 KiB unread are closed.
     pub total_outbox_bytes: usize,
+    /// Bytes of requests that wait to be carried out and of answers that are not read, of all connections together, beyond
+    /// 64 KiB of each. From three quarters on, no more is read from those who have more than that; beyond, those are closed
+    /// who leave more than that unread.
+    pub total_pending_bytes: usize,
     /// Requests of one connection that wait for an answer; reading from it pauses beyond.
     pub pipelined_requests: usize,
     /// Watches of one connection: more are refused with BADARGUMENTS. Of those that are registered again after a
@@ -274,6 +278,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             outbox_bytes: 16 << 20,
             total_outbox_bytes: 512 << 20,
+            total_pending_bytes: 512 << 20,
             pipelined_requests: 1_000,
             watches: 500_000,
             total_watches: 20_000_000,
@@ -438,6 +443,7 @@ impl Config {
         check.span("limits.handshake_timeout", l.handshake_timeout, 10 * MILLI, HOUR);
         check.range("limits.outbox_bytes", l.outbox_bytes, 64 << 10, 4 << 30);
         check.range("limits.total_outbox_bytes", l.total_outbox_bytes, 1 << 20, 64 << 30);
+        check.range("limits.total_pending_bytes", l.total_pending_bytes, 1 << 20, 64 << 30);
         check.range("limits.pipelined_requests", l.pipelined_requests, 1, 1_000_000);
         check.range("limits.watches", l.watches, 1, 100_000_000);
         check.range("limits.total_watches", l.total_watches, 1, 1_000_000_000);

@@ -83,6 +83,8 @@ palisade_admin::metrics! {
         palisade_mode: Gauge,
         /// Requests for the core that wait for their session's turn.
         palisade_requests_backlog: Gauge,
+        /// Bytes of requests that wait to be carried out and of answers that are not read, beyond 64 KiB of each client's.
+        palisade_pending_bytes: Gauge,
         /// Acquisitions of locks and candidacies: ephemeral sequential creates.
         palisade_lock_acquisitions: Counter,
         /// Locks and candidacies that were given back within seconds.

@@ -36,7 +36,7 @@ pub(super) const SESSION_TAG: u64 = u64::MAX;
 /// Tag of the sync behind a revalidation that nobody but this gateway knows to be in order.
 pub(super) const FENCE_TAG: u64 = u64::MAX - 1;
 
-/// While this many bytes are unsent, no more requests are read.
+/// While this many bytes are unsent, or of requests wait, no more are read.
 pub(super) const HIGH_WATER: usize = 1 << 20;
 
 /// Where bytes for a client go. Kept in place: whoever writes to very many visits each for the first time in a while.
@@ -151,7 +151,10 @@ impl Client {
             Flushed::default()
         });
         state.written |= flushed.bytes > 0;
-        let unfinished = state.outbox.unsent() > 0 || state.outbox.ending().is_some() || state.sink.is_none();
+        let unfinished = state.outbox.unsent() > 0
+            || state.outbox.ending().is_some()
+            || state.sink.is_none()
+            || state.is_charged();
         drop(guard);
         self.count_events(flushed.released.shared);
         if unfinished {

@@ -338,7 +338,9 @@ impl Connection {
         match ending {
             Some(End::Now(reason)) => Err(reason),
             Some(End::AfterFlush(_)) => Ok(false),
-            None => Ok(moved || (halted && unsent < HIGH_WATER) || (more && has_room && !self.deaf)),
+            None => Ok(moved
+                || (halted && unsent < self.edge.hub.pending().high_water())
+                || (more && has_room && !self.deaf)),
         }
     }
 
@@ -387,7 +389,9 @@ impl Connection {
             }
             flushed = state.flush(0).map_err(|_| CloseReason::Gone)?;
         }
-        self.standing = state.standing(self.edge.config.limits.pipelined_requests);
+        let pending = self.edge.hub.pending();
+        state.settle(pending);
+        self.standing = state.standing(self.edge.config.limits.pipelined_requests, pending.high_water());
         self.idle = state.pipeline.is_empty();
         let waits = state.pipeline.waits_for_core();
         drop(state);

@@ -21,7 +21,8 @@ use super::client::{Client, makes_ephemerals};
 use super::connections::Connections;
 use super::missed::{Missed, Watched, missed};
 use super::notify::Notifications;
-use super::outbox::{CloseReason, End};
+use super::outbox::CloseReason;
+use super::pending::Pending;
 use super::remembered::{Remembered, guarded, heard};
 use super::stats::ServerStats;
 use crate::config::{self, Config};
@@ -50,6 +51,7 @@ pub(crate) struct Hub {
     cxids: Cxids,
     root: Arc<Root>,
     budget: Arc<Budget>,
+    pending: Pending,
     throttle: Arc<Throttle>,
     notifications: Notifications,
     /// What happened lately, for clients that come back.
@@ -78,6 +80,7 @@ impl Hub {
             cxids: Cxids::new(config.id),
             root: Arc::new(Root::new(&config.tenant.root)),
             budget: Arc::new(Budget::new(config.limits.outbox_bytes, config.limits.total_outbox_bytes)),
+            pending: Pending::new(config.limits.total_pending_bytes),
             throttle: Throttle::new(config.throttle.clone(), Arc::clone(&stats.metrics)),
             notifications: Notifications::new(config.notifications.pacing, Arc::clone(&stats.metrics)),
             recent: Mutex::new(remembered.into_recent()),
@@ -96,6 +99,11 @@ impl Hub {
 
     pub(crate) const fn stats(&self) -> &Arc<ServerStats> {
         &self.stats
+    }
+
+    /// What waits for all clients.
+    pub(crate) const fn pending(&self) -> &Pending {
+        &self.pending
     }
 
     /// What clients may take.
@@ -196,9 +204,7 @@ impl Hub {
             let mut state = client.lock();
             state.established = false;
             state.gone = true;
-            state.pipeline.clear();
-            // What it holds must not be taken for that of the slot's next owner.
-            state.outbox.end(End::Now(CloseReason::Gone));
+            state.give_up(&self.pending);
             state.session
         };
         self.connections.detach(session, client);

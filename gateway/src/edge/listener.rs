@@ -221,6 +221,7 @@ fn tell_end(edge: &Edge, client: &Arc<Client>, reason: CloseReason) {
     let refusal = match reason {
         CloseReason::TooManyWatches => Some(Refusal::Watches),
         CloseReason::SlowReader => Some(Refusal::Slow),
+        CloseReason::Unread => Some(Refusal::Unread),
         CloseReason::SlowRequest => Some(Refusal::SlowRequest),
         _ => None,
     };

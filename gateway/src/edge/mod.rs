@@ -32,6 +32,7 @@ mod mode;
 mod notify;
 mod outbox;
 mod pace;
+mod pending;
 mod pipeline;
 mod remembered;
 mod requests;
@@ -163,6 +164,7 @@ async fn tidy_limits(edge: Arc<Edge>) {
     while edge.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         edge.throttle.tidy();
         edge.measure();
+        edge.hub.metrics().palisade_pending_bytes.set(edge.hub.pending().used() as u64);
         edge.hub.metrics().palisade_requests_backlog.set(edge.link.backlog() as u64);
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum CloseReason {
     Moved,
     /// Events pile up because the client does not read.
     SlowReader,
+    /// Answers pile up because the client does not read, and there are too many of them for all.
+    Unread,
     /// A large request does not come to its end, or its answers are not read, while others wait for room for theirs.
     SlowRequest,
     /// More watches were registered at once than a connection may have.

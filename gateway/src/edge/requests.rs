@@ -13,9 +13,8 @@ use tokio::time::Instant;
 
 use self::answers::Answers;
 pub(super) use self::frames::incomplete;
-use self::frames::{next_frame, split_body};
+use self::frames::{leave_behind, next_frame, split_body};
 use super::Edge;
-use super::client::HIGH_WATER;
 use super::connection::Connection;
 use super::outbox::{CloseReason, End};
 use super::pipeline::Job;
@@ -158,6 +157,7 @@ impl Intake<'_> {
             Plan::Unknown => self.refuse(xid, Zxid(-1), ErrorCode::UNIMPLEMENTED),
         }
         inbox.advance(4 + len);
+        leave_behind(inbox, len);
         Ok(())
     }
 
@@ -165,7 +165,8 @@ impl Intake<'_> {
     fn has_room(&mut self, limits: &Limits) -> bool {
         if !(self.answers.has_room && self.idle) {
             let state = self.answers.client.lock();
-            self.answers.has_room = state.has_room(limits.pipelined_requests);
+            let high_water = self.answers.edge.hub.pending().high_water();
+            self.answers.has_room = state.has_room(limits.pipelined_requests, high_water);
             self.idle = state.pipeline.is_empty();
         }
         self.answers.has_room
@@ -293,7 +294,7 @@ impl Connection {
         loop {
             answers.publish();
             let mut state = self.client.lock();
-            if state.outbox.unsent() >= HIGH_WATER {
+            if state.outbox.unsent() >= self.edge.hub.pending().high_water() {
                 return true;
             }
             let Some(mut job) = state.next_local() else { return false };

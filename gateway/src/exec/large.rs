@@ -35,24 +35,29 @@ pub(crate) struct Inset {
     pub(crate) at: usize,
     /// The data.
     pub(crate) data: Bytes,
+    /// What of its bytes counts for whoever is sent it, as others are, too.
+    pub(crate) share: usize,
 }
 
 impl LargeData {
-    /// A copy of the data that a znode has, shared with others who are still being sent it.
-    pub(super) fn copy(&self, path: &str, stat: &Stat, data: &[u8]) -> Bytes {
+    /// A copy of the data that a znode has, shared with others who are still being sent it, and what of its bytes counts
+    /// for each: the more have it already, the less.
+    pub(super) fn copy(&self, path: &str, stat: &Stat, data: &[u8]) -> (Bytes, usize) {
         let version = (stat.czxid, stat.mzxid);
         let mut copies = self.copies.lock();
         copies.retain(|copy| copy.data.strong_count() > 0);
         let known = copies.iter().find(|copy| copy.version == version && *copy.path == *path);
         if let Some(data) = known.and_then(|copy| copy.data.upgrade()) {
-            return Bytes::from_owner(data);
+            let share = data.len() / Arc::strong_count(&data);
+            return (Bytes::from_owner(data), share);
         }
         let data: Arc<[u8]> = data.into();
         if copies.len() == COPIES {
             copies.remove(0);
         }
         copies.push(Copy { path: path.into(), version, data: Arc::downgrade(&data) });
-        Bytes::from_owner(data)
+        let share = data.len();
+        (Bytes::from_owner(data), share)
     }
 }
 
@@ -64,12 +69,13 @@ mod tests {
     fn those_who_are_sent_the_same_share_it_and_nothing_is_kept_for_nobody() {
         let large = LargeData::default();
         let stat = |mzxid| Stat { czxid: Zxid(1), mzxid: Zxid(mzxid), ..Stat::default() };
-        let first = large.copy("/a", &stat(5), b"old");
-        let second = large.copy("/a", &stat(5), b"old");
+        let (first, whole) = large.copy("/a", &stat(5), b"older");
+        let (second, half) = large.copy("/a", &stat(5), b"older");
+        assert_eq!((whole, half), (5, 2));
         assert_eq!(first.as_ptr(), second.as_ptr());
-        let new = large.copy("/a", &stat(6), b"new");
-        let other = large.copy("/b", &stat(5), b"other");
-        assert_eq!([&*second, &*new, &*other], [&b"old"[..], b"new", b"other"]);
+        let (new, _) = large.copy("/a", &stat(6), b"new");
+        let (other, _) = large.copy("/b", &stat(5), b"other");
+        assert_eq!([&*second, &*new, &*other], [&b"older"[..], b"new", b"other"]);
         drop((first, second, new, other));
         for mzxid in 0..3 * COPIES as i64 {
             drop(large.copy("/a", &stat(mzxid), b"x"));

@@ -43,8 +43,8 @@ pub(super) fn get_data(local: &Local<'_>, path: &str, watch: bool, out: &mut Byt
     match node.data() {
         Some(data) if data.len() >= LARGE => {
             out.put_i32(i32::try_from(data.len()).unwrap_or(i32::MAX));
-            let data = local.large.copy(path, &node.stat(), data);
-            local.inset.set(Some(Inset { at: out.len(), data }));
+            let (data, share) = local.large.copy(path, &node.stat(), data);
+            local.inset.set(Some(Inset { at: out.len(), data, share }));
         }
         data => out.write_opt_buffer(data),
     }

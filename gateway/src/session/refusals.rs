@@ -28,6 +28,8 @@ pub(crate) enum Refusal {
     CoveredWatches,
     /// It leaves too many events unread.
     Slow,
+    /// It leaves too many answers unread.
+    Unread,
     /// Its large request takes too long.
     SlowRequest,
 }
@@ -49,6 +51,9 @@ impl Refusal {
             Self::Slow => {
                 "it leaves more events unread than limits.outbox_bytes or limits.total_outbox_bytes allow"
             }
+            Self::Unread => {
+                "it leaves more of its answers unread than limits.total_pending_bytes leave room for"
+            }
             Self::SlowRequest => {
                 "it takes longer than its session's timeout to send a large request, or to read the answers, and \
                  limits.total_inbox_bytes leave no room for those of others meanwhile"
@@ -59,7 +64,7 @@ impl Refusal {
 
 /// Counts refusals, and writes some of them down.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals([Mutex<Kind>; 8]);
+pub(crate) struct Refusals([Mutex<Kind>; 9]);
 
 #[derive(Debug, Default)]
 struct Kind {

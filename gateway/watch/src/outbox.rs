@@ -296,6 +296,11 @@ impl<R: Copy> Outbox<R> {
         self.unsent
     }
 
+    /// Bytes of replies that the socket has not taken, without parts that others share.
+    pub fn reply_bytes(&self) -> usize {
+        self.replies.len()
+    }
+
     /// Bytes of events, queued or held, until each is written to its end.
     pub const fn event_bytes(&self) -> usize {
         self.events

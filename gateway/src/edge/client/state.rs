@@ -10,13 +10,12 @@ use tokio::time::Instant as Clock;
 
 use super::super::lease::Lease;
 use super::super::outbox::{CloseReason, End, Outbox};
+use super::super::pending::{Charge, Pending};
 use super::super::pipeline::{Front, Job, Pipeline};
-use super::{HIGH_WATER, Sink, Verdict};
+use super::{Sink, Verdict};
 
 /// Pieces that one system call writes.
 const SLICES: usize = 32;
-/// While bodies of this many bytes wait, no more are read.
-const MAX_HELD: usize = 1 << 20;
 
 /// What the lock protects.
 #[derive(Debug)]
@@ -45,6 +44,10 @@ pub(in crate::edge) struct State {
     pub(super) caught_up: bool,
     /// For how long it may be written to, if that depends on what the core knows of the session.
     pub(in crate::edge) lease: Option<Box<Lease>>,
+    /// Its part of what all connections hold.
+    charge: Charge,
+    /// What large data that others are sent, too, counts for.
+    shared: u32,
 }
 
 /// How things stand with a connection.
@@ -92,6 +95,8 @@ impl State {
             gone: false,
             caught_up: false,
             lease: None,
+            charge: Charge::default(),
+            shared: 0,
         }
     }
 
@@ -131,23 +136,49 @@ impl State {
     }
 
     /// What the connection's task goes by until it is told of a change.
-    pub(in crate::edge) fn standing(&self, max_requests: usize) -> Standing {
+    pub(in crate::edge) fn standing(&self, max_requests: usize, high_water: usize) -> Standing {
         Standing {
             ending: self.outbox.ending(),
             unsent: self.outbox.unsent(),
             is_held: self.is_held(),
-            has_room: self.has_room(max_requests),
+            has_room: self.has_room(max_requests, high_water),
             in_flight: self.pipeline.in_flight(),
             unfinished: false,
         }
     }
 
     /// Whether one more request may be taken in.
-    pub(in crate::edge) fn has_room(&self, max_requests: usize) -> bool {
+    pub(in crate::edge) fn has_room(&self, max_requests: usize, high_water: usize) -> bool {
         self.outbox.ending().is_none()
-            && self.outbox.unsent() < HIGH_WATER
+            && self.outbox.unsent() < high_water
             && self.pipeline.len() < max_requests
-            && self.pipeline.held() < MAX_HELD
+            && self.pipeline.held() < high_water
+    }
+
+    /// Counts what waits here. The connection ends if too much of it is answers while all connections have too much.
+    pub(in crate::edge) fn settle(&mut self, pending: &Pending) {
+        if self.outbox.unsent() == 0 {
+            self.shared = 0;
+        }
+        let unread = self.outbox.reply_bytes() + self.shared as usize;
+        pending.settle(&mut self.charge, unread + self.pipeline.held());
+        if pending.is_too_much(unread) {
+            self.outbox.end(End::Now(CloseReason::Unread));
+            pending.settle(&mut self.charge, 0);
+        }
+    }
+
+    /// Nothing waits here any more.
+    pub(in crate::edge) fn give_up(&mut self, pending: &Pending) {
+        self.pipeline.clear();
+        // What it holds must not be taken for that of the slot's next owner.
+        self.outbox.end(End::Now(CloseReason::Gone));
+        pending.settle(&mut self.charge, 0);
+    }
+
+    /// Whether what waits here is counted.
+    pub(super) const fn is_charged(&self) -> bool {
+        !self.charge.is_none()
     }
 
     /// Queues answers, the last of which told this zxid.
@@ -160,11 +191,12 @@ impl State {
     pub(in crate::edge) fn append_around(
         &mut self,
         frames: &mut BytesMut,
-        data: Bytes,
+        (data, share): (Bytes, usize),
         behind: &[u8],
         told: Zxid,
     ) {
         self.append(frames, told);
+        self.shared = self.shared.saturating_add(u32::try_from(share).unwrap_or(u32::MAX));
         self.outbox.append_shared(data);
         self.outbox.reply(|out| out.extend_from_slice(behind));
     }

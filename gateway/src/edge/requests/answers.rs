@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::edge::Edge;
 use crate::edge::aside::aside;
-use crate::edge::client::Client;
+use crate::edge::client::{Client, HIGH_WATER};
 use crate::edge::hub::WATCHES_AT_ONCE;
 use crate::edge::outbox::CloseReason;
 use crate::exec::{CatchUp, Inset, Local, Past, count_watches, reply_zxid, watched, write_header};
@@ -140,14 +140,18 @@ impl<'a> Answers<'a> {
             if !left.has_more_to_register() {
                 break;
             }
-            self.publish();
+            if !self.publish_much() {
+                return;
+            }
         }
         if left.covered > 0 {
             hub.metrics().palisade_watches_covered.add(left.covered);
             self.edge.refusals.note(Refused::CoveredWatches, self.client.peer(), self.session);
         }
         while self.with_tree(ids, |local, out| left.step(local, WATCHES_AT_ONCE, out)) {
-            self.publish();
+            if !self.publish_much() {
+                return;
+            }
         }
         hub.metrics().palisade_watches_refused.add(left.refused);
         self.with_tree(ids, |local, out| {
@@ -177,10 +181,10 @@ impl<'a> Answers<'a> {
     }
 
     /// Sends what was written so far, with large data in its place in the frame that begins there.
-    fn insert(&mut self, frame: usize, Inset { at, data }: Inset, told: Zxid) {
+    fn insert(&mut self, frame: usize, Inset { at, data, share }: Inset, told: Zxid) {
         let behind = self.out.split_off(at);
         frame::lengthen(&mut self.out[frame..], data.len());
-        self.client.lock().append_around(self.out, data, &behind, told);
+        self.client.lock().append_around(self.out, (data, share), &behind, told);
         self.has_room = false;
     }
 
@@ -190,6 +194,20 @@ impl<'a> Answers<'a> {
         self.count += 1;
         self.run.add(OpCode::Ping, &self.edge.hub.stats().operations);
         self.last = (OpCode::Ping, xid::PING, zxid);
+    }
+
+    /// The same while one request is answered by very much: writes it, and counts what is not taken. Whether the connection
+    /// goes on.
+    fn publish_much(&mut self) -> bool {
+        self.publish();
+        let hub = &self.edge.hub;
+        if self.client.lock().outbox.unsent() >= HIGH_WATER {
+            let flushed = self.client.flush_for_task();
+            hub.count_released(flushed.released);
+            hub.stats().written(flushed.bytes, flushed.events);
+            self.client.lock().settle(hub.pending());
+        }
+        self.client.lock().outbox.ending().is_none()
     }
 
     /// Moves the answers to the outbox, and only then lets the replica change.

@@ -5,11 +5,12 @@ use palisade_wire::{OpCode, frame};
 
 use crate::config::Limits;
 use crate::edge::outbox::CloseReason;
+use crate::edge::room::LARGE;
 
 /// Xid and type.
 const HEADER: usize = 8;
 /// Larger bodies are not copied out of the read buffer: they keep it alive instead.
-const COPY_UP_TO: usize = 4 << 10;
+const COPY_UP_TO: usize = 16 << 10;
 
 /// Takes the frame off the inbox and keeps the body behind its header.
 pub(super) fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
@@ -20,7 +21,15 @@ pub(super) fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
         return body;
     }
     let mut frame = inbox.split_to(4 + len).freeze();
+    leave_behind(inbox, len);
     frame.split_off(start)
+}
+
+/// A frame of `len` bytes was taken off. If it was large, nothing that comes behind it keeps its memory alive.
+pub(super) fn leave_behind(inbox: &mut BytesMut, len: usize) {
+    if len > LARGE {
+        *inbox = BytesMut::from(&inbox[..]);
+    }
 }
 
 /// The length of the body of the frame at the head of the inbox, if all of it is there.
@@ -57,7 +66,7 @@ mod tests {
 
     #[test]
     fn frames_are_cut_exactly() {
-        for len in [HEADER, HEADER + 1, COPY_UP_TO, COPY_UP_TO + 1] {
+        for len in [HEADER, HEADER + 1, COPY_UP_TO, COPY_UP_TO + 1, LARGE, LARGE + 1] {
             let mut inbox = BytesMut::new();
             frame::write(&mut inbox, |b| b.extend((0..len).map(|i| i as u8)));
             let expected = inbox[4 + HEADER..].to_vec();
@@ -66,6 +75,7 @@ mod tests {
             assert_eq!(next_frame(&inbox, &limits), Ok(Some(len)));
             assert_eq!(split_body(&mut inbox, len), expected);
             assert_eq!(inbox, "rest");
+            assert!(len <= LARGE || inbox.capacity() < LARGE, "{len} bytes are kept for what follows");
         }
     }
 

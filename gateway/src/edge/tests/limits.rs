@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
-use palisade_wire::request::{Request, RequestHeader, SetWatches, xid};
+use palisade_wire::request::{PathWatch, Request, RequestHeader, SetWatches, xid};
 use palisade_wire::{ErrorCode, OpCode, Zxid, frame};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -658,4 +658,57 @@ async fn who_has_to_wait_for_room_gets_it_when_others_let_go() {
     assert!(tokio::join!(coming, leaving).0.is_some());
     bench.edge.set_throttle(Throttle { connections, max_delay: Duration::from_millis(50), ..throttle });
     assert_eq!(bench.raw().await.frame().await, None);
+}
+
+/// Everybody asks for very much and reads nothing. Whoever asks for little is served.
+#[tokio::test]
+async fn unread_answers_of_all_clients_are_bounded_together() {
+    let mut config = config();
+    config.limits.total_pending_bytes = 1 << 20;
+    config.throttle = Throttle { sessions: Limit::NONE, ..Throttle::default() };
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    bench.core.write(OpCode::Create, &create("/a", 0));
+    let mut modest = bench.session().await;
+    for i in 0..1_500 {
+        bench.core.write(OpCode::Create, &create(&format!("/a/{i:0200}"), 0));
+    }
+    let mut greedy = Vec::new();
+    for _ in 0..12 {
+        let mut session = bench.session().await;
+        for _ in 0..120 {
+            let request = Request::GetChildren(PathWatch { path: "/a".into(), watch: false });
+            session.send(OpCode::GetChildren, &request).await;
+        }
+        greedy.push(session);
+    }
+    let Edge { hub, .. } = &*bench.edge.edge;
+    let closed = async {
+        while hub.metrics().palisade_connections_closed.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it is too much");
+    modest.ok(OpCode::Exists, &exists("/", false)).await;
+    drop(greedy);
+    modest.ok(OpCode::Exists, &exists("/", false)).await;
+    while hub.pending().used() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_read_what_happened_to_his_watches_is_closed() {
+    let mut config = config();
+    config.limits.total_pending_bytes = 1 << 20;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut session = bench.session().await;
+    // None of them exists.
+    let data = (0..600_000).map(|i| format!("/{i:06}").into()).collect();
+    let request = Request::SetWatches(SetWatches { data, ..set_watches(Zxid::ZERO) });
+    session.send(OpCode::SetWatches, &request).await;
+    bench.disconnected().await;
+    let Edge { hub, .. } = &*bench.edge.edge;
+    assert_eq!((hub.metrics().palisade_connections_closed.get(), hub.pending().used()), (1, 0));
 }

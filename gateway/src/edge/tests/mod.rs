@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 
 use self::core::Core;
 use self::raw::{Raw, Session};
-use super::{EdgeHandle, Hub, Listeners};
+use super::{Edge, EdgeHandle, Hub, Listeners};
 use crate::config::Config;
 use crate::replica::Replica;
 use crate::session::SessionIds;

@@ -16,6 +16,8 @@ use crate::kinds::Slot;
 
 /// Paths whose watchers are remembered.
 const PATHS: usize = 1_024;
+/// Watchers of all of these. Each takes some 12 bytes, whether or not there is anything to be told.
+const WATCHERS: usize = 2_000_000;
 
 /// An event, and its place among all of its gateway.
 pub type Told = (u64, Arc<Event>);
@@ -26,6 +28,8 @@ pub struct Herds {
     by_path: FxHashMap<Box<str>, Herd>,
     /// The eldest is forgotten if there are too many.
     paths: VecDeque<Box<str>>,
+    /// The sum of their sizes.
+    watchers: usize,
     events: u64,
 }
 
@@ -75,15 +79,17 @@ impl Herds {
     pub fn share(&mut self, path: &str, hearers: &Hearers<'_>, size: usize, all: bool) -> Arc<Changes> {
         let version = all.then_some(hearers.version);
         if let Some(herd) = self.by_path.get_mut(path).filter(|herd| herd.fits(hearers, size)) {
+            self.watchers = self.watchers - herd.size + size;
             (herd.version, herd.size) = (version, size);
             return Arc::clone(&herd.changes);
         }
         self.forget(path);
-        while self.paths.len() >= PATHS
+        while (self.paths.len() >= PATHS || self.watchers + size > WATCHERS)
             && let Some(eldest) = self.paths.pop_front()
         {
-            self.by_path.remove(&eldest);
+            self.watchers -= self.by_path.remove(&eldest).map_or(0, |herd| herd.size);
         }
+        self.watchers += size;
         let changes = Arc::new(Changes { merge: hearers.merge(size), state: Mutex::default() });
         let acl = hearers.acl.map(Box::from);
         let herd = Herd { changes: Arc::clone(&changes), version, acl, size };
@@ -94,7 +100,8 @@ impl Herds {
 
     /// Something else happened to `path`: what changed before is not merged with what will.
     pub fn forget(&mut self, path: &str) {
-        if self.by_path.remove(path).is_some() {
+        if let Some(herd) = self.by_path.remove(path) {
+            self.watchers -= herd.size;
             self.paths.retain(|other| **other != *path);
         }
     }

@@ -114,3 +114,20 @@ fn not_every_path_is_remembered() {
     assert_eq!((herds.by_path.len(), herds.paths.len()), (PATHS, PATHS));
     assert!(herds.known(&path(PATHS - 1), &OPEN).is_none() && herds.known(&path(PATHS), &OPEN).is_some());
 }
+
+#[test]
+fn of_large_herds_fewer_are_remembered() {
+    const SIZE: usize = 10_000;
+    let mut herds = Herds::default();
+    let path = |i: usize| format!("/{i}");
+    for i in 0..2 * WATCHERS / SIZE {
+        herds.share(&path(i), &OPEN, 1, true);
+        herds.share(&path(i), &OPEN, SIZE, true);
+        herds.forget(&path(0));
+    }
+    assert_eq!((herds.by_path.len(), herds.watchers), (WATCHERS / SIZE, WATCHERS));
+    herds.share("/more", &OPEN, 3 * WATCHERS, true);
+    assert_eq!((herds.by_path.len(), herds.watchers), (1, 3 * WATCHERS));
+    herds.forget("/more");
+    assert_eq!((herds.paths.len(), herds.watchers), (0, 0));
+}

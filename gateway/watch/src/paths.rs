@@ -8,9 +8,11 @@ use roaring::RoaringBitmap;
 use crate::slab::Slab;
 use crate::watchers::Watchers;
 
-/// Places of which at most one in so many is taken are too many, if there are more than so many.
+/// Tables among which paths are spread, so that none of them takes long to grow: nobody gets at the index meanwhile.
+const TABLES: usize = 256;
+/// Places of a table of which at most one in so many is taken are too many, if there are more than so many.
 const SPARSE: usize = 16;
-const SMALL: usize = 1_024;
+const SMALL: usize = 32;
 
 /// A path's place in [`Paths`].
 pub(crate) type PathId = u32;
@@ -22,19 +24,36 @@ struct Entry {
 }
 
 /// The watched paths with their watchers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Paths {
     entries: Slab<Entry>,
     /// Finds an entry by its path without storing the path a second time.
-    by_path: HashTable<PathId>,
+    by_path: Box<[HashTable<PathId>]>,
     /// Seeded by chance: clients choose the paths, and must not choose their collisions. No order depends on it.
     hasher: DefaultHashBuilder,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        let by_path = (0..TABLES).map(|_| HashTable::new()).collect();
+        Self { entries: Slab::default(), by_path, hasher: DefaultHashBuilder::default() }
+    }
+}
+
+/// The table for paths with this hash. The last one gets twice as many as the first, and those between according to their
+/// place, so that they grow one after the other, and not all of them at about the same time. Within a table, a place is
+/// found by other bits.
+fn table(hash: u64) -> usize {
+    let part = (hash >> 32 & 0xff_ffff) as f32 / (1 << 24) as f32;
+    let place = (1.0 + part).log2() * TABLES as f32;
+    (place as usize).min(TABLES - 1)
 }
 
 impl Paths {
     pub(crate) fn find(&self, path: &str) -> Option<PathId> {
         let same = |id: &PathId| *self.entries.get(*id).path == *path;
-        self.by_path.find(self.hasher.hash_one(path), same).copied()
+        let hash = self.hasher.hash_one(path);
+        self.by_path[table(hash)].find(hash, same).copied()
     }
 
     pub(crate) fn find_or_insert(&mut self, path: &str) -> PathId {
@@ -44,7 +63,8 @@ impl Paths {
         let id = self.entries.insert(Entry { path: path.into(), watchers: Watchers::default() });
         let (entries, hasher) = (&self.entries, &self.hasher);
         let hash = |id: &PathId| hasher.hash_one(&*entries.get(*id).path);
-        self.by_path.insert_unique(hash(&id), id, hash);
+        let own = hash(&id);
+        self.by_path[table(own)].insert_unique(own, id, hash);
         id
     }
 
@@ -65,13 +85,15 @@ impl Paths {
     /// Forgets a path that nobody watches.
     pub(crate) fn remove(&mut self, id: PathId) {
         let Entry { path, .. } = self.entries.remove(id);
-        if let Ok(found) = self.by_path.find_entry(self.hasher.hash_one(&*path), |other| *other == id) {
+        let hash = self.hasher.hash_one(&*path);
+        let table = &mut self.by_path[table(hash)];
+        if let Ok(found) = table.find_entry(hash, |other| *other == id) {
             found.remove();
         }
-        if self.by_path.capacity() > SMALL.max(SPARSE * self.by_path.len()) {
+        if table.capacity() > SMALL.max(SPARSE * table.len()) {
             let (entries, hasher) = (&self.entries, &self.hasher);
             let hash = |id: &PathId| hasher.hash_one(&*entries.get(*id).path);
-            self.by_path.shrink_to(2 * self.by_path.len(), hash);
+            table.shrink_to(2 * table.len(), hash);
         }
     }
 
@@ -176,7 +198,25 @@ mod tests {
         assert_eq!(paths.find_or_insert("/c"), a);
         paths.remove(a);
         paths.remove(b);
-        assert!(paths.entries.is_empty() && paths.by_path.is_empty());
+        assert!(paths.entries.is_empty() && paths.by_path.iter().all(HashTable::is_empty));
+    }
+
+    /// Whoever adds the path for which a table has no place moves all that are in it, and nobody gets at the index meanwhile.
+    #[test]
+    fn no_table_takes_long_to_grow_nor_do_many_grow_together() {
+        let mut paths = Paths::default();
+        let (mut before, mut most) = (vec![0; TABLES], 0);
+        for round in 0..100 {
+            (0..1_000).for_each(|i| {
+                paths.find_or_insert(&format!("/{round}/{i}"));
+            });
+            let now: Vec<_> = paths.by_path.iter().map(HashTable::capacity).collect();
+            let grown = before.iter().zip(&now).filter(|(before, now)| before < now);
+            let moved: usize = grown.map(|(_, now)| *now).sum();
+            most = if round < 10 { 0 } else { most.max(moved) };
+            before = now;
+        }
+        assert!(most < 100_000 / 5, "{most}");
     }
 
     #[test]
@@ -188,12 +228,13 @@ mod tests {
         let most = paths.entries.capacity();
         many[1_000..].iter().for_each(|id| paths.remove(*id));
         assert!(paths.entries.capacity() < most / 50, "{}", paths.entries.capacity());
-        assert!(paths.by_path.capacity() < most / 5, "{}", paths.by_path.capacity());
+        let places = |paths: &Paths| -> usize { paths.by_path.iter().map(|table| table.capacity()).sum() };
+        assert!(places(&paths) < most / 5, "{}", places(&paths));
         for (i, id) in many[..1_000].iter().enumerate() {
             assert_eq!(paths.find(&format!("/{i}")), Some(*id));
             paths.remove(*id);
         }
         assert_eq!((paths.find("/stays"), paths.find("/last")), (Some(stays), Some(last)));
-        assert!(paths.by_path.capacity() <= 2 * SMALL, "{}", paths.by_path.capacity());
+        assert!(places(&paths) <= 2 * TABLES * SMALL, "{}", places(&paths));
     }
 }

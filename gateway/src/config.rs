@@ -173,8 +173,9 @@ pub struct Limits {
     /// The same for SetWatches and SetWatches2, by which clients register all their watches again after a
     /// reconnect. C clients send one for all: under the other limit, those with many could never come back.
     pub max_set_watches: usize,
-    /// Bytes of requests of more than 64 KiB that are on their way in, of all connections together: beyond, the others
-    /// are not read on until it is their turn, and who takes longer than the session's timeout is closed.
+    /// Bytes that requests of more than 64 KiB take that are on their way in, of all connections together; those that set
+    /// watches again count four times. Beyond, the others are not read on until it is their turn, and who takes longer
+    /// than the session's timeout is closed.
     pub total_inbox_bytes: usize,
     /// Client connections.
     pub max_connections: usize,

@@ -285,10 +285,7 @@ impl Edge {
             admission: Admission::default(),
             throttle: Arc::clone(hub.throttle()),
             large: LargeData::default(),
-            rooms: Rooms::new(
-                config.limits.total_inbox_bytes,
-                config.limits.max_frame.max(config.limits.max_set_watches),
-            ),
+            rooms: Rooms::new(config.limits.total_inbox_bytes),
             client_address,
             rooted: watch::Sender::new(false),
             collision: watch::Sender::default(),

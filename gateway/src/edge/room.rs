@@ -20,21 +20,26 @@ const UNIT: usize = 1 << 10;
 pub(super) struct Rooms {
     semaphore: Arc<Semaphore>,
     total: u32,
-    /// The largest request there may be.
-    largest: usize,
+    /// Whoever waits has one.
+    waiters: Arc<()>,
 }
 
 impl Rooms {
-    /// So many bytes, for requests of up to `largest`.
-    pub(super) fn new(bytes: usize, largest: usize) -> Self {
+    /// So many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
         let total = units(bytes, u32::MAX);
         let semaphore = Arc::new(Semaphore::new((total as usize).min(Semaphore::MAX_PERMITS)));
-        Self { semaphore, total, largest }
+        Self { semaphore, total, waiters: Arc::default() }
     }
 
-    /// Whether others may be waiting.
-    pub(super) fn are_scarce(&self) -> bool {
-        self.semaphore.available_permits() < units(self.largest, self.total) as usize
+    fn are_waited_for(&self) -> bool {
+        Arc::strong_count(&self.waiters) > 1
+    }
+
+    /// Whether nobody has any.
+    #[cfg(test)]
+    pub(super) fn are_free(&self) -> bool {
+        self.semaphore.available_permits() == self.total as usize
     }
 }
 
@@ -46,7 +51,14 @@ fn units(bytes: usize, most: u32) -> u32 {
 #[derive(Debug)]
 pub(super) enum Room {
     /// It waits for its turn.
-    Waiting(PollSemaphore, u32),
+    Waiting {
+        /// The line.
+        line: PollSemaphore,
+        /// How much it needs.
+        units: u32,
+        /// Counts.
+        _waiter: Arc<()>,
+    },
     /// It has some.
     Taken {
         /// Given back with this.
@@ -59,7 +71,7 @@ pub(super) enum Room {
 }
 
 impl Room {
-    /// Waits for room for a request of `len` bytes, unless it is there. In the order in which it is asked for.
+    /// Waits for room of `len` bytes, unless it is there. In the order in which it is asked for.
     pub(super) fn poll(
         room: &mut Option<Box<Self>>,
         rooms: &Rooms,
@@ -67,12 +79,13 @@ impl Room {
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let waiting = || {
-            let semaphore = PollSemaphore::new(Arc::clone(&rooms.semaphore));
-            Box::new(Self::Waiting(semaphore, units(len, rooms.total)))
+            let line = PollSemaphore::new(Arc::clone(&rooms.semaphore));
+            let _waiter = Arc::clone(&rooms.waiters);
+            Box::new(Self::Waiting { line, units: units(len, rooms.total), _waiter })
         };
         let room = room.get_or_insert_with(waiting);
-        if let Self::Waiting(semaphore, units) = &mut **room
-            && let Some(permit) = ready!(semaphore.poll_acquire_many(cx, *units))
+        if let Self::Waiting { line, units, .. } = &mut **room
+            && let Some(permit) = ready!(line.poll_acquire_many(cx, *units))
         {
             **room = Self::Taken { _permit: permit, is_whole: false, until: Instant::now() + patience };
         }
@@ -93,13 +106,13 @@ impl Room {
 
     /// Whether it is waited for.
     pub(super) const fn is_waiting(&self) -> bool {
-        matches!(self, Self::Waiting(..))
+        matches!(self, Self::Waiting { .. })
     }
 
     /// When [`Self::is_overdue`] is to be asked.
     pub(super) const fn until(&self) -> Option<Instant> {
         match self {
-            Self::Waiting(..) => None,
+            Self::Waiting { .. } => None,
             Self::Taken { until, .. } => Some(*until),
         }
     }
@@ -109,7 +122,7 @@ impl Room {
         match self {
             Self::Taken { until, .. } if *until <= now => {
                 *until = now + patience;
-                rooms.are_scarce()
+                rooms.are_waited_for()
             }
             _ => false,
         }

@@ -11,6 +11,9 @@ use crate::edge::room::LARGE;
 const HEADER: usize = 8;
 /// Larger bodies are not copied out of the read buffer: they keep it alive instead.
 const COPY_UP_TO: usize = 16 << 10;
+/// As many times its own length a request takes that sets watches again: as a list of paths, and as events if all of them
+/// changed.
+const REGISTERING: usize = 4;
 
 /// Takes the frame off the inbox and keeps the body behind its header.
 pub(super) fn split_body(inbox: &mut BytesMut, len: usize) -> Bytes {
@@ -40,19 +43,28 @@ pub(super) fn next_frame(inbox: &BytesMut, limits: &Limits) -> Result<Option<usi
         usize::try_from(len).ok().filter(|len| (HEADER..=max).contains(len)).ok_or(CloseReason::Malformed)?;
     if len > limits.max_frame {
         let Some(op) = peek_op(inbox) else { return Ok(None) };
-        let registers = matches!(OpCode::from_i32(op), Some(OpCode::SetWatches | OpCode::SetWatches2));
-        if !registers || len > limits.max_set_watches {
+        if !registers_watches(op) || len > limits.max_set_watches {
             return Err(CloseReason::Malformed);
         }
     }
     Ok((inbox.len() >= 4 + len).then_some(len))
 }
 
-/// The length of the body of the frame at the head of the inbox, and how much of the frame is missing, if that is so.
+/// How much of the frame at the head of the inbox is missing, if anything, and the bytes that it will take with all that is
+/// made of it, as far as that is known.
 pub(in crate::edge) fn incomplete(inbox: &[u8]) -> Option<(usize, usize)> {
     let len = usize::try_from(i32::from_be_bytes(*inbox.first_chunk()?)).ok()?;
     let missing = (4 + len).saturating_sub(inbox.len());
-    (missing > 0).then_some((len, missing))
+    let weight = match peek_op(inbox) {
+        None => 0,
+        Some(op) if registers_watches(op) => REGISTERING,
+        Some(_) => 1,
+    };
+    (missing > 0).then_some((missing, len * weight))
+}
+
+fn registers_watches(op: i32) -> bool {
+    matches!(OpCode::from_i32(op), Some(OpCode::SetWatches | OpCode::SetWatches2))
 }
 
 /// The type of the request at the head of the inbox.
@@ -77,6 +89,18 @@ mod tests {
             assert_eq!(inbox, "rest");
             assert!(len <= LARGE || inbox.capacity() < LARGE, "{len} bytes are kept for what follows");
         }
+    }
+
+    #[test]
+    fn what_registers_watches_takes_more_than_its_length() {
+        let frame = |op: i32| [300, 1, op].map(i32::to_be_bytes).concat();
+        assert_eq!(incomplete(&frame(OpCode::Create.as_i32())), Some((292, 300)));
+        for op in [OpCode::SetWatches, OpCode::SetWatches2] {
+            assert_eq!(incomplete(&frame(op.as_i32())), Some((292, 1_200)));
+        }
+        assert_eq!(incomplete(&frame(1)[..11]), Some((293, 0)), "nobody knows yet");
+        assert_eq!(incomplete(&[0, 0]), None);
+        assert_eq!(incomplete(&[frame(1), vec![0; 292]].concat()), None);
     }
 
     #[test]

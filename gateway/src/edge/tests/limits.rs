@@ -168,8 +168,9 @@ async fn large_requests_take_turns_and_none_of_them_waits_for_one_that_never_end
     let mut slow = Session::new(bench.raw().await, 500).await;
     let header = [900 << 10, xid::SET_WATCHES, OpCode::SetWatches.as_i32()];
     slow.raw.send(&header.map(i32::to_be_bytes).concat()).await;
+    slow.raw.send(&[b'x'; 8 << 10]).await;
     let rooms = &bench.edge.edge.rooms;
-    while !rooms.are_scarce() {
+    while rooms.are_free() {
         tokio::task::yield_now().await;
     }
     let mut many = JoinSet::new();
@@ -188,7 +189,7 @@ async fn large_requests_take_turns_and_none_of_them_waits_for_one_that_never_end
         ticks.tick().await;
     }
     many.join_all().await;
-    while rooms.are_scarce() {
+    while !rooms.are_free() {
         tokio::task::yield_now().await;
     }
 }

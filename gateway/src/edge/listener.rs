@@ -31,6 +31,8 @@ const MAX_ADMIN: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     connections: AtomicUsize,
+    /// Those of them that wait for a place.
+    waiting: AtomicUsize,
     handshakes: AtomicUsize,
     admins: AtomicUsize,
 }
@@ -121,18 +123,25 @@ pub(super) async fn serve_clients(edge: Arc<Edge>, listener: TcpListener) {
     }
 }
 
-/// Until others have gone, or it took too long.
+/// Until others have gone, or it took too long. As many may wait as others still find room, so that those whom a limit keeps
+/// out do not keep out others.
 async fn wait_for_place(
     counted: Connected,
     (stream, peer): (TcpStream, SocketAddr),
     (mut since, mut wait): (Option<StdInstant>, Duration),
 ) {
+    let edge = Arc::clone(&counted.0);
+    let Edge { admission, config, .. } = &*edge;
+    let room = config.limits.max_connections.saturating_sub(admission.connections.load(Ordering::Relaxed));
+    let Some(_waiting) = Counted::take(&admission.waiting, room) else {
+        return turn_away(&edge, &stream, peer, "throttle.connections");
+    };
     loop {
         sleep(wait).await;
         match counted.enter(peer.ip().to_canonical(), &mut since) {
             Ok(counted_by_address) => return welcome(Place { counted, counted_by_address }, stream, peer),
             Err(Crowded(Some(time))) => wait = time,
-            Err(Crowded(None)) => return turn_away(&counted.0, &stream, peer, "throttle.connections"),
+            Err(Crowded(None)) => return turn_away(&edge, &stream, peer, "throttle.connections"),
         }
     }
 }

@@ -5,6 +5,7 @@ use palisade_wire::reply::EventType::{NodeChildrenChanged, NodeCreated, NodeData
 use palisade_wire::request::{PathWatch, Request, RequestHeader, SetWatches, xid};
 use palisade_wire::{ErrorCode, OpCode, Zxid, frame};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -599,6 +600,26 @@ async fn everybody_who_finds_no_room_towards_the_core_is_told_when_there_is_some
             });
         }
         writers.join_all().await;
+    }
+}
+
+/// One address cannot keep out the others by having very many wait.
+#[tokio::test]
+async fn those_who_wait_for_a_place_leave_room_to_others() {
+    let mut config = config();
+    config.limits.max_connections = 20;
+    config.throttle.connections = Limit { mode: Mode::Delay, address: 1, ..Limit::NONE };
+    config.throttle.max_delay = Duration::from_secs(60);
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let _first = bench.session().await;
+    let mut others = Vec::new();
+    for _ in 0..30 {
+        others.push(TcpStream::connect(bench.edge.client_address()).await);
+    }
+    // Nine wait, and nine may come.
+    while bench.edge.edge.hub.metrics().connection_rejected.get() < 21 {
+        tokio::task::yield_now().await;
     }
 }
 

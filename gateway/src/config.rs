@@ -174,7 +174,7 @@ pub struct Limits {
     /// reconnect. C clients send one for all: under the other limit, those with many could never come back.
     pub max_set_watches: usize,
     /// Bytes that requests of more than 64 KiB take that are on their way in, of all connections together; those that set
-    /// watches again count four times. Beyond, the others are not read on until it is their turn, and who takes longer
+    /// watches again count four times, and have a half. Beyond, the others are not read on until it is their turn, and who takes longer
     /// than the session's timeout is closed.
     pub total_inbox_bytes: usize,
     /// Client connections.

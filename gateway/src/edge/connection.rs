@@ -304,9 +304,9 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CloseReason>> {
         let mut chunk = READ_CHUNK;
-        if let Some((missing, takes)) = incomplete(&self.inbox) {
+        if let Some((missing, (takes, purpose))) = incomplete(&self.inbox) {
             if takes > LARGE {
-                ready!(Room::poll(&mut self.room, &self.edge.rooms, (takes, self.timeout), cx));
+                ready!(Room::poll(&mut self.room, &self.edge.rooms, (takes, purpose), self.timeout, cx));
             }
             chunk = missing.clamp(READ_CHUNK, READ_AHEAD);
         }

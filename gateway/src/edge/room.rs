@@ -15,9 +15,24 @@ pub(super) const LARGE: usize = 64 << 10;
 /// Room is counted in these, bytes.
 const UNIT: usize = 1 << 10;
 
+/// What needs room. Each has a half, so that who is slow with a long list of watches keeps nobody from writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Watches that are registered again.
+    Watches,
+    /// Whatever else there is.
+    Other,
+}
+
 /// The room of all connections together.
 #[derive(Debug)]
 pub(super) struct Rooms {
+    watches: Pool,
+    other: Pool,
+}
+
+#[derive(Debug)]
+struct Pool {
     semaphore: Arc<Semaphore>,
     total: u32,
     /// Whoever waits has one.
@@ -27,19 +42,34 @@ pub(super) struct Rooms {
 impl Rooms {
     /// So many bytes.
     pub(super) fn new(bytes: usize) -> Self {
-        let total = units(bytes, u32::MAX);
-        let semaphore = Arc::new(Semaphore::new((total as usize).min(Semaphore::MAX_PERMITS)));
-        Self { semaphore, total, waiters: Arc::default() }
+        Self { watches: Pool::new(bytes / 2), other: Pool::new(bytes / 2) }
     }
 
-    fn are_waited_for(&self) -> bool {
-        Arc::strong_count(&self.waiters) > 1
+    const fn pool(&self, purpose: Purpose) -> &Pool {
+        match purpose {
+            Purpose::Watches => &self.watches,
+            Purpose::Other => &self.other,
+        }
     }
 
     /// Whether nobody has any.
     #[cfg(test)]
     pub(super) fn are_free(&self) -> bool {
-        self.semaphore.available_permits() == self.total as usize
+        [&self.watches, &self.other]
+            .iter()
+            .all(|pool| pool.semaphore.available_permits() == pool.total as usize)
+    }
+}
+
+impl Pool {
+    fn new(bytes: usize) -> Self {
+        let total = units(bytes, u32::MAX);
+        let semaphore = Arc::new(Semaphore::new((total as usize).min(Semaphore::MAX_PERMITS)));
+        Self { semaphore, total, waiters: Arc::default() }
+    }
+
+    fn is_waited_for(&self) -> bool {
+        Arc::strong_count(&self.waiters) > 1
     }
 }
 
@@ -56,6 +86,8 @@ pub(super) enum Room {
         line: PollSemaphore,
         /// How much it needs.
         units: u32,
+        /// What for.
+        purpose: Purpose,
         /// Counts.
         _waiter: Arc<()>,
     },
@@ -63,6 +95,8 @@ pub(super) enum Room {
     Taken {
         /// Given back with this.
         _permit: OwnedSemaphorePermit,
+        /// What for.
+        purpose: Purpose,
         /// Whether all of the request is there.
         is_whole: bool,
         /// When its owner must be done if others wait.
@@ -75,19 +109,22 @@ impl Room {
     pub(super) fn poll(
         room: &mut Option<Box<Self>>,
         rooms: &Rooms,
-        (len, patience): (usize, Duration),
+        (len, purpose): (usize, Purpose),
+        patience: Duration,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let waiting = || {
-            let line = PollSemaphore::new(Arc::clone(&rooms.semaphore));
-            let _waiter = Arc::clone(&rooms.waiters);
-            Box::new(Self::Waiting { line, units: units(len, rooms.total), _waiter })
+            let pool = rooms.pool(purpose);
+            let line = PollSemaphore::new(Arc::clone(&pool.semaphore));
+            let _waiter = Arc::clone(&pool.waiters);
+            Box::new(Self::Waiting { line, units: units(len, pool.total), purpose, _waiter })
         };
         let room = room.get_or_insert_with(waiting);
-        if let Self::Waiting { line, units, .. } = &mut **room
+        if let Self::Waiting { line, units, purpose, .. } = &mut **room
             && let Some(permit) = ready!(line.poll_acquire_many(cx, *units))
         {
-            **room = Self::Taken { _permit: permit, is_whole: false, until: Instant::now() + patience };
+            let (purpose, until) = (*purpose, Instant::now() + patience);
+            **room = Self::Taken { _permit: permit, purpose, is_whole: false, until };
         }
         Poll::Ready(())
     }
@@ -120,9 +157,9 @@ impl Room {
     /// Whether it is taken for longer than it may be, as others wait. If none do, there is some more time.
     pub(super) fn is_overdue(&mut self, rooms: &Rooms, now: Instant, patience: Duration) -> bool {
         match self {
-            Self::Taken { until, .. } if *until <= now => {
+            Self::Taken { until, purpose, .. } if *until <= now => {
                 *until = now + patience;
-                rooms.are_waited_for()
+                rooms.pool(*purpose).is_waited_for()
             }
             _ => false,
         }

@@ -5,7 +5,7 @@ use palisade_wire::{OpCode, frame};
 
 use crate::config::Limits;
 use crate::edge::outbox::CloseReason;
-use crate::edge::room::LARGE;
+use crate::edge::room::{LARGE, Purpose};
 
 /// Xid and type.
 const HEADER: usize = 8;
@@ -52,15 +52,15 @@ pub(super) fn next_frame(inbox: &BytesMut, limits: &Limits) -> Result<Option<usi
 
 /// How much of the frame at the head of the inbox is missing, if anything, and the bytes that it will take with all that is
 /// made of it, as far as that is known.
-pub(in crate::edge) fn incomplete(inbox: &[u8]) -> Option<(usize, usize)> {
+pub(in crate::edge) fn incomplete(inbox: &[u8]) -> Option<(usize, (usize, Purpose))> {
     let len = usize::try_from(i32::from_be_bytes(*inbox.first_chunk()?)).ok()?;
     let missing = (4 + len).saturating_sub(inbox.len());
-    let weight = match peek_op(inbox) {
-        None => 0,
-        Some(op) if registers_watches(op) => REGISTERING,
-        Some(_) => 1,
+    let takes = match peek_op(inbox) {
+        None => (0, Purpose::Other),
+        Some(op) if registers_watches(op) => (len * REGISTERING, Purpose::Watches),
+        Some(_) => (len, Purpose::Other),
     };
-    (missing > 0).then_some((missing, len * weight))
+    (missing > 0).then_some((missing, takes))
 }
 
 fn registers_watches(op: i32) -> bool {
@@ -94,11 +94,11 @@ mod tests {
     #[test]
     fn what_registers_watches_takes_more_than_its_length() {
         let frame = |op: i32| [300, 1, op].map(i32::to_be_bytes).concat();
-        assert_eq!(incomplete(&frame(OpCode::Create.as_i32())), Some((292, 300)));
+        assert_eq!(incomplete(&frame(OpCode::Create.as_i32())), Some((292, (300, Purpose::Other))));
         for op in [OpCode::SetWatches, OpCode::SetWatches2] {
-            assert_eq!(incomplete(&frame(op.as_i32())), Some((292, 1_200)));
+            assert_eq!(incomplete(&frame(op.as_i32())), Some((292, (1_200, Purpose::Watches))));
         }
-        assert_eq!(incomplete(&frame(1)[..11]), Some((293, 0)), "nobody knows yet");
+        assert_eq!(incomplete(&frame(1)[..11]), Some((293, (0, Purpose::Other))), "nobody knows yet");
         assert_eq!(incomplete(&[0, 0]), None);
         assert_eq!(incomplete(&[frame(1), vec![0; 292]].concat()), None);
     }

@@ -196,6 +196,23 @@ async fn large_requests_take_turns_and_none_of_them_waits_for_one_that_never_end
 }
 
 #[tokio::test]
+async fn a_list_of_watches_that_comes_slowly_keeps_nobody_from_writing() {
+    let mut config = config();
+    config.limits.total_inbox_bytes = 1 << 20;
+    let bench = Bench::with(config).await;
+    bench.core.answer_all();
+    let mut slow = Session::new(bench.raw().await, 40_000).await;
+    let header = [30 << 20, xid::SET_WATCHES, OpCode::SetWatches.as_i32()];
+    slow.raw.send(&header.map(i32::to_be_bytes).concat()).await;
+    while bench.edge.edge.rooms.are_free() {
+        tokio::task::yield_now().await;
+    }
+    let mut writer = bench.session().await;
+    writer.ok(OpCode::Create, &create("/a", 0)).await;
+    writer.ok(OpCode::SetData, &set_data("/a", &[7; 400_000])).await;
+}
+
+#[tokio::test]
 async fn large_requests_and_replies_pass() {
     let bench = Bench::start().await;
     let mut session = bench.session().await;

@@ -3,7 +3,7 @@
 //!
 //! # Order
 //!
-//! * Requests reach the leader in the order of the calls of [`CoreLink::forward`] and [`CoreLink::sync`], all
+//! * Requests reach the leader in the order of the calls of `CoreLink::forward` and `CoreLink::sync`, all
 //!   sessions together. A refused call reached nobody.
 //! * [`Answer::Applied`] is given under the replica's write lock, when exactly the transactions up to and including
 //!   the write's own are applied, after the watch events of all of them were given to the
@@ -43,7 +43,7 @@ pub trait Requester: Send + Sync {
     /// not, it never is, and the answer, which comes all the same, means nothing.
     fn is_waiting(&self, tag: u64) -> bool;
 
-    /// It is the turn of a request that was refused as [`Refused::Busy`] and has a [`Place`], or there is no link any more.
+    /// It is the turn of a request that was refused as [`Refused::Busy`] and has a place in line, or the link is gone.
     fn has_turn(&self) {}
 }
 

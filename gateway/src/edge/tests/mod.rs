@@ -6,10 +6,13 @@ mod handshake;
 mod limits;
 mod link_loss;
 mod local_sessions;
+mod memory;
 mod modes;
 mod order;
 mod raw;
 mod replay;
+mod waiting;
+mod watch_limits;
 mod words;
 
 use std::sync::Arc;

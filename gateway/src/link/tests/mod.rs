@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::testing::{Edge, header};
 use super::{LinkTask, max_packet, start};
 use crate::config::Config;
-use crate::core_link::{CoreLink, LinkState, Refused};
+use crate::core_link::{CoreLink, LinkState, Place, Refused};
 use crate::gateway::GatewayError;
 use crate::replica::{Replica, disk};
 
@@ -165,6 +165,12 @@ impl Gateway {
 
     async fn connected(&self) {
         self.core.state().wait_for(LinkState::is_connected).await.unwrap();
+    }
+
+    /// Forwards the request with this number.
+    fn forward(&self, cxid: i32) -> Result<(), Refused> {
+        let ticket = self.edge.ticket(cxid as u64);
+        self.core.forward(request(cxid), Arc::default(), ticket, &mut Place::default())
     }
 
     async fn stop(mut self) {

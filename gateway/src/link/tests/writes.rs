@@ -1,24 +1,20 @@
 //! What becomes of clients' writes, with the leader and without.
 
 use super::*;
-use crate::core_link::Place;
 
 #[tokio::test]
 async fn answers_come_with_their_transactions_after_the_events() {
     let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
     let gateway = Gateway::start(&leader.config(dir.path()));
     let (edge, core) = (&gateway.edge, &gateway.core);
-    assert_eq!(
-        core.forward(request(1), Arc::default(), edge.ticket(1), &mut Place::default()),
-        Err(Refused::NotConnected)
-    );
+    assert_eq!(gateway.forward(1), Err(Refused::NotConnected));
     let mut peer = leader.accept().await;
     peer.synchronise(1, &[]).await;
     gateway.connected().await;
 
-    core.forward(request(1), Arc::default(), edge.ticket(1), &mut Place::default()).unwrap();
+    gateway.forward(1).unwrap();
     core.sync((SESSION, 2), "/", edge.ticket(2), &mut Place::default()).unwrap();
-    core.forward(request(3), Arc::default(), edge.ticket(3), &mut Place::default()).unwrap();
+    gateway.forward(3).unwrap();
     core.revalidate(SESSION, 4_000, edge.ticket(4), &mut Place::default()).unwrap();
     for cxid in 1..=3 {
         let packet = peer.hear().await;
@@ -84,7 +80,7 @@ async fn a_new_leader_answers_what_it_has_and_is_sent_the_rest_again_before_anyt
     peer.synchronise(1, &[]).await;
     gateway.connected().await;
     for cxid in 1..=3 {
-        core.forward(request(cxid), Arc::default(), edge.ticket(cxid as u64), &mut Place::default()).unwrap();
+        gateway.forward(cxid).unwrap();
         assert_eq!(peer.hears_request().await, cxid);
     }
     core.sync((SESSION, 4), "/", edge.ticket(4), &mut Place::default()).unwrap();
@@ -98,7 +94,7 @@ async fn a_new_leader_answers_what_it_has_and_is_sent_the_rest_again_before_anyt
     let mut peer = leader.accept().await;
     peer.synchronise(2, &[delete(1, 0x1_0000_0001)]).await;
     gateway.connected().await;
-    core.forward(request(6), Arc::default(), edge.ticket(6), &mut Place::default()).unwrap();
+    gateway.forward(6).unwrap();
     assert_eq!([peer.hears_request().await, peer.hears_request().await], [3, 4]);
     assert_eq!(peer.hear().await.packet_type(), Some(PacketType::Revalidate));
     assert_eq!(peer.hears_request().await, 6);
@@ -130,7 +126,7 @@ async fn in_the_same_epoch_nobody_knows_what_became_of_a_write() {
     peer.synchronise(1, &[]).await;
     gateway.connected().await;
     for cxid in 1..=2 {
-        core.forward(request(cxid), Arc::default(), edge.ticket(cxid as u64), &mut Place::default()).unwrap();
+        gateway.forward(cxid).unwrap();
         peer.hears_request().await;
     }
     drop(peer);
@@ -145,11 +141,11 @@ async fn in_the_same_epoch_nobody_knows_what_became_of_a_write() {
 async fn a_tree_in_the_place_of_transactions_hides_what_became_of_a_write() {
     let (leader, dir) = (Leader::new().await, tempfile::tempdir().unwrap());
     let gateway = Gateway::start(&leader.config(dir.path()));
-    let (edge, core) = (&gateway.edge, &gateway.core);
+    let edge = &gateway.edge;
     let mut peer = leader.accept().await;
     peer.synchronise(1, &[]).await;
     gateway.connected().await;
-    core.forward(request(1), Arc::default(), edge.ticket(1), &mut Place::default()).unwrap();
+    gateway.forward(1).unwrap();
     peer.hears_request().await;
     drop(peer);
     let mut recorded = SNAP.to_vec();
@@ -175,10 +171,7 @@ async fn an_own_write_proves_how_fresh_the_replica_is() {
     assert_eq!(gateway.core.proven(), None);
     let before = std::time::Instant::now();
     for cxid in 1..=2 {
-        gateway
-            .core
-            .forward(request(cxid), Arc::default(), gateway.edge.ticket(cxid as u64), &mut Place::default())
-            .unwrap();
+        gateway.forward(cxid).unwrap();
         peer.hears_request().await;
         peer.inform(&delete(cxid, 0x1_0000_0000 + i64::from(cxid))).await;
         gateway.edge.until(&format!("answer {cxid}")).await;
